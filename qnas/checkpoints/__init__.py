@@ -1,0 +1,1 @@
+"""Hypernetwork checkpoints: safetensors with their configuration, and a card that says how they were made."""

@@ -1,0 +1,108 @@
+"""An image data set in memory: 8-bit images (n, channels, height, width) and labels (n,), split in three.
+
+``train`` trains, ``validation`` (taken from the training images) scores and chooses, ``test`` is read once at the end.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.uint8] | NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images, held as 8-bit numbers and handed out normalised.
+
+    Args:
+        pixels: (n, channels, height, width), uint8.
+        labels: (n,), int64.
+        mean: of each channel over the training images, (1, channels, 1, 1).
+        deviation: standard deviation, likewise.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, which: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Normalised images (batch, channels, height, width) and their labels (batch,)."""
+        return (self.pixels[which].float() - self.mean) / self.deviation, self.labels[which]
+
+    def first(self, count: int) -> "Images":
+        """The first ``count`` images."""
+        return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set: its name, class names, three parts, and how its training images may be shifted and mirrored."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    validation: Images
+    test: Images
+    shift: int = 0
+    mirror: bool = False
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        _, channels, height, width = self.train.pixels.shape
+        return channels, height, width
+
+    def to(self, device: torch.device) -> "DataSet":
+        """The data set in another device's memory."""
+        parts = {name: _moved(getattr(self, name), device) for name in ("train", "validation", "test")}
+        return replace(self, **parts)
+
+
+def _moved(images: Images, device: torch.device) -> Images:
+    tensors = (images.pixels, images.labels, images.mean, images.deviation)
+    return Images(*(tensor.to(device) for tensor in tensors))
+
+
+def split_data(
+    name: str,
+    classes: tuple[str, ...],
+    train: tuple[Array, Array],
+    test: tuple[Array, Array],
+    validation: int,
+    *,
+    shift: int = 0,
+    mirror: bool = False,
+) -> DataSet:
+    """A data set from pixels (n, channels, height, width) and labels (n,) of a training and a test part.
+
+    Args:
+        name: of the data set.
+        classes: names of the classes.
+        train: pixels and labels, already in random order.
+        test: pixels and labels.
+        validation: how many of the training images, the last ones, to set aside for scoring.
+        shift: by how many pixels training images may be shifted.
+        mirror: whether training images may be mirrored.
+    """
+    pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
+    kept = len(labels) - validation
+    values = pixels[:kept].double()
+    mean = values.mean((0, 2, 3), keepdim=True).float()
+    deviation = values.std((0, 2, 3), keepdim=True, correction=0).clamp(min=1e-3).float()
+    test_pixels, test_labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in test)
+    return DataSet(
+        name=name,
+        classes=classes,
+        train=Images(pixels[:kept], labels[:kept].long(), mean, deviation),
+        validation=Images(pixels[kept:], labels[kept:].long(), mean, deviation),
+        test=Images(test_pixels, test_labels.long(), mean, deviation),
+        shift=shift,
+        mirror=mirror,
+    )

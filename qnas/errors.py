@@ -1,0 +1,15 @@
+"""The one exception for mistakes a user can mend; the command line turns it into one sentence and exit code 2."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class QnasError(Exception):
+    """A mistake in what the user gave. The message names the rule, the value received and the next step."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A closing remark for an error about an unknown ``word``: the closest known one, else all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(names)}."

@@ -1,0 +1,1 @@
+"""Measures: accuracy of a network, tables of a hypernetwork."""

@@ -1,0 +1,1 @@
+"""The graph hypernetwork: node embeddings, message passing, decoders."""

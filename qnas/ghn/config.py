@@ -1,0 +1,41 @@
+"""The sizes and choices of a graph hypernetwork. The defaults are GHN-2's for CIFAR-10 (Knyazev et al., 2021)."""
+
+from dataclasses import dataclass
+
+from qnas.errors import QnasError
+
+SWEEPS = ("sequential", "synchronous")
+
+
+@dataclass(frozen=True, slots=True)
+class GHNConfig:
+    """A hypernetwork's settings.
+
+    Args:
+        classes: of the data set; the classifier's size.
+        hidden: length of a node's state.
+        channels: a decoded tensor has at most this many channels in and out; larger ones are tiled.
+        kernel: a decoded tensor has at most this kernel size.
+        decoder: widths of the two hidden layers of the decoder.
+        sweep: ``sequential`` as in GHN-2: nodes update in topological order and see their already updated
+            predecessors; or ``synchronous``: all nodes at once, cheaper and weaker per sweep.
+        rounds: how many times the forward and the backward sweep run.
+
+    Raises:
+        QnasError: a value is out of range.
+    """
+
+    classes: int = 10
+    hidden: int = 32
+    channels: int = 64
+    kernel: int = 11
+    decoder: tuple[int, int] = (128, 256)
+    sweep: str = "sequential"
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sweep not in SWEEPS:
+            raise QnasError(f"A GHN's sweep is one of {', '.join(SWEEPS)}, got {self.sweep!r}; choose one of them.")
+        smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
+        if smallest < 1:
+            raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")

@@ -1,0 +1,111 @@
+"""From node states to parameter tensors: convolutions, vectors and the classifier (GHN-2: Knyazev et al., 2021).
+
+A tensor larger than the decoder's own size is tiled: its channels repeat with that period.
+"""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+
+def tile(tensor: Tensor, channels_out: int, channels_in: int) -> Tensor:
+    """Repeat (..., Cout, Cin, kh, kw) along its channels to the wanted numbers."""
+    rows, columns = tensor.shape[-4:-2]
+    if (rows, columns) == (channels_out, channels_in):
+        return tensor
+    repeats = (-(-channels_out // rows), -(-channels_in // columns), 1, 1)
+    return tensor.repeat(*([1] * (tensor.dim() - 4)), *repeats)[..., :channels_out, :channels_in, :, :]
+
+
+def normalised(weight: Tensor) -> Tensor:
+    """Fan-in normalisation p √(β / fan_in) of weights (nets, Cout, Cin, kh, kw): β is 1 for depthwise ones, else 2."""
+    channels_in, height, width = weight.shape[-3:]
+    beta = 1 if channels_in == 1 or height < width else 2
+    return weight * sqrt(beta / (channels_in * height * width))
+
+
+class ConvDecoder(nn.Module):
+    """Decodes states into convolution weights of up to (channels, channels, kernel, kernel).
+
+    Args:
+        hidden: length of a state.
+        channels: most channels in and out.
+        kernel: largest kernel.
+        widths: of the two hidden layers.
+    """
+
+    def __init__(self, hidden: int, channels: int, kernel: int, widths: tuple[int, int]) -> None:
+        super().__init__()
+        self.channels, self.kernel = channels, kernel
+        self.spatial = nn.Linear(hidden, widths[0] * kernel * kernel)
+        self.mix = nn.Linear(*widths)
+        self.expand = nn.Linear(widths[1], channels * channels)
+
+    def forward(self, states: Tensor, channels_out: int, channels_in: int, kernel: int) -> Tensor:
+        """Weights (nodes, Cout, Cin, kernel, kernel) of at most the decoder's size, not yet tiled or normalised.
+
+        The top-left corner of the largest tensor is taken before anything is multiplied.
+        """
+        rows, columns, side = (min(channels_out, self.channels), min(channels_in, self.channels), self.kernel)
+        kernel = min(kernel, side)
+        weight, bias = self.spatial.weight, self.spatial.bias
+        if kernel < side:
+            weight = weight.view(-1, side, side, weight.shape[1])[:, :kernel, :kernel].flatten(0, 2)
+            bias = bias.view(-1, side, side)[:, :kernel, :kernel].flatten()
+        hidden = torch.addmm(bias, states, weight.t()).relu()
+        hidden = self.mix(hidden.view(len(states), -1, kernel * kernel).transpose(1, 2)).relu()
+        weight, bias = self.expand.weight, self.expand.bias
+        if rows < self.channels or columns < self.channels:
+            weight = weight.view(self.channels, self.channels, -1)[:rows, :columns].flatten(0, 1)
+            bias = bias.view(self.channels, self.channels)[:rows, :columns].flatten()
+        decoded = torch.matmul(hidden, weight.t()) + bias
+        return decoded.view(len(states), kernel, kernel, rows, columns).permute(0, 3, 4, 1, 2)
+
+
+class VectorDecoder(nn.Module):
+    """Decodes states into per-channel vectors: batch norms' weight and bias, and convolutions' bias.
+
+    Args:
+        hidden: length of a state.
+        channels: most channels; longer vectors are tiled.
+    """
+
+    def __init__(self, hidden: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.layers = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, 2 * channels))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Two raw vectors a node: (nodes, 2, channels)."""
+        decoded: Tensor = self.layers(states)
+        return decoded.view(len(states), 2, self.channels)
+
+
+def tiled_vector(values: Tensor, length: int) -> Tensor:
+    """The first ``length`` of ``values`` (channels,), repeated as often as that takes."""
+    return values[:length] if length <= len(values) else values.repeat(-(-length // len(values)))[:length]
+
+
+class ClassifierDecoder(nn.Module):
+    """Turns decoded 1 x 1 weights and raw vectors into a linear layer's weight and bias.
+
+    Args:
+        channels: of the decoder.
+        classes: of the data set.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(channels, classes)
+        self.bias = nn.Linear(channels, classes)
+
+    def weights(self, decoded: Tensor) -> Tensor:
+        """From decoded 1 x 1 weights (nodes, channels, Cin, 1, 1) to the linear layer's (nodes, classes, Cin)."""
+        weight: Tensor = self.weight(decoded.flatten(2).transpose(1, 2).relu())
+        return weight.transpose(1, 2)
+
+    def biases(self, raw: Tensor) -> Tensor:
+        """From raw vectors (nodes, channels) to the linear layer's raw bias (nodes, classes)."""
+        bias: Tensor = self.bias(raw.relu())
+        return bias

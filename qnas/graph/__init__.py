@@ -1,0 +1,1 @@
+"""How a graph network sees a plan: vocabulary, virtual edges, torch-geometric data."""

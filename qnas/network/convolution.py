@@ -1,0 +1,67 @@
+"""Convolutions rewritten into equal, cheaper ones before they reach the library's kernels.
+
+Small images and dilated depthwise layers are what a mobile space is full of and what the kernels are slowest at. Four
+identities, each exact: a 1 x 1 convolution is a matrix product; taps that only ever meet padding are cut off; a dilated convolution at stride 2 reads only the
+even pixels; and one at stride 1 is four plain convolutions on the four half-resolution phases of the image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int) -> Tensor:
+    """A convolution of odd kernel whose padding keeps the size at stride 1.
+
+    Args:
+        x: (batch, Cin, height, width).
+        weight: (Cout, Cin / groups, k, k).
+        bias: (Cout,) or nothing.
+        stride: 1 or more.
+        dilation: 1 or more.
+        groups: 1 or Cin.
+
+    Returns:
+        (batch, Cout, ceil(height / stride), ceil(width / stride)).
+    """
+    weight = reachable_taps(weight, x.shape[2], x.shape[3], dilation)
+    if weight.shape[2] == weight.shape[3] == 1:
+        if groups == 1:
+            return pointwise(x[:, :, ::stride, ::stride], weight, bias)
+        dilation = 1
+    if dilation == 2 and stride == 2:
+        return _same_conv(x[:, :, ::2, ::2], weight, bias, 1, 1, groups)
+    if dilation == 2 and stride == 1 and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0:
+        return from_phases(_same_conv(to_phases(x), weight, bias, 1, 1, groups), len(x))
+    return _same_conv(x, weight, bias, stride, dilation, groups)
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A dense 1 x 1 convolution as one matrix product over all pixels."""
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+def reachable_taps(weight: Tensor, height: int, width: int, dilation: int) -> Tensor:
+    """The middle of a kernel: the taps that reach a pixel of a (height, width) image from some other pixel of it."""
+    rows, columns = ((min(weight.shape[2] // 2, (side - 1) // dilation)) for side in (height, width))
+    middle = weight.shape[2] // 2
+    if rows == columns == middle:
+        return weight
+    return weight[:, :, middle - rows : middle + rows + 1, middle - columns : middle + columns + 1]
+
+
+def to_phases(x: Tensor) -> Tensor:
+    """(batch, C, 2h, 2w) to (4 batch, C, h, w): the even and odd rows and columns as images of their own."""
+    return torch.cat([x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)])
+
+
+def from_phases(phases: Tensor, batch: int) -> Tensor:
+    """The inverse of ``to_phases``, in channels-last memory."""
+    _, channels, height, width = phases.shape
+    grid = phases.view(2, 2, batch, channels, height, width).permute(2, 4, 0, 5, 1, 3)
+    return grid.reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+
+
+def _same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int) -> Tensor:
+    padding = [dilation * (side // 2) for side in weight.shape[2:]]
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)

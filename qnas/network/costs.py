@@ -1,0 +1,98 @@
+"""Closed-form costs of a plan: parameters, multiply-accumulates, weight bytes, peak activation bytes."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from qnas.network.build import cell_contexts, states_read
+from qnas.network.operations import OPERATIONS
+from qnas.network.plan import Builder, Node, Plan
+from qnas.quant.scheme import FP32
+from qnas.space.genotype import CELL_INPUTS, Genotype
+
+BIAS_BYTES = 4
+"""A folded layer has one 32-bit bias per output channel, at every bit width."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed."""
+
+    params: int
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+def costs(plan: Plan) -> Costs:
+    """All costs of a plan."""
+    return Costs(parameters(plan), macs(plan), weight_bytes(plan), peak_activation_bytes(plan))
+
+
+def parameters(plan: Plan) -> int:
+    """Trainable parameters, those of batch norms included."""
+    return sum(prod(slot.shape) for slot in plan.slots)
+
+
+def macs(plan: Plan) -> int:
+    """Multiply-accumulates of the convolutions and the classifier for one image, padding counted."""
+    weights = (slot for slot in plan.slots if slot.kind == "weight")
+    return sum(prod(slot.shape) * prod(plan.nodes[slot.node].shape[1:]) for slot in weights)
+
+
+def weight_bytes(plan: Plan) -> int:
+    """Packed weights at their bit widths, each tensor rounded up to bytes, and one 32-bit bias per output channel."""
+    total = 0
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            total += -(-prod(slot.shape) * plan.nodes[slot.node].bits.weights // 8) + BIAS_BYTES * slot.shape[0]
+    return total
+
+
+def peak_activation_bytes(plan: Plan) -> int:
+    """The most activation bytes alive at once when the nodes run in order, one image, each at its bit width.
+
+    A node's output is alive until its last reader has run; a node's inputs and its output are alive together.
+    """
+    last_reader = {source: position for position, node in enumerate(plan.nodes) for source in node.inputs}
+    alive = peak = 0
+    for position, node in enumerate(plan.nodes):
+        alive += _output_bytes(node)
+        peak = max(peak, alive)
+        ending = {source for source in node.inputs if last_reader[source] == position}
+        alive -= sum(_output_bytes(plan.nodes[source]) for source in ending)
+    return peak
+
+
+def _output_bytes(node: Node) -> int:
+    return -(-prod(node.shape) * node.bits.activations // 8)
+
+
+def count_parameters(genotype: Genotype, image_channels: int, classes: int) -> int:
+    """The parameters of a genotype without building its plan, for drawing many; equals ``parameters`` of the plan."""
+    norm = genotype.batch_norm
+    total = _conv_parameters(image_channels, genotype.channels, genotype.stem_kernel, norm)
+    cells: dict[tuple[object, ...], int] = {}
+    for context in cell_contexts(genotype):
+        alike = context[1:]
+        if alike not in cells:
+            inputs = states_read(genotype, context.position) & set(range(CELL_INPUTS))
+            cells[alike] = sum(_conv_parameters(context.input_channels[i], context.channels, 1, norm) for i in inputs)
+            for step in genotype.cell(context.position):
+                for branch in step:
+                    stride = 2 if context.reduction and branch.state < CELL_INPUTS else 1
+                    cells[alike] += _branch_parameters(branch.operation, branch.kernel, context.channels, stride, norm)
+        total += cells[alike]
+    width = context.channels * len(genotype.cell(context.position))
+    return total + (width + 1) * classes
+
+
+@lru_cache(maxsize=None)
+def _branch_parameters(operation: str, kernel: int, channels: int, stride: int, batch_norm: bool) -> int:
+    builder = Builder((channels, 1, 1), batch_norm, FP32)
+    OPERATIONS[operation](builder, 0, kernel, stride)
+    return sum(prod(slot.shape) for slot in builder.slots)
+
+
+def _conv_parameters(channels_in: int, channels_out: int, kernel: int, batch_norm: bool) -> int:
+    return channels_in * channels_out * kernel**2 + channels_out * (2 if batch_norm else 1)

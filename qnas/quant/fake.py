@@ -1,0 +1,61 @@
+"""Quantization inside a float network: SimQuant (straight-through rounding) and NoiseQuant (equations 5 and 6).
+
+Both take a tensor and its range (scalars, treated as constants) and return a tensor of the same shape, so that a
+gradient passes from a quantized network to whatever made its weights.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qnas.quant.affine import levels, step_and_zero_point
+
+
+class _SimQuant(torch.autograd.Function):
+    """Round to the grid; the gradient is the identity where the value was not clamped and zero where it was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, zero_point: Tensor, bits: int, inside: bool) -> Tensor:
+        lowest, highest = -zero_point, levels(bits) - zero_point
+        rounded = (x / step).round_()
+        ctx.inside = inside
+        if not inside:
+            ctx.save_for_backward((rounded >= lowest) & (rounded <= highest))
+        return torch.clamp(rounded, lowest, highest, out=rounded).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        passed = gradient if ctx.inside else gradient * ctx.saved_tensors[0]
+        return passed, None, None, None, None
+
+
+def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool = False) -> Tensor:
+    """SimQuant: equation 1 and back, with straight-through gradients to ``x``.
+
+    Args:
+        x: real tensor, any shape.
+        low: scalar, start of the range.
+        high: scalar, end of the range.
+        bits: width N.
+        inside: promise that all of ``x`` lies within the range, which spares the gradient's mask.
+    """
+    step, zero_point = step_and_zero_point(low.detach(), high.detach(), bits)
+    result: Tensor = _SimQuant.apply(x, step, zero_point, bits, inside)
+    return result
+
+
+def noise_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, generator: torch.Generator | None = None) -> Tensor:
+    """NoiseQuant: clamp, then uniform noise of one step's width (equation 5, drawn as in equation 6).
+
+    Args:
+        x: real tensor, any shape.
+        low: scalar a, start of the range.
+        high: scalar b, end of the range.
+        bits: width N, which gives the step Δ of equation 2.
+        generator: source of the noise.
+    """
+    low, high = low.detach().clamp(max=0), high.detach().clamp(min=0)
+    step, _ = step_and_zero_point(low, high, bits)
+    unit = torch.empty_like(x).uniform_(-1, 1, generator=generator)
+    return x.clamp(low, high) + unit * (step / 2)

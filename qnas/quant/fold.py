@@ -1,0 +1,47 @@
+"""Batch-norm folding: equation 4 of the paper. A folded layer is a convolution with a bias, as it is deployed."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EPSILON = 1e-5
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and biased variance over the rows of (rows, channels); many times faster on a CPU than ``torch.var_mean``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean = x.mean(0)
+        centred = x - mean
+        ctx.save_for_backward(centred)
+        return mean, (centred * centred).mean(0)
+
+    @staticmethod
+    def backward(ctx: Any, d_mean: Tensor, d_variance: Tensor) -> Tensor:  # type: ignore[override]
+        (centred,) = ctx.saved_tensors
+        return torch.addcmul(d_mean / len(centred), centred, d_variance * (2 / len(centred)))
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of (batch, channels, height, width), differentiable."""
+    mean, variance = _Moments.apply(x.permute(0, 2, 3, 1).flatten(0, 2))
+    return mean, variance
+
+
+def fold(weight: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Fold a batch norm into the convolution before it.
+
+    Args:
+        weight: (Cout, Cin / groups, kh, kw).
+        scale: γ, (Cout,).
+        shift: β, (Cout,).
+        mean: of the convolution's output over batch and space, or its moving average, (Cout,).
+        variance: σ², biased, likewise.
+
+    Returns:
+        γ w / √(σ² + ε) and β - γ μ / √(σ² + ε).
+    """
+    ratio = scale * (variance + EPSILON).rsqrt()
+    return weight * ratio[:, None, None, None], shift - mean * ratio

@@ -1,0 +1,56 @@
+"""Bit widths of weights and activations. Knows no tensor: a genotype carries these."""
+
+import re
+from dataclasses import dataclass
+
+from qnas.errors import QnasError
+
+FLOAT = 32
+LOWEST, HIGHEST = 2, 8
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Bits:
+    """Bit widths of a layer: ``Bits(4, 8)`` is W4A8, ``Bits(32, 32)`` is float.
+
+    Raises:
+        QnasError: a width is not within 2..8, unless both are 32.
+    """
+
+    weights: int
+    activations: int
+
+    def __post_init__(self) -> None:
+        widths = (self.weights, self.activations)
+        if widths != (FLOAT, FLOAT) and not all(LOWEST <= width <= HIGHEST for width in widths):
+            raise QnasError(
+                f"Bit widths must lie within {LOWEST}..{HIGHEST}, got {str(self)!r}; "
+                "write for example --bits w4a4, or --bits fp32 for float."
+            )
+
+    def __str__(self) -> str:
+        return "fp32" if self.is_float else f"w{self.weights}a{self.activations}"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.weights == FLOAT
+
+    @classmethod
+    def parse(cls, text: str) -> "Bits":
+        """Read ``"w4a8"`` or ``"fp32"``, in either case.
+
+        Raises:
+            QnasError: the text has another form or a width is out of range.
+        """
+        if text.lower() == "fp32":
+            return FP32
+        match = re.fullmatch(r"w(\d{1,3})a(\d{1,3})", text.lower())
+        if match is None:
+            raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; write for example --bits w4a4.")
+        return cls(int(match[1]), int(match[2]))
+
+
+FP32 = Bits(FLOAT, FLOAT)
+PAPER_BITS = (FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2))
+"""The settings of the paper's tables 3 to 5."""

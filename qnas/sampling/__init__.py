@@ -1,0 +1,1 @@
+"""Draws architectures of a space under its limits."""

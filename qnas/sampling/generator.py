@@ -1,0 +1,98 @@
+"""Draws genotypes of a space: seeded, within its exact limits, never the same network twice, splits disjoint.
+
+Every architecture belongs, by its hash, to one of two halves of the space that never mix: one in ``HELD_OUT_SHARE``
+is held out for evaluation, the others train the hypernetwork. So an evaluated net is unseen whatever the seeds were.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import Literal
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import count_parameters, macs
+from qnas.quant.scheme import FP32, Bits
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import CONVOLUTIONS, POOL_KERNEL, SearchSpace
+
+HELD_OUT_SHARE = 4
+MAX_REJECTIONS = 20_000
+Part = Literal["train", "held_out", "all"]
+
+
+def is_held_out(genotype: Genotype) -> bool:
+    """Whether a genotype's architecture is kept for evaluation."""
+    return int(genotype.architecture, 16) % HELD_OUT_SHARE == 0
+
+
+def draw(space: SearchSpace, rng: random.Random) -> Genotype:
+    """One genotype of the space in canonical form, its limits not yet looked at."""
+    cells, steps = rng.randint(*space.cells), rng.randint(*space.steps)
+    return Genotype(
+        stem_kernel=rng.choice(space.stem_kernels),
+        stem_stride=rng.choice(space.stem_strides),
+        channels=rng.choice(space.channels),
+        cells=cells,
+        batch_norm=rng.random() < space.batch_norm,
+        normal=_draw_cell(space, steps, rng),
+        reduction=_draw_cell(space, steps, rng),
+    ).canonical()
+
+
+def _draw_cell(space: SearchSpace, steps: int, rng: random.Random) -> Cell:
+    """Steps with a convolution somewhere, one of which reads the previous cell."""
+    while True:
+        branches = [_draw_branch(space, CELL_INPUTS + place // 2, rng) for place in range(2 * steps)]
+        learnable = any(branch.operation in CONVOLUTIONS for branch in branches)
+        if learnable and any(branch.state == PREVIOUS for branch in branches):
+            return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(steps))
+
+
+def _draw_branch(space: SearchSpace, states: int, rng: random.Random) -> Branch:
+    operation = rng.choice(space.operations)
+    return Branch(rng.randrange(states), operation, draw_kernel(space, operation, rng))
+
+
+def draw_kernel(space: SearchSpace, operation: str, rng: random.Random) -> int:
+    """A kernel size that suits the operation."""
+    if operation in CONVOLUTIONS:
+        return rng.choice(space.kernels)
+    return 1 if operation == "skip" else POOL_KERNEL
+
+
+def fits(space: SearchSpace, genotype: Genotype) -> bool:
+    """Whether a genotype keeps the limits of its space."""
+    if count_parameters(genotype, space.image[0], space.classes) > space.max_params:
+        return False
+    return space.max_macs == 0 or macs(build_plan(genotype, space.image, space.classes)) <= space.max_macs
+
+
+def stream(space: SearchSpace, seed: int, part: Part = "all", bits: Bits = FP32) -> Iterator[Genotype]:
+    """Endless genotypes of one split: the same for the same seed, each network once.
+
+    Args:
+        space: of the split wanted (``SearchSpace.of_split``).
+        seed: of the stream; every split and part has a stream of its own.
+        part: ``train``, ``held_out`` or ``all``.
+        bits: widths that every genotype carries.
+
+    Raises:
+        QnasError: the limits let so few networks through that none is found.
+    """
+    rng = random.Random(f"{seed}/{space.name}/{space.split}/{part}")
+    seen: set[int] = set()
+    rejected = 0
+    while True:
+        genotype = draw(space, rng)
+        digest = int(genotype.architecture, 16)
+        wanted = part == "all" or (part == "held_out") == is_held_out(genotype)
+        if wanted and digest not in seen and fits(space, genotype):
+            seen.add(digest)
+            rejected = 0
+            yield genotype if bits.is_float else genotype.with_bits(bits)
+        elif (rejected := rejected + 1) == MAX_REJECTIONS:
+            raise QnasError(
+                f"Space {space.name!r}, split {space.split!r}: no new network within its limits (max_params "
+                f"{space.max_params}, max_macs {space.max_macs}) in {MAX_REJECTIONS} draws after {len(seen)} found; "
+                "raise the limits or widen the choices."
+            )

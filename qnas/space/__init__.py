@@ -1,0 +1,1 @@
+"""Which architectures exist: genotypes and search spaces. Imports no torch."""

@@ -1,0 +1,178 @@
+"""A genotype: one architecture with its bit widths, immutable, hashable and written as JSON.
+
+A network is a stem, a row of cells and a classifier (DARTS: Liu et al., 2019). A cell has two input states, the
+outputs of the cell before the previous one (state 0) and of the previous one (state 1). Each step adds a state: the
+sum of two branches, each an operation on an earlier state; the cell's output is the concatenation of its steps.
+Reduction cells halve the resolution and double the channels; all normal cells are alike, and so are all reduction cells.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby, permutations, product
+from typing import Any, NamedTuple
+
+from qnas.errors import QnasError
+from qnas.quant.scheme import FP32, Bits
+
+CELL_INPUTS = 2
+PREVIOUS = 1
+"""The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
+
+
+class Branch(NamedTuple):
+    """One operation of a step: which state it reads, the operation's name, and its kernel size (1 for a skip)."""
+
+    state: int
+    operation: str
+    kernel: int
+
+
+Step = tuple[Branch, Branch]
+Cell = tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """One architecture.
+
+    Args:
+        stem_kernel: kernel size of the first convolution.
+        stem_stride: its stride.
+        channels: of the stem and of the first cells' steps.
+        cells: how many.
+        batch_norm: whether each convolution is followed by a batch norm, instead of having a bias.
+        normal: steps of the normal cells; empty if there is none.
+        reduction: steps of the reduction cells.
+        bits: widths of weights and activations.
+
+    Raises:
+        QnasError: a cell is empty that is used, is not connected to the previous cell, or a branch reads a later state.
+    """
+
+    stem_kernel: int
+    stem_stride: int
+    channels: int
+    cells: int
+    batch_norm: bool
+    normal: Cell
+    reduction: Cell
+    bits: Bits = FP32
+
+    def __post_init__(self) -> None:
+        if self.cells < 1 or self.channels < 1:
+            raise QnasError(f"A genotype needs at least one cell and channel, got {self.cells} and {self.channels}.")
+        for name, cell in (("reduction", self.reduction), ("normal", self.normal)):
+            if (name == "reduction" or self.has_normal_cells) and not _connected(cell):
+                raise QnasError(
+                    f"Each step of the {name} cell reads earlier states and one reads state {PREVIOUS}, got {cell}."
+                )
+
+    @cached_property
+    def reductions(self) -> frozenset[int]:
+        """The positions of the reduction cells, at one and two thirds of the depth (Knyazev et al., 2021)."""
+        return frozenset({self.cells // 3, 2 * self.cells // 3})
+
+    @property
+    def has_normal_cells(self) -> bool:
+        """Whether any cell is not a reduction cell."""
+        return self.cells > len(self.reductions)
+
+    def cell(self, position: int) -> Cell:
+        """The steps of the cell at ``position``."""
+        return self.reduction if position in self.reductions else self.normal
+
+    def canonical(self) -> "Genotype":
+        """The form shared by all genotypes of the same network: branches and steps in a fixed order, no unused cell."""
+        normal = _canonical_cell(self.normal) if self.has_normal_cells else ()
+        return replace(self, normal=normal, reduction=_canonical_cell(self.reduction))
+
+    def with_bits(self, bits: Bits) -> "Genotype":
+        """The same architecture at other bit widths."""
+        return replace(self, bits=bits)
+
+    @cached_property
+    def architecture(self) -> str:
+        """Hash of the canonical architecture without its bit widths, 16 hexadecimal digits."""
+        return _digest(self.canonical()._architecture_json())
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the canonical architecture and its bit widths: equal networks have equal keys."""
+        return f"{self.architecture}-{self.bits}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists, numbers and strings; ``from_json`` reads them back."""
+        return {**self._architecture_json(), "bits": str(self.bits)}
+
+    def _architecture_json(self) -> dict[str, Any]:
+        return {
+            "stem": [self.stem_kernel, self.stem_stride],
+            "channels": self.channels,
+            "cells": self.cells,
+            "batch_norm": self.batch_norm,
+            "normal": self.normal,
+            "reduction": self.reduction,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Genotype":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            QnasError: a field is missing or malformed.
+        """
+        try:
+            stem_kernel, stem_stride = data["stem"]
+            normal, reduction = (_read_cell(data[name]) for name in ("normal", "reduction"))
+            numbers = (int(stem_kernel), int(stem_stride), int(data["channels"]), int(data["cells"]))
+            return cls(*numbers, bool(data["batch_norm"]), normal, reduction, Bits.parse(data["bits"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise QnasError(
+                f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
+                f"{str(data)[:80]!r} ({error}); draw a valid one with: qnas sample --count 1"
+            ) from error
+
+
+def _read_cell(steps: Any) -> Cell:
+    pairs = [[Branch(int(state), str(name), int(kernel)) for state, name, kernel in step] for step in steps]
+    return tuple((left, right) for left, right in pairs)
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(data, separators=(",", ":")).encode(), digest_size=8).hexdigest()
+
+
+def _connected(cell: Cell) -> bool:
+    reads = [(branch.state, CELL_INPUTS + step) for step, pair in enumerate(cell) for branch in pair]
+    return any(state == PREVIOUS for state, _ in reads) and all(0 <= state < before for state, before in reads)
+
+
+def _canonical_cell(cell: Cell) -> Cell:
+    """The smallest relabelling among those that put the steps in the order of their structural keys.
+
+    A step's structural key describes its whole tree of operations; only steps of equal keys need to be permuted.
+    """
+    keys: list[Any] = [(0, "0"), (0, "1")]
+    for pair in cell:
+        below = sorted((branch.operation, branch.kernel, keys[branch.state]) for branch in pair)
+        keys.append((1 + max(keys[branch.state][0] for branch in pair), repr(below)))
+    order = sorted(range(CELL_INPUTS, len(keys)), key=keys.__getitem__)
+    return min(_relabelled(cell, new_order) for new_order in _tie_orders(order, keys))
+
+
+def _tie_orders(order: list[int], keys: list[Any]) -> Iterator[list[int]]:
+    groups = [list(group) for _, group in groupby(order, key=keys.__getitem__)]
+    for choice in product(*(permutations(group) for group in groups)):
+        yield [state for group in choice for state in group]
+
+
+def _relabelled(cell: Cell, order: list[int]) -> Cell:
+    new = {0: 0, 1: 1} | {state: CELL_INPUTS + place for place, state in enumerate(order)}
+    steps = []
+    for state in order:
+        left, right = (Branch(new[b.state], b.operation, b.kernel) for b in cell[state - CELL_INPUTS])
+        steps.append((left, right) if left <= right else (right, left))
+    return tuple(steps)

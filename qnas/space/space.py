@@ -1,0 +1,185 @@
+"""A search space: the choices a network is drawn from, read from a TOML file, with its splits.
+
+``id`` is the split that training nets come from; ``deep``, ``wide`` and ``bn_free`` lie outside its distribution and
+state in the file only what they change.
+"""
+
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from qnas.errors import QnasError, did_you_mean
+from qnas.resources import shipped
+from qnas.space.genotype import Genotype
+
+SPLITS = ("id", "deep", "wide", "bn_free")
+OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
+CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
+POOL_KERNEL = 3
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The choices of one space.
+
+    Args:
+        name: of the file, without its ending.
+        operations: names out of ``OPERATIONS``.
+        kernels: of the convolutions, odd.
+        cells: fewest and most cells.
+        steps: fewest and most steps of a cell.
+        channels: choices for the first cells.
+        stem_kernels: choices for the first convolution, odd.
+        stem_strides: choices for its stride.
+        batch_norm: probability that a net has batch norms.
+        max_params: largest number of parameters, exact.
+        max_macs: largest number of multiply-accumulates, exact; 0 for no limit.
+        image: (channels, height, width) of the images that the limits are counted for.
+        classes: their number of classes.
+        split: which split this is.
+        overrides: what each split changes, by its name.
+
+    Raises:
+        QnasError: a value is out of range.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    kernels: tuple[int, ...]
+    cells: tuple[int, int]
+    steps: tuple[int, int]
+    channels: tuple[int, ...]
+    stem_kernels: tuple[int, ...]
+    stem_strides: tuple[int, ...]
+    batch_norm: float
+    max_params: int
+    max_macs: int
+    image: tuple[int, int, int]
+    classes: int
+    split: str = "id"
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for unknown in set(self.operations) - set(OPERATIONS):
+            raise _bad(self.name, "operations", unknown, did_you_mean(unknown, OPERATIONS))
+        for key in ("operations", "kernels", "channels", "stem_kernels", "stem_strides"):
+            if not getattr(self, key):
+                raise _bad(self.name, key, [], "give at least one choice.")
+        if not set(self.operations) & set(CONVOLUTIONS):
+            raise _bad(self.name, "operations", list(self.operations), f"add one of {', '.join(CONVOLUTIONS)}.")
+        for key in ("kernels", "stem_kernels"):
+            if any(kernel < 1 or kernel % 2 == 0 for kernel in getattr(self, key)):
+                raise _bad(self.name, key, list(getattr(self, key)), "use odd sizes such as 3, 5 and 7.")
+        for key in ("cells", "steps"):
+            pair = getattr(self, key)
+            if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
+                raise _bad(self.name, key, list(pair), "give the fewest and the most, such as [2, 4].")
+        if not 0 <= self.batch_norm <= 1:
+            raise _bad(self.name, "batch_norm", self.batch_norm, "give a probability from 0 to 1.")
+        positive = (*self.channels, *self.stem_strides, *self.image, self.classes, self.max_params)
+        if len(self.image) != 3 or min(positive) < 1 or self.max_macs < 0:
+            raise _bad(self.name, "channels, stem_strides, image, classes or limits", positive, "use positive numbers.")
+
+    def of_split(self, split: str) -> "SearchSpace":
+        """The space with what ``split`` changes.
+
+        Raises:
+            QnasError: no such split.
+        """
+        if split not in self.overrides and split != "id":
+            known = {"id", *self.overrides}
+            raise QnasError(f"Space {self.name!r} has no split {split!r}; {did_you_mean(split, known)}")
+        return replace(self, split=split, **self.overrides.get(split, {}))
+
+    def for_data(self, image: tuple[int, int, int], classes: int) -> "SearchSpace":
+        """The space with its limits counted for other images (channels, height, width) and classes."""
+        return replace(self, image=image, classes=classes)
+
+    def check(self, genotype: Genotype) -> None:
+        """Check that this space's operations, kernels, channels and sizes can make ``genotype``.
+
+        Raises:
+            QnasError: with the first choice that lies outside.
+        """
+        branches = [branch for cell in (genotype.normal, genotype.reduction) for step in cell for branch in step]
+        choices: list[tuple[str, Any, Any]] = [
+            ("stem_kernels", genotype.stem_kernel, self.stem_kernels),
+            ("stem_strides", genotype.stem_stride, self.stem_strides),
+            ("channels", genotype.channels, self.channels),
+            ("cells", genotype.cells, range(self.cells[0], self.cells[1] + 1)),
+            *(("operations", branch.operation, self.operations) for branch in branches),
+        ]
+        for key, value, allowed in choices:
+            if value not in allowed:
+                raise QnasError(f"Space {self.name!r} allows {key} {list(allowed)}, got {value!r}; take another --space.")
+
+
+def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
+    return QnasError(f"Search space {space!r}: {key} has an unusable value, {value!r}; {remedy}")
+
+
+_KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides"}
+_LIST_OF_NUMBERS = ("kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides", "image")
+
+
+def _convert(space: str, key: str, value: Any) -> Any:
+    """A TOML value as the field's type, or an error that names it."""
+    if key not in _KEYS:
+        raise QnasError(f"Search space {space!r}: unknown key {key!r}; {did_you_mean(key, _KEYS)}")
+    if key == "operations":
+        good, wanted = isinstance(value, list) and all(isinstance(item, str) for item in value), "a list of names"
+    elif key in _LIST_OF_NUMBERS:
+        good, wanted = isinstance(value, list) and all(type(item) is int for item in value), "a list of whole numbers"
+    elif key == "batch_norm":
+        good, wanted = type(value) in (int, float), "a number"
+    else:
+        good, wanted = type(value) in (int, float) and value == int(value), "a whole number"
+    if not good:
+        raise QnasError(f"Search space {space!r}: {key} must be {wanted}, got {value!r}; correct it in the file.")
+    return tuple(value) if isinstance(value, list) else (float(value) if key == "batch_norm" else int(value))
+
+
+def read_space(path: Path) -> SearchSpace:
+    """Read a space file.
+
+    Raises:
+        QnasError: the file is missing or no TOML, or has an unknown key, a wrong type or an unusable value.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise QnasError(f"A search space is a TOML file, but {path} cannot be read ({error}); check the path.") from error
+    splits = data.pop("splits", {})
+    if not isinstance(splits, dict) or not all(isinstance(table, dict) for table in splits.values()):
+        raise QnasError(f"Search space {path.stem!r}: splits must be tables such as [splits.deep]; correct the file.")
+    for split in set(splits) - set(SPLITS):
+        raise QnasError(f"Search space {path.stem!r}: unknown split {split!r}; {did_you_mean(split, SPLITS)}")
+    values = {key: _convert(path.stem, key, value) for key, value in data.items()}
+    for missing in sorted(_KEYS - set(values)):
+        raise QnasError(f"Search space {path.stem!r}: {missing} is missing; copy it from a shipped space.")
+    overrides = {
+        split: {key: _convert(path.stem, key, value) for key, value in table.items()} for split, table in splits.items()
+    }
+    space = SearchSpace(name=path.stem, overrides=overrides, **values)
+    for split in overrides:
+        space.of_split(split)
+    return space
+
+
+def space_names() -> list[str]:
+    """The names of the shipped spaces."""
+    return sorted(path.stem for path in shipped("search_spaces").glob("*.toml"))
+
+
+def find_space(name: str) -> SearchSpace:
+    """A shipped space by its name, or a space file by its path.
+
+    Raises:
+        QnasError: there is none, or it cannot be used.
+    """
+    if name.endswith(".toml"):
+        return read_space(Path(name))
+    if name not in space_names():
+        raise QnasError(f"No search space is called {name!r}; {did_you_mean(name, space_names())}")
+    return read_space(shipped("search_spaces") / f"{name}.toml")

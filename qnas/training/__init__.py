@@ -1,0 +1,1 @@
+"""Updates weights over steps: the hypernetwork's, and one network's."""
