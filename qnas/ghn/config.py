@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from qnas.errors import QnasError
+from qnas.space.space import SearchSpace
 
 SWEEPS = ("sequential", "synchronous")
 
@@ -39,3 +40,11 @@ class GHNConfig:
         smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
         if smallest < 1:
             raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")
+
+
+def config_for(space: SearchSpace, sweep: str = "sequential") -> GHNConfig:
+    """Sizes that suit a space: kernels as large as its own, and half of GHN-2's channels where its nets are narrow."""
+    kernel = max(*space.kernels, *space.stem_kernels)
+    if max(space.channels) <= 32:
+        return GHNConfig(classes=space.classes, channels=32, kernel=kernel, decoder=(96, 192), sweep=sweep)
+    return GHNConfig(classes=space.classes, kernel=kernel, sweep=sweep)

@@ -7,6 +7,7 @@ is not finite is left out at no cost.
 """
 
 import json
+import platform
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
+import qnas
 from qnas.checkpoints.files import write_tensors
 from qnas.data.batches import random_batch
 from qnas.data.images import DataSet
@@ -221,6 +223,18 @@ class GHNTrainer:
         config = {f"ghn {key}": value for key, value in asdict(self.ghn.config).items()}
         identity: dict[str, object] = json.loads(json.dumps({**asdict(self.settings), **names, **config}))
         return identity
+
+    def card(self, start: str) -> dict[str, object]:
+        """How the checkpoint was made: settings, data, counts, time, hardware and versions."""
+        return {
+            "settings": self.identity(),
+            "start": start,
+            "counters": asdict(self.counters),
+            "parameters": sum(parameter.numel() for parameter in self.ghn.parameters()),
+            "hardware": str(self.device) if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "versions": {"qnas": qnas.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
 
     def resume(self, folder: Path) -> None:
         """Go on from what ``save`` wrote.

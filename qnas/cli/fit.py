@@ -1,0 +1,131 @@
+"""``qnas fit-ghn`` and ``qnas eval-ghn``: train a hypernetwork, and measure it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SAVE_EVERY = 30.0
+
+
+def fit_ghn(
+    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    space: Annotated[str, typer.Option(help="Search space: a shipped one, or a .toml file. Default: the data's.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint, its state and metrics.")] = Path("runs/ghn"),
+    max_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Steps of training, instead of minutes.")] = 0,
+    float_share: Annotated[float, typer.Option(help="Share of the run in float, before quantization-aware.")] = 0.3,
+    bits: Annotated[str, typer.Option(help="Train at one bit width only, such as w4a4.")] = "",
+    meta_batch: Annotated[int, typer.Option(help="Networks a step.")] = 4,
+    batch: Annotated[int, typer.Option(help="Images a network and step.")] = 32,
+    sweep: Annotated[str, typer.Option(help="Message passing: sequential or synchronous.")] = "sequential",
+    start: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
+    resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small networks.")] = 1,
+) -> None:
+    """Train a graph hypernetwork: in float, then quantization-aware at sampled bit widths."""
+    import time
+
+    import torch
+
+    from qnas.checkpoints.store import WEIGHTS, load_checkpoint, save_card, save_checkpoint
+    from qnas.cli.devices import pick_device
+    from qnas.cli.progress import bar, say
+    from qnas.data.find import default_space, find_data
+    from qnas.errors import QnasError
+    from qnas.ghn.config import config_for
+    from qnas.ghn.model import GHN
+    from qnas.reports.metrics import MetricsLog
+    from qnas.space.space import find_space
+    from qnas.training.fit_ghn import STATE, FitSettings, GHNTrainer
+
+    torch.set_num_threads(threads)
+    settings = FitSettings(
+        steps=steps, minutes=max_minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, bits=bits, seed=seed
+    )
+    if not resume and ((out / STATE).exists() or (out / WEIGHTS).exists()):
+        raise QnasError(f"{out} already holds a run; continue it with --resume, or name another --out.")
+    target = pick_device(device)
+    images = find_data(data).to(target)
+    networks = find_space(space or default_space(data)).for_data(images.image, len(images.classes))
+    torch.manual_seed(seed)
+    ghn = load_checkpoint(start).ghn.train() if start else GHN(config_for(networks, sweep))
+    trainer = GHNTrainer(ghn.to(target), images, networks, settings)
+    if resume:
+        trainer.resume(out)
+    say(f"Training a hypernetwork for {networks.name} on {images.name}, {target}.")
+    saved = time.monotonic()
+    with bar("fit-ghn") as progress, MetricsLog(out / "metrics.jsonl", trainer.counters.step) as log:
+        for report in trainer.run():
+            log.add(report)
+            progress.update(report.progress, f"{report.phase} step {report.step} {log.summary()}")
+            if time.monotonic() - saved > SAVE_EVERY:
+                trainer.save(out)
+                saved = time.monotonic()
+    trainer.save(out)
+    save_checkpoint(out, ghn, trainer.averaged, images.name, networks.name)
+    save_card(out, trainer.card(start))
+    counters = trainer.counters
+    if counters.skipped_networks or counters.skipped_steps:
+        say(f"Left out as not finite: {counters.skipped_networks} networks, {counters.skipped_steps} steps.")
+    say(f"Checkpoint: {out}. Measure it with: qnas eval-ghn --ghn {out} --data {data}")
+
+
+def eval_ghn(
+    ghn: Annotated[str, typer.Option(help="Checkpoint: a shipped one, or a folder. Default: the data's.")] = "",
+    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    space: Annotated[str, typer.Option(help="Search space. Default: the checkpoint's.")] = "",
+    networks: Annotated[int, typer.Option(help="Unseen networks a split.")] = 100,
+    split: Annotated[list[str] | None, typer.Option(help="Split: id, deep, wide, bn_free; repeatable.")] = None,
+    bits: Annotated[list[str] | None, typer.Option(help="Bit widths such as w4a4; repeatable.")] = None,
+    part: Annotated[str, typer.Option(help="Images to score on: test or validation.")] = "test",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    card: Annotated[bool, typer.Option(help="Also write the table into the checkpoint's card.")] = False,
+) -> None:
+    """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5."""
+    import json
+    from dataclasses import asdict
+
+    import torch
+
+    from qnas.checkpoints.store import load_checkpoint, read_card, save_card
+    from qnas.cli.devices import pick_device
+    from qnas.cli.progress import bar
+    from qnas.data.find import find_data
+    from qnas.errors import QnasError
+    from qnas.evaluation.ghn_tables import evaluate_ghn
+    from qnas.quant.scheme import PAPER_BITS, Bits
+    from qnas.reports.tables import ghn_table, show
+    from qnas.space.space import SPLITS, find_space
+
+    if part not in ("test", "validation") or networks < 1:
+        raise QnasError(f"--part is test or validation and --networks at least 1, got {part!r} and {networks}.")
+    torch.set_num_threads(threads)
+    target = pick_device(device)
+    checkpoint = load_checkpoint(ghn or data)
+    images = find_data(data).to(target)
+    drawn_from = find_space(space or checkpoint.space).for_data(images.image, len(images.classes))
+    settings = [Bits.parse(text) for text in bits] if bits else PAPER_BITS
+    splits = split or [name for name in SPLITS if name == "id" or name in drawn_from.overrides]
+    done, total = 0, len(splits) * len(settings) * networks
+    with bar("eval-ghn") as progress:
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            progress.update(done / total)
+
+        scored = images.test if part == "test" else images.validation
+        rows = evaluate_ghn(checkpoint.ghn.to(target), drawn_from, scored, splits, settings, networks, seed, tell)
+    table = {"data": images.name, "part": part, "space": drawn_from.name, "seed": seed, "rows": [asdict(row) for row in rows]}
+    if card:
+        save_card(checkpoint.path, {**read_card(checkpoint.path), "table": table})
+    if json_output:
+        print(json.dumps(table))
+    else:
+        show(ghn_table(rows, f"{images.name}, {part} images, predicted parameters without training"))

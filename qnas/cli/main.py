@@ -1,0 +1,26 @@
+"""The ``qnas`` program: its commands, and how an error reaches the user."""
+
+import sys
+
+import typer
+
+from qnas.cli.fit import eval_ghn, fit_ghn
+from qnas.errors import QnasError
+
+app = typer.Typer(
+    help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (fit_ghn, eval_ghn):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the program. A user's mistake ends in one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except QnasError as error:
+        print(f"qnas: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,54 @@
+"""From what a user calls a data set to the data: ``auto``, ``digits``, ``cifar10``, or a path."""
+
+import os
+from pathlib import Path
+
+from qnas.data.cifar10 import FOLDER, cifar10, holds_cifar10
+from qnas.data.digits import digits
+from qnas.data.folder import image_folder
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+
+VARIABLE = "QNAS_DATA"
+SPACES = {"digits": "tiny"}
+"""The search space of a data set where none is named; ``mobile`` for all others."""
+
+
+def default_space(data: str) -> str:
+    """The search space that suits a data set."""
+    return SPACES.get(data, "mobile")
+
+
+def cifar10_folder() -> Path | None:
+    """Where CIFAR-10 lies on this machine: below ``QNAS_DATA``, or in ``~/.cache/qnas``; nothing if nowhere."""
+    places = [Path(os.environ[VARIABLE])] if VARIABLE in os.environ else []
+    places.append(Path.home() / ".cache" / "qnas")
+    return next((path for place in places for path in (place, place / FOLDER) if holds_cifar10(path)), None)
+
+
+def find_data(name: str) -> DataSet:
+    """Load a data set.
+
+    Args:
+        name: ``digits``, ``cifar10``, a folder that holds CIFAR-10's binary files, or one with class folders.
+
+    Raises:
+        QnasError: there is no such data, or it cannot be used.
+    """
+    if name == "digits":
+        return digits()
+    if name == "cifar10":
+        found = cifar10_folder()
+        if found is None:
+            raise QnasError(
+                f"CIFAR-10 is not on this machine (looked below ${VARIABLE} and in ~/.cache/qnas); unpack "
+                f"cifar-10-binary.tar.gz into ~/.cache/qnas, or give its folder with --data PATH."
+            )
+        return cifar10(found)
+    folder = Path(name)
+    if not folder.is_dir():
+        raise QnasError(f"A data set is digits, cifar10 or a folder of images, got {name!r}; name one of them.")
+    for candidate in (folder, folder / FOLDER):
+        if holds_cifar10(candidate):
+            return cifar10(candidate)
+    return image_folder(folder)

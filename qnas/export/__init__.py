@@ -1,0 +1,1 @@
+"""Writes a trained network for deployment and checks what was written."""

@@ -1,0 +1,152 @@
+"""Writes a frozen network as ONNX, node by node: truly packed weights at 4 bits and less.
+
+Layout (each choice is one that onnxruntime loads and computes right at its default settings): weights of up to 4 bits
+are uint4, wider ones uint8; activations are QuantizeLinear to uint8, a Clip where they have fewer bits, and
+DequantizeLinear; a bias is int32 where the activations have 8 bits and a separate float Add elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+
+from qnas.network.frozen import FrozenNetwork, Grid
+from qnas.network.plan import Node
+from qnas.quant.affine import levels
+
+INPUT, OUTPUT = "images", "logits"
+PACKED_BITS = 4
+OPSET, IR_VERSION = 21, 10
+Floats = NDArray[np.float32]
+
+
+class _Graph:
+    """Nodes and initializers while they are written; ``values`` maps plan nodes to the names their readers use."""
+
+    def __init__(self, network: FrozenNetwork) -> None:
+        self.network = network
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self.values: list[str] = []
+        self.unrounded: list[str] = []
+
+    def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
+        array = np.asarray(values)
+        if kind in (TensorProto.UINT4,):
+            tensor = helper.make_tensor(name, kind, array.shape, array.astype(np.uint8).ravel())
+        else:
+            tensor = numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(kind)), name)
+        self.initializers.append(tensor)
+        return name
+
+    def quantized(self, value: str, grid: Grid) -> str:
+        """A real value put on a grid and back."""
+        scale = self.constant(f"{value}/step", grid.step)
+        zero_point = self.constant(f"{value}/zero_point", grid.zero_point, TensorProto.UINT8)
+        integers = self.add("QuantizeLinear", [value, scale, zero_point], f"{value}/integers")
+        if grid.bits < 8:
+            bounds = [self.constant(f"{value}/{key}", bound, TensorProto.UINT8)
+                      for key, bound in (("lowest", 0), ("highest", levels(grid.bits)))]  # fmt: skip
+            integers = self.add("Clip", [integers, *bounds], f"{value}/clipped")
+        return self.add("DequantizeLinear", [integers, scale, zero_point], f"{value}/rounded")
+
+    def weight(self, node: Node) -> str:
+        layer = self.network.layers[node.name]
+        name = f"{node.name}/weight"
+        if layer.grid is None:
+            return self.constant(name, layer.weight.numpy())
+        kind = TensorProto.UINT4 if layer.grid.bits <= PACKED_BITS else TensorProto.UINT8
+        integers = self.constant(f"{name}/integers", layer.weight.numpy(), kind)
+        scale = self.constant(f"{name}/step", layer.grid.step)
+        zero_point = self.constant(f"{name}/zero_point", layer.grid.zero_point, kind)
+        return self.add("DequantizeLinear", [integers, scale, zero_point], name)
+
+    def layer(self, node: Node, kind: str, value: str, **attributes: object) -> str:
+        """A convolution or matrix product with its bias."""
+        layer, rounded = self.network.layers[node.name], self.network.integer_bias(node)
+        inputs, bias = [value, self.weight(node)], f"{node.name}/bias"
+        if layer.grid is None:
+            return self.add(kind, [*inputs, self.constant(bias, layer.bias.numpy())], f"{node.name}/sum", **attributes)
+        if rounded is not None:
+            integers = self.constant(f"{bias}/integers", rounded[0].numpy(), TensorProto.INT32)
+            step = self.constant(f"{bias}/step", rounded[1])
+            dequantized = self.add("DequantizeLinear", [integers, step], bias)
+            return self.add(kind, [*inputs, dequantized], f"{node.name}/sum", **attributes)
+        shape = (1, -1, 1, 1) if node.kind == "conv" else (1, -1)
+        product = self.add(kind, inputs, f"{node.name}/product", **attributes)
+        return self.add("Add", [product, self.constant(bias, layer.bias.numpy().reshape(shape))], f"{node.name}/sum")
+
+
+def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    attributes = {
+        "kernel_shape": [node.kernel] * 2,
+        "strides": [node.stride] * 2,
+        "dilations": [node.dilation] * 2,
+        "pads": [node.padding] * 4,
+        "group": node.groups,
+    }
+    product = graph.layer(node, "Conv", inputs[0], **attributes)
+    saturates = node.name in graph.network.activations  # at 0, so the grid itself is the ReLU
+    return product if saturates else graph.add("Relu", [product], node.name)
+
+
+def _linear(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    flat = graph.add("Flatten", inputs, f"{node.name}/flat")
+    return graph.add("Identity", [graph.layer(node, "Gemm", flat, transB=1)], OUTPUT)
+
+
+def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    kind = "MaxPool" if node.kind == "max_pool" else "AveragePool"
+    sizes = {"kernel_shape": [node.kernel] * 2, "strides": [node.stride] * 2, "pads": [node.padding] * 4}
+    return graph.add(kind, inputs, node.name, **sizes)
+
+
+def _input(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return INPUT
+
+
+def _global_avg(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.add("GlobalAveragePool", inputs, node.name)
+
+
+def _sum(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.add("Add", inputs, node.name)
+
+
+def _concat(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.add("Concat", [graph.unrounded[source] for source in node.inputs], node.name, axis=1)
+
+
+WRITERS: dict[str, Callable[[_Graph, Node, list[str]], str]] = {
+    "input": _input,
+    "conv": _conv,
+    "linear": _linear,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "global_avg": _global_avg,
+    "sum": _sum,
+    "concat": _concat,
+}
+
+
+def write_onnx(network: FrozenNetwork) -> ModelProto:
+    """The ONNX model of a frozen network: input ``images`` (batch, channels, height, width), output ``logits``."""
+    graph = _Graph(network)
+    for node in network.plan.nodes:
+        value = WRITERS[node.kind](graph, node, [graph.values[source] for source in node.inputs])
+        graph.unrounded.append(value)
+        grid = network.activations.get(node.name)
+        graph.values.append(value if grid is None else graph.quantized(value, grid))
+    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *network.plan.nodes[0].shape])
+    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
+    body = helper.make_graph(graph.nodes, "qnas", [image], [logits], graph.initializers)
+    model = helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qnas"
+    )
+    checker.check_model(model, full_check=True)
+    return model

@@ -1,0 +1,140 @@
+"""A network as a trainable module: float weights, moving averages of batch norms, trained activation steps.
+
+While ``frozen`` is false the batch norms use the statistics of each batch and update their averages; once frozen they
+use the averages, as the deployed network does, and every layer is one convolution.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from qnas.network.forward import DynamicArithmetic, FloatArithmetic, Parameters, convolve, forward
+from qnas.network.plan import Node, Plan
+from qnas.quant.affine import SMALLEST_STEP, levels
+from qnas.quant.fake import sim_quant
+from qnas.quant.fold import batch_moments, fold
+from qnas.quant.learned import learned_quant
+from qnas.quant.ranges import CLIP_AT, range_of
+
+MOMENTUM = 0.1
+"""What a batch counts in a batch norm's moving averages."""
+
+
+class Network(nn.Module):
+    """A plan with parameters of its own.
+
+    Args:
+        plan: of the network.
+        parameters: a tensor for each of its slots, copied.
+        input_range: lowest and highest value of a normalised image.
+    """
+
+    def __init__(self, plan: Plan, parameters: Parameters, input_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.frozen = False
+        self.slots = nn.ParameterDict({slot.name: parameters[slot.name].detach().clone() for slot in plan.slots})
+        self.log_steps = nn.ParameterDict({node.name: torch.zeros(()) for node in plan.nodes if has_learned_step(node)})
+        self.register_buffer("input_range", torch.tensor(input_range))
+        for node in plan.nodes:
+            if node.norm:
+                self.register_buffer(f"{node.name}/mean", torch.zeros(node.shape[0]))
+                self.register_buffer(f"{node.name}/variance", torch.ones(node.shape[0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        return forward(self.plan, self.slots, images, self)
+
+    def average(self, node: Node, statistic: str) -> Tensor:
+        """A batch norm's moving average, ``mean`` or ``variance``."""
+        return self.get_buffer(f"{node.name}/{statistic}")
+
+    def deployed_weight(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a layer with its frozen batch norm folded in, not yet rounded."""
+        weight = self.slots[f"{node.name}/weight"]
+        if not node.norm:
+            return weight, self.slots[f"{node.name}/bias"]
+        scale, shift = self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"]
+        return fold(weight, scale, shift, self.average(node, "mean"), self.average(node, "variance"))
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        if node.norm and not self.frozen:
+            weight, bias = self._fold_batch(node, x)
+        else:
+            weight, bias = self.deployed_weight(node)
+        if not node.bits.is_float:
+            low, high = range_of(weight.detach(), node.bits.weights)
+            weight = sim_quant(weight, low, high, node.bits.weights, inside=node.bits.weights > CLIP_AT)
+        return convolve(node, x, weight, bias)
+
+    def _fold_batch(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight = self.slots[f"{node.name}/weight"]
+        mean, variance = batch_moments(convolve(node, x, weight, None))
+        self._track(node, mean.detach(), variance.detach())
+        return fold(weight, self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"], mean, variance)
+
+    def _track(self, node: Node, mean: Tensor, variance: Tensor) -> None:
+        self.average(node, "mean").lerp_(mean, MOMENTUM)
+        self.average(node, "variance").lerp_(variance, MOMENTUM)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        if node.bits.is_float:
+            return x
+        if node.kind == "input":
+            return sim_quant(x, self.input_range[0], self.input_range[1], node.bits.activations)
+        return learned_quant(x, self.step(node), node.bits.activations)
+
+    def step(self, node: Node) -> Tensor:
+        """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
+        return self.log_steps[node.name].exp()
+
+    @torch.no_grad()
+    def calibrate(self, batches: list[Tensor]) -> None:
+        """Set steps and moving averages to what the batches show, the network run as the hypernetwork's training does."""
+        observer = _Observer(self.plan.nodes[-1].bits.is_float)
+        for images in batches:
+            forward(self.plan, self.slots, images, observer)
+        for name, log_step in self.log_steps.items():
+            log_step.copy_(torch.stack(observer.steps[name]).mean().clamp(min=SMALLEST_STEP).log())
+        for name, moments in observer.moments.items():
+            for statistic, place in (("mean", 0), ("variance", 1)):
+                self.get_buffer(f"{name}/{statistic}").copy_(torch.stack([pair[place] for pair in moments]).mean(0))
+
+
+def has_learned_step(node: Node) -> bool:
+    """Whether a node's output is quantized with a trained step; the image has a fixed range instead."""
+    return node.quantized and node.kind != "input" and not node.bits.is_float
+
+
+class _Observer:
+    """The dynamic arithmetic, which also notes the activation steps and batch statistics it meets."""
+
+    def __init__(self, is_float: bool) -> None:
+        self.arithmetic = FloatArithmetic() if is_float else DynamicArithmetic()
+        self.steps: dict[str, list[Tensor]] = {}
+        self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        if node.norm:
+            moments = batch_moments(convolve(node, x, parameters[f"{node.name}/weight"], None))
+            self.moments.setdefault(node.name, []).append(moments)
+        return self.arithmetic.layer(node, x, parameters)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        if has_learned_step(node):
+            _, high = range_of(x, node.bits.activations)
+            self.steps.setdefault(node.name, []).append(high / levels(node.bits.activations))
+        return self.arithmetic.activation(node, x)
+
+
+def he_parameters(plan: Plan, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random parameters: He-normal weights (He et al., 2015), batch norms at one and zero, biases at zero."""
+    result = {}
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
+            result[slot.name] = torch.randn(slot.shape, generator=generator) * (2 / fan_in) ** 0.5
+        else:
+            result[slot.name] = torch.ones(slot.shape) if slot.kind == "norm_weight" else torch.zeros(slot.shape)
+    return result

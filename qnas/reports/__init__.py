@@ -1,0 +1,1 @@
+"""Shows: tables, metrics files."""

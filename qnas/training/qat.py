@@ -1,0 +1,128 @@
+"""Quantization-aware training of one network, from predicted or random parameters.
+
+The first part of a run trains with the statistics of each batch; the last part with batch norms frozen to their moving
+averages, so that what is trained at the end is exactly what is deployed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qnas.data.batches import training_batches
+from qnas.data.images import DataSet, Images
+from qnas.evaluation.accuracy import Accuracy, accuracy
+from qnas.ghn.model import GHN
+from qnas.network.build import build_plan
+from qnas.network.forward import Parameters
+from qnas.network.module import Network, he_parameters
+from qnas.network.plan import Plan
+from qnas.space.genotype import Genotype
+from qnas.training.schedule import learning_rate
+
+CALIBRATION_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class QATSettings:
+    """How one network is trained.
+
+    Args:
+        steps: updates.
+        batch: images an update.
+        rate: peak learning rate of AdamW.
+        weight_decay: of the convolutions and the classifier.
+        frozen_share: last part of the run that trains with frozen batch norms.
+        noise: standard deviation, relative to a tensor's own, of the noise that sets tiled channels apart.
+    """
+
+    steps: int
+    batch: int = 64
+    rate: float = 3e-3
+    weight_decay: float = 1e-4
+    frozen_share: float = 0.3
+    noise: float = 0.05
+
+
+def initial_parameters(plan: Plan, ghn: GHN | None, noise: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork."""
+    if ghn is None:
+        return he_parameters(plan, generator)
+    with torch.no_grad():
+        parameters = {name: value.cpu() for name, value in ghn([plan])[0].items()}
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            weight = parameters[slot.name]
+            parameters[slot.name] = weight + noise * weight.std() * torch.randn(weight.shape, generator=generator)
+    return parameters
+
+
+def input_range(images: Images) -> tuple[float, float]:
+    """Lowest and highest normalised value over the training images."""
+    low, high = images.pixels.amin((0, 2, 3), keepdim=True).float(), images.pixels.amax((0, 2, 3), keepdim=True).float()
+    return ((low - images.mean) / images.deviation).min().item(), ((high - images.mean) / images.deviation).max().item()
+
+
+def train_network(
+    genotype: Genotype,
+    data: DataSet,
+    settings: QATSettings,
+    seed: int,
+    ghn: GHN | None = None,
+    tell: Callable[[int], None] = lambda step: None,
+) -> Network:
+    """Train a genotype at its bit widths on the data set's training images, where they lie.
+
+    Args:
+        genotype: with bit widths.
+        data: whose ``train`` part is used.
+        settings: of the run.
+        seed: of initialization, noise and the order of the images.
+        ghn: predicts the initial parameters; without it they are random.
+        tell: called after each step with its number.
+
+    Returns:
+        The trained network, frozen, in evaluation mode.
+    """
+    plan = build_plan(genotype, data.image, len(data.classes))
+    generator = torch.Generator().manual_seed(seed)
+    network = Network(plan, initial_parameters(plan, ghn, settings.noise, generator), input_range(data.train))
+    network.to(data.train.pixels.device)
+    calibration = training_batches(data, settings.batch, seed)
+    network.calibrate([images for images, _ in islice(calibration, CALIBRATION_BATCHES)])
+    optimizer = torch.optim.AdamW(_groups(network, settings))
+    batches = training_batches(data, settings.batch, seed)
+    for step, (images, labels) in enumerate(islice(batches, settings.steps)):
+        network.frozen = step >= settings.steps * (1 - settings.frozen_share)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step / settings.steps, settings.rate)
+        loss = F.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        tell(step + 1)
+    network.frozen = True
+    return network.eval()
+
+
+def _groups(network: Network, settings: QATSettings) -> list[dict[str, object]]:
+    weights = [value for name, value in network.slots.items() if name.endswith("/weight")]
+    others = [value for name, value in network.slots.items() if not name.endswith("/weight")]
+    return [
+        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": [*others, *network.log_steps.values()], "weight_decay": 0.0},
+    ]
+
+
+def deployed_accuracy(network: Network, images: Images) -> Accuracy:
+    """Accuracy of a trained network with its frozen statistics and ranges."""
+    return accuracy(network, images, batch=256)
+
+
+def parameters_of(network: Network) -> Parameters:
+    """The trained parameters by slot name."""
+    return dict(network.slots.items())

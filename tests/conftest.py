@@ -1,0 +1,78 @@
+"""What all tests share: one thread, a seed, examples of the same kind in every run, networks of the shipped spaces."""
+
+import warnings
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import settings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import warns of torch.jit, which is not ours to mend
+    import torch_geometric  # noqa: F401
+
+from qnas.data.digits import digits
+from qnas.data.images import DataSet
+from qnas.network.build import build_plan
+from qnas.network.plan import Plan
+from qnas.quant.scheme import FP32, Bits
+from qnas.sampling.generator import stream
+from qnas.space.genotype import Branch, Genotype
+from qnas.space.space import find_space
+
+settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits_data() -> DataSet:
+    return digits()
+
+
+@pytest.fixture
+def genotype() -> Genotype:
+    """Two cells, both reductions, that hold every operation; one sum adds a state to itself."""
+    steps = (
+        (Branch(0, "sep_conv", 3), Branch(1, "conv", 5)),
+        (Branch(1, "max_pool", 3), Branch(2, "avg_pool", 3)),
+        (Branch(0, "dil_conv", 5), Branch(1, "skip", 1)),
+        (Branch(3, "skip", 1), Branch(3, "skip", 1)),
+    )
+    return Genotype(3, 1, 4, 2, True, (), steps)
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[[str, str, int], list[Genotype]]:
+    """Genotypes of a split of a shipped space, kept from one test to the next."""
+    drawn: dict[tuple[str, str], list[Genotype]] = {}
+
+    def take(name: str, split: str, count: int) -> list[Genotype]:
+        if len(drawn.get((name, split), [])) < count:
+            drawn[name, split] = list(islice(stream(find_space(name).of_split(split), 0), count))
+        return drawn[name, split][:count]
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def draw(sample: Callable[[str, str, int], list[Genotype]]) -> Callable[..., list[Plan]]:
+    """Plans of a split of a shipped space at its own image size, or at another one."""
+
+    def take(name: str, split: str, count: int, side: int = 0, bits: Bits = FP32) -> list[Plan]:
+        space = find_space(name)
+        channels, height, width = space.image
+        image = (channels, side or height, side or width)
+        return [build_plan(genotype.with_bits(bits), image, space.classes) for genotype in sample(name, split, count)]
+
+    return take

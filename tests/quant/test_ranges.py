@@ -1,0 +1,57 @@
+"""Ranges held against numpy: exact for small tensors, within a tolerance for those that are sampled."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.quant.ranges import absolute_range, percentile_range, range_of
+
+
+@given(st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=50))
+def test_the_absolute_range_is_minimum_and_maximum(values: list[float]) -> None:
+    low, high = absolute_range(torch.tensor(values))
+    assert (low.item(), high.item()) == (min(values), max(values))
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 37, 100, 101, 130, 1000, 8191, 8192])
+def test_small_tensors_have_the_exact_percentiles(count: int) -> None:
+    x = torch.randn(count)
+    expected = np.percentile(x.numpy(), [1, 99], method="nearest")
+    assert [end.item() for end in percentile_range(x)] == expected.tolist()
+
+
+@pytest.mark.parametrize("clipped", [0.0, 0.05, 0.2])
+def test_another_share_can_be_clipped(clipped: float) -> None:
+    x = torch.randn(777)
+    expected = np.percentile(x.numpy(), [100 * clipped, 100 * (1 - clipped)], method="nearest")
+    assert [end.item() for end in percentile_range(x, clipped)] == expected.tolist()
+
+
+def test_the_percentiles_of_a_tensor_do_not_depend_on_its_shape() -> None:
+    x = torch.randn(2, 4, 5, 6)
+    expected = np.percentile(x.numpy(), [1, 99], method="nearest")
+    assert [end.item() for end in percentile_range(x)] == expected.tolist()
+
+
+@pytest.mark.parametrize("shape", [(200_000,), (64, 32, 16, 16), (33, 24, 13, 11), (512, 256, 3, 3)])
+def test_large_tensors_have_nearly_the_percentiles_of_all_their_values(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    ranks = [(x < end).float().mean().item() for end in percentile_range(x)]
+    assert ranks == pytest.approx([0.01, 0.99], abs=0.005)
+
+
+@pytest.mark.parametrize("channels", [8, 48, 64, 96])
+def test_the_sample_of_a_large_tensor_meets_every_channel(channels: int) -> None:
+    x = torch.zeros(16, channels, 32, 32)
+    x[:, :: channels // 8] = torch.randn(16, 8, 32, 32) + 5
+    expected = np.percentile(x.numpy(), [1, 99], method="nearest")
+    assert [end.item() for end in percentile_range(x)] == pytest.approx(expected.tolist(), abs=0.3)
+
+
+def test_two_bits_are_clipped_and_three_are_not() -> None:
+    x = torch.cat([torch.linspace(-1, 1, 999), torch.tensor([50.0])])
+    inner = tuple(np.percentile(x.numpy(), [1, 99], method="nearest"))
+    assert tuple(end.item() for end in range_of(x, 2)) == inner
+    assert all(tuple(end.item() for end in range_of(x, bits)) == (-1, 50) for bits in range(3, 9))

@@ -1,0 +1,233 @@
+"""Genotypes: their JSON, and their canonical form held against networkx's graph isomorphism."""
+
+import copy
+import json
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import networkx as nx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.errors import QnasError
+from qnas.quant.scheme import FP32, Bits
+from qnas.space.genotype import Branch, Cell, Genotype, Step
+
+OPERATIONS = {"conv": (3, 5), "sep_conv": (3,), "max_pool": (3,), "skip": (1,)}
+
+
+@st.composite
+def branches(draw: st.DrawFn, states: int, most_operations: int) -> Branch:
+    operation = draw(st.sampled_from(list(OPERATIONS)[:most_operations]))
+    return Branch(draw(st.integers(0, states - 1)), operation, draw(st.sampled_from(OPERATIONS[operation])))
+
+
+@st.composite
+def connected_cells(draw: st.DrawFn, most_steps: int = 4, most_operations: int = 4) -> Cell:
+    count = draw(st.integers(1, most_steps))
+    steps = [[draw(branches(2 + step, most_operations)) for _ in range(2)] for step in range(count)]
+    step, side = draw(st.integers(0, count - 1)), draw(st.integers(0, 1))
+    steps[step][side] = steps[step][side]._replace(state=1)
+    return tuple((left, right) for left, right in steps)
+
+
+widths = st.one_of(st.just(FP32), st.builds(Bits, st.integers(2, 8), st.integers(2, 8)))
+genotypes = st.builds(
+    Genotype,
+    stem_kernel=st.sampled_from([3, 5, 7]),
+    stem_stride=st.integers(1, 2),
+    channels=st.integers(1, 64),
+    cells=st.integers(1, 9),
+    batch_norm=st.booleans(),
+    normal=connected_cells(),
+    reduction=connected_cells(),
+    bits=widths,
+)
+
+
+def rearranged(cell: Cell, rng: Random) -> Cell:
+    """The same cell with its steps in another topological order and some of their branches swapped."""
+    order: list[int] = []
+    waiting = list(range(len(cell)))
+    while waiting:
+        ready = [step for step in waiting if all(b.state < 2 or b.state - 2 in order for b in cell[step])]
+        order.append(rng.choice(ready))
+        waiting.remove(order[-1])
+    place = {2 + step: 2 + position for position, step in enumerate(order)} | {0: 0, 1: 1}
+    steps: list[Step] = []
+    for step in order:
+        left, right = (branch._replace(state=place[branch.state]) for branch in cell[step])
+        steps.append((left, right) if rng.random() < 0.5 else (right, left))
+    return tuple(steps)
+
+
+def cell_graph(cell: Cell) -> "nx.DiGraph[str]":
+    """A cell as a graph whose node labels tell inputs, operations and steps apart."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_node("state0", label="first input")
+    graph.add_node("state1", label="second input")
+    for step, pair in enumerate(cell):
+        graph.add_node(f"state{2 + step}", label="step")
+        for side, branch in enumerate(pair):
+            name = f"branch{step}.{side}"
+            graph.add_node(name, label=f"{branch.operation} {branch.kernel}")
+            graph.add_edges_from([(f"state{branch.state}", name), (name, f"state{2 + step}")])
+    return graph
+
+
+def isomorphic(left: Cell, right: Cell) -> bool:
+    same_label = nx.algorithms.isomorphism.categorical_node_match("label", "")
+    return nx.is_isomorphic(cell_graph(left), cell_graph(right), node_match=same_label)
+
+
+@given(genotypes)
+def test_a_genotype_survives_json(genotype: Genotype) -> None:
+    assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype
+
+
+@given(genotypes, st.randoms(use_true_random=False))
+def test_the_architecture_ignores_the_order_of_steps_and_branches(genotype: Genotype, rng: Random) -> None:
+    moved = replace(
+        genotype, normal=rearranged(genotype.normal, rng), reduction=rearranged(genotype.reduction, rng)
+    )
+    assert moved.architecture == genotype.architecture
+    assert moved.canonical() == genotype.canonical()
+
+
+@given(genotypes)
+def test_the_canonical_form_is_the_same_network(genotype: Genotype) -> None:
+    canonical = genotype.canonical()
+    assert isomorphic(canonical.reduction, genotype.reduction)
+    assert not genotype.has_normal_cells or isomorphic(canonical.normal, genotype.normal)
+    assert replace(canonical, normal=genotype.normal, reduction=genotype.reduction) == genotype
+
+
+@given(genotypes)
+def test_the_canonical_form_of_a_canonical_form_is_itself(genotype: Genotype) -> None:
+    assert genotype.canonical().canonical() == genotype.canonical()
+
+
+@given(connected_cells(3, 1), connected_cells(3, 1))
+def test_two_cells_have_one_architecture_just_when_they_are_isomorphic(left: Cell, right: Cell) -> None:
+    first, second = (Genotype(3, 1, 8, 2, True, (), cell) for cell in (left, right))
+    assert (first.architecture == second.architecture) == isomorphic(left, right)
+
+
+@given(genotypes, connected_cells())
+def test_a_cell_that_is_never_used_does_not_matter(genotype: Genotype, other: Cell) -> None:
+    two_cells = replace(genotype, cells=2)
+    assert replace(two_cells, normal=other).architecture == two_cells.architecture
+    assert two_cells.canonical().normal == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"stem_kernel": 5}, {"stem_stride": 2}, {"channels": 5}, {"cells": 3}, {"batch_norm": False}],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_other_choice_changes_the_architecture(genotype: Genotype, change: dict[str, Any]) -> None:
+    genotype = replace(genotype, normal=genotype.reduction)
+    assert replace(genotype, **change).architecture != genotype.architecture
+
+
+@given(genotypes, widths, widths)
+def test_bits_are_in_the_key_and_not_in_the_architecture(genotype: Genotype, first: Bits, second: Bits) -> None:
+    left, right = genotype.with_bits(first), genotype.with_bits(second)
+    assert left.architecture == right.architecture
+    assert (left.key == right.key) == (first == second)
+
+
+@given(genotypes, widths)
+def test_other_bits_change_nothing_else(genotype: Genotype, bits: Bits) -> None:
+    changed = genotype.with_bits(bits)
+    assert changed.bits == bits
+    assert replace(changed, bits=genotype.bits) == genotype
+
+
+@given(genotypes)
+def test_genotypes_are_hashable_by_value(genotype: Genotype) -> None:
+    assert len({genotype, copy.deepcopy(genotype)}) == 1
+
+
+def test_an_architecture_is_16_hexadecimal_digits(genotype: Genotype) -> None:
+    assert len(genotype.architecture) == 16
+    assert int(genotype.architecture, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "positions"), [(1, {0}), (2, {0, 1}), (3, {1, 2}), (4, {1, 2}), (7, {2, 4}), (18, {6, 12})]
+)
+def test_reductions_stand_at_one_and_two_thirds(genotype: Genotype, cells: int, positions: set[int]) -> None:
+    deep = replace(genotype, cells=cells, normal=genotype.reduction)
+    assert deep.reductions == positions
+    assert deep.has_normal_cells == (cells > len(positions))
+
+
+def test_a_cell_is_reduction_or_normal_by_its_position(genotype: Genotype) -> None:
+    normal = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
+    deep = replace(genotype, cells=4, normal=normal)
+    assert [deep.cell(position) == normal for position in range(4)] == [True, False, False, True]
+
+
+UNCONNECTED: dict[str, Cell] = {
+    "empty": (),
+    "no branch reads the previous cell": ((Branch(0, "conv", 3), Branch(0, "skip", 1)),),
+    "reads itself": ((Branch(1, "conv", 3), Branch(2, "skip", 1)),),
+    "reads a later step": ((Branch(1, "conv", 3), Branch(3, "skip", 1)), (Branch(0, "conv", 3), Branch(0, "conv", 3))),
+    "reads a negative state": ((Branch(1, "conv", 3), Branch(-1, "skip", 1)),),
+}
+
+
+@pytest.mark.parametrize("cell", UNCONNECTED.values(), ids=UNCONNECTED.keys())
+@pytest.mark.parametrize("name", ["normal", "reduction"])
+def test_a_cell_that_cannot_be_built_is_refused(genotype: Genotype, cell: Cell, name: str) -> None:
+    whole = {"normal": genotype.reduction, "reduction": genotype.reduction}
+    with pytest.raises(QnasError) as error:
+        replace(genotype, cells=5, **{**whole, name: cell})
+    assert str(error.value) == (
+        f"Each step of the {name} cell reads earlier states and one reads state 1, got {cell}."
+    )
+
+
+@pytest.mark.parametrize("change", [{"cells": 0}, {"channels": 0}, {"cells": -1}])
+def test_a_genotype_needs_a_cell_and_a_channel(genotype: Genotype, change: dict[str, int]) -> None:
+    with pytest.raises(QnasError, match="A genotype needs at least one cell and channel, got"):
+        replace(genotype, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["stem", "channels", "cells", "batch_norm", "normal", "reduction", "bits"])
+def test_a_missing_field_is_refused(genotype: Genotype, field: str) -> None:
+    data = genotype.to_json()
+    del data[field]
+    with pytest.raises(QnasError, match=rf"got .*\('{field}'\); draw a valid one with: qnas sample --count 1$"):
+        Genotype.from_json(data)
+
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "stem of one number": {"stem": [3]},
+    "stem of three": {"stem": [3, 1, 1]},
+    "no number": {"channels": "many"},
+    "nothing": {"cells": None},
+    "a step of one branch": {"reduction": [[[1, "conv", 3]]]},
+    "a branch of two": {"reduction": [[[1, "conv"], [0, "skip", 1]]]},
+    "bits that are a number": {"bits": 4},
+}
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_field_is_refused(genotype: Genotype, change: dict[str, Any]) -> None:
+    with pytest.raises(QnasError, match="A genotype has the fields stem, channels, cells, batch_norm, normal"):
+        Genotype.from_json({**genotype.to_json(), **change})
+
+
+@pytest.mark.parametrize("data", [None, [], 3, "w4a4"], ids=repr)
+def test_json_that_is_no_object_is_refused(data: object) -> None:
+    with pytest.raises(QnasError, match="A genotype has the fields"):
+        Genotype.from_json(data)
+
+
+def test_bits_out_of_range_are_refused_as_such(genotype: Genotype) -> None:
+    with pytest.raises(QnasError, match=r"Bit widths must lie within 2\.\.8, got 'w9a4'"):
+        Genotype.from_json({**genotype.to_json(), "bits": "w9a4"})

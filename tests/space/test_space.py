@@ -1,0 +1,269 @@
+"""Search spaces: every shipped one loads, and every mistake in a file is named with its rule, value and next step."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.quant.scheme import Bits
+from qnas.space.genotype import Branch, Genotype
+from qnas.space.space import CONVOLUTIONS, OPERATIONS, SPLITS, SearchSpace, find_space, read_space, space_names
+
+GOOD = """
+operations = ["conv", "skip"]
+kernels = [3, 5]
+cells = [2, 4]
+steps = [1, 3]
+channels = [8, 16]
+stem_kernels = [3]
+stem_strides = [1]
+batch_norm = 0.5
+max_params = 1000
+max_macs = 0
+image = [1, 8, 8]
+classes = 10
+
+[splits.deep]
+cells = [5, 9]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_papers_spaces_and_the_embedded_one_are_shipped() -> None:
+    assert {"mobile", "mobile-bnfree", "tiny"} <= set(space_names())
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_every_shipped_space_loads_with_its_splits(name: str) -> None:
+    space = find_space(name)
+    assert space.name == name
+    assert {split: space.of_split(split).split for split in ("id", *space.overrides)} == {
+        split: split for split in ("id", *space.overrides)
+    }
+
+
+def test_the_mobile_space_is_that_of_the_paper() -> None:
+    space = find_space("mobile")
+    assert set(space.operations) == set(OPERATIONS)
+    assert (space.kernels, space.max_params, space.image) == ((3, 5, 7), 10_000_000, (3, 32, 32))
+    assert (space.cells, space.of_split("deep").cells) == ((4, 18), (10, 36))
+    assert space.of_split("wide").channels == tuple(4 * channels for channels in space.channels)
+    assert space.of_split("bn_free").batch_norm == 0
+    assert find_space("mobile-bnfree").batch_norm == 0
+
+
+def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD))
+    assert space == SearchSpace(
+        name="mine", operations=("conv", "skip"), kernels=(3, 5), cells=(2, 4), steps=(1, 3), channels=(8, 16),
+        stem_kernels=(3,), stem_strides=(1,), batch_norm=0.5, max_params=1000, max_macs=0, image=(1, 8, 8), classes=10,
+        overrides={"deep": {"cells": (5, 9)}},
+    )  # fmt: skip
+
+
+def test_a_path_ending_in_toml_is_a_file(tmp_path: Path) -> None:
+    assert find_space(str(written(tmp_path, GOOD))).name == "mine"
+
+
+def test_a_split_changes_only_what_it_states(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD))
+    assert replace(space.of_split("deep"), split="id", cells=(2, 4)) == space
+
+
+def test_underscores_and_whole_floats_are_numbers(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD.replace("max_params = 1000", "max_params = 1e7")))
+    assert (space.max_params, type(space.max_params)) == (10_000_000, int)
+
+
+def test_limits_can_be_counted_for_other_images(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD)).for_data((3, 32, 24), 7)
+    assert (space.image, space.classes, space.max_params) == ((3, 32, 24), 7, 1000)
+
+
+MISTAKES = {
+    "unknown key": (
+        "kernels =", "kernel =",
+        "Search space 'mine': unknown key 'kernel'; did you mean 'kernels'?",
+    ),
+    "unknown split": (
+        "[splits.deep]", "[splits.depe]",
+        "Search space 'mine': unknown split 'depe'; did you mean 'deep'?",
+    ),
+    "unknown key in a split": (
+        "cells = [5, 9]", "cell = [5, 9]",
+        "Search space 'mine': unknown key 'cell'; did you mean 'cells'?",
+    ),
+    "unknown operation": (
+        '"conv"', '"convv"',
+        "Search space 'mine': operations has an unusable value, 'convv'; did you mean 'conv'?",
+    ),
+    "missing key": (
+        "classes = 10\n", "",
+        "Search space 'mine': classes is missing; copy it from a shipped space.",
+    ),
+    "splits are no tables": (
+        "[splits.deep]\ncells = [5, 9]", "[splits]\ndeep = 3",
+        "Search space 'mine': splits must be tables such as [splits.deep]; correct the file.",
+    ),
+    "a word for a list": (
+        'operations = ["conv", "skip"]', 'operations = "conv"',
+        "Search space 'mine': operations must be a list of names, got 'conv'; correct it in the file.",
+    ),
+    "numbers for names": (
+        'operations = ["conv", "skip"]', "operations = [3]",
+        "Search space 'mine': operations must be a list of names, got [3]; correct it in the file.",
+    ),
+    "a number for a list": (
+        "kernels = [3, 5]", "kernels = 3",
+        "Search space 'mine': kernels must be a list of whole numbers, got 3; correct it in the file.",
+    ),
+    "fractions for whole numbers": (
+        "kernels = [3, 5]", "kernels = [3.5]",
+        "Search space 'mine': kernels must be a list of whole numbers, got [3.5]; correct it in the file.",
+    ),
+    "a truth for a number": (
+        "max_params = 1000", "max_params = true",
+        "Search space 'mine': max_params must be a whole number, got True; correct it in the file.",
+    ),
+    "a fraction for a whole number": (
+        "classes = 10", "classes = 2.5",
+        "Search space 'mine': classes must be a whole number, got 2.5; correct it in the file.",
+    ),
+    "a word for a number": (
+        "batch_norm = 0.5", 'batch_norm = "half"',
+        "Search space 'mine': batch_norm must be a number, got 'half'; correct it in the file.",
+    ),
+    "even kernel": (
+        "kernels = [3, 5]", "kernels = [3, 4]",
+        "Search space 'mine': kernels has an unusable value, [3, 4]; use odd sizes such as 3, 5 and 7.",
+    ),
+    "even stem kernel": (
+        "stem_kernels = [3]", "stem_kernels = [2]",
+        "Search space 'mine': stem_kernels has an unusable value, [2]; use odd sizes such as 3, 5 and 7.",
+    ),
+    "no choice": (
+        "channels = [8, 16]", "channels = []",
+        "Search space 'mine': channels has an unusable value, []; give at least one choice.",
+    ),
+    "nothing to learn": (
+        '["conv", "skip"]', '["skip"]',
+        "Search space 'mine': operations has an unusable value, ['skip']; add one of conv, sep_conv, dil_conv.",
+    ),
+    "most below fewest": (
+        "steps = [1, 3]", "steps = [3, 1]",
+        "Search space 'mine': steps has an unusable value, [3, 1]; give the fewest and the most, such as [2, 4].",
+    ),
+    "no pair": (
+        "cells = [2, 4]", "cells = [2]",
+        "Search space 'mine': cells has an unusable value, [2]; give the fewest and the most, such as [2, 4].",
+    ),
+    "no cells": (
+        "cells = [2, 4]", "cells = [0, 4]",
+        "Search space 'mine': cells has an unusable value, [0, 4]; give the fewest and the most, such as [2, 4].",
+    ),
+    "no pair in a split": (
+        "cells = [5, 9]", "cells = [9, 5]",
+        "Search space 'mine': cells has an unusable value, [9, 5]; give the fewest and the most, such as [2, 4].",
+    ),
+    "no probability": (
+        "batch_norm = 0.5", "batch_norm = 1.5",
+        "Search space 'mine': batch_norm has an unusable value, 1.5; give a probability from 0 to 1.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "wrong", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_says_rule_value_and_next_step(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+    assert right in GOOD
+    with pytest.raises(QnasError) as error:
+        read_space(written(tmp_path, GOOD.replace(right, wrong, 1)))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("channels = [8, 16]", "channels = [8, 0]"),
+        ("stem_strides = [1]", "stem_strides = [0]"),
+        ("max_params = 1000", "max_params = 0"),
+        ("max_macs = 0", "max_macs = -1"),
+        ("classes = 10", "classes = -10"),
+        ("image = [1, 8, 8]", "image = [8, 8]"),
+        ("image = [1, 8, 8]", "image = [1, 8, 0]"),
+    ],
+)
+def test_sizes_must_be_positive(tmp_path: Path, right: str, wrong: str) -> None:
+    with pytest.raises(QnasError, match=r"^Search space 'mine': .* has an unusable value, .*; use positive numbers\.$"):
+        read_space(written(tmp_path, GOOD.replace(right, wrong)))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    with pytest.raises(QnasError) as error:
+        find_space(str(path))
+    assert str(error.value) == (
+        f"A search space is a TOML file, but {path} cannot be read "
+        f"([Errno 2] No such file or directory: '{path}'); check the path."
+    )
+
+
+@pytest.mark.parametrize("content", [b"cells = [", b"\xff\xfe", b"a = 1\na = 2"], ids=["cut off", "no UTF-8", "twice"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(QnasError, match=r"A search space is a TOML file, but .*bad\.toml cannot be read \(.*\); check"):
+        read_space(path)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(QnasError) as error:
+        find_space("mobil")
+    assert str(error.value) == "No search space is called 'mobil'; did you mean 'mobile'?"
+
+
+def test_an_unknown_split_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(QnasError) as error:
+        read_space(written(tmp_path, GOOD)).of_split("deeep")
+    assert str(error.value) == "Space 'mine' has no split 'deeep'; did you mean 'deep'?"
+
+
+def test_a_split_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QnasError, match="Space 'mine' has no split 'bn_free'; choose from: deep, id."):
+        read_space(written(tmp_path, GOOD)).of_split("bn_free")
+
+
+def test_the_names_of_splits_and_convolutions_are_known() -> None:
+    assert SPLITS == ("id", "deep", "wide", "bn_free")
+    assert set(CONVOLUTIONS) < set(OPERATIONS)
+
+
+STEP = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
+FITTING = Genotype(3, 1, 8, 4, True, STEP, STEP, Bits(4, 4))
+
+
+def test_a_genotype_of_the_space_passes_its_check(tmp_path: Path) -> None:
+    read_space(written(tmp_path, GOOD)).check(FITTING)
+
+
+@pytest.mark.parametrize(
+    ("genotype", "message"),
+    [
+        (replace(FITTING, stem_kernel=5), "stem_kernels [3], got 5"),
+        (replace(FITTING, stem_stride=2), "stem_strides [1], got 2"),
+        (replace(FITTING, channels=12), "channels [8, 16], got 12"),
+        (replace(FITTING, cells=5), "cells [2, 3, 4], got 5"),
+        (replace(FITTING, normal=((Branch(1, "max_pool", 3),) * 2,)), "operations ['conv', 'skip'], got 'max_pool'"),
+        (replace(FITTING, reduction=((Branch(1, "max_pool", 3),) * 2,)), "operations ['conv', 'skip'], got 'max_pool'"),
+    ],
+    ids=["stem kernel", "stem stride", "channels", "cells", "normal cell", "reduction cell"],
+)
+def test_the_first_choice_outside_the_space_is_named(tmp_path: Path, genotype: Genotype, message: str) -> None:
+    with pytest.raises(QnasError) as error:
+        read_space(written(tmp_path, GOOD)).check(genotype)
+    assert str(error.value) == f"Space 'mine' allows {message}; take another --space."

@@ -1,0 +1,58 @@
+"""The order of the package: every import in every file is held against the list of layers."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import qnas
+
+LAYERS = (
+    "errors", "resources", "quant", "space", "network", "sampling", "graph", "ghn", "data", "checkpoints",
+    "evaluation", "training", "search", "export", "reports", "cli",
+)  # fmt: skip
+ROOT = Path(qnas.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def layer(path: Path) -> str:
+    """The folder, or the file at the top of the package, that a file belongs to."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the package that a file imports, wherever in it, by their dotted names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            from_package = node.module == "qnas"
+            names = [f"qnas.{alias.name}" for alias in node.names] if from_package else [node.module or ""]
+        else:
+            continue
+        yield from (name for name in names if name.startswith("qnas.") and name != "qnas.__version__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_earlier_layers_or_its_own(path: Path) -> None:
+    own = layer(path)
+    if own in ("__init__", "__main__"):
+        return
+    assert own in LAYERS, f"{own} has no place in the list of layers"
+    allowed = LAYERS[: LAYERS.index(own) + 1]
+    later = [name for name in imported(path) if name.split(".")[1] not in allowed]
+    assert later == []
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert list(imported(ROOT / "__init__.py")) == []
+
+
+@pytest.mark.parametrize("name", ["qnas.space.space", "qnas.sampling.generator", "qnas.network.costs"])
+def test_describing_and_costing_networks_imports_no_torch(name: str) -> None:
+    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode == 0
