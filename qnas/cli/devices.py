@@ -1,5 +1,7 @@
 """Which device a command computes on."""
 
+import os
+
 import torch
 
 from qnas.errors import QnasError
@@ -17,3 +19,16 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and not there:
         raise QnasError("--device cuda needs a CUDA device and a CUDA build of torch, neither is here; use --device cpu.")
     return torch.device("cuda" if name != "cpu" and there else "cpu")
+
+
+def worker_count(wanted: int, device: torch.device) -> int:
+    """Processes that train at once: as many as wanted, else one a core, and one on a GPU.
+
+    Raises:
+        QnasError: less than none is wanted.
+    """
+    if wanted < 0:
+        raise QnasError(f"--workers is 1 or more, or 0 for one a core, got {wanted}; leave it out for the default.")
+    if wanted:
+        return wanted
+    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

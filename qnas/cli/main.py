@@ -5,6 +5,8 @@ import sys
 import typer
 
 from qnas.cli.fit import eval_ghn, fit_ghn
+from qnas.cli.search import export, search
+from qnas.cli.show import sample, show
 from qnas.errors import QnasError
 
 app = typer.Typer(
@@ -13,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (fit_ghn, eval_ghn):
+for command in (search, show, export, sample, fit_ghn, eval_ghn):
     app.command()(command)
 
 

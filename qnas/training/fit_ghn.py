@@ -22,6 +22,7 @@ from torch import Tensor
 
 import qnas
 from qnas.checkpoints.files import write_tensors
+from qnas.checkpoints.identity import refuse_changes
 from qnas.data.batches import random_batch
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
@@ -266,19 +267,3 @@ def clipped(gradients: Sequence[Tensor], most: float, networks: int) -> list[Ten
     """One network's share of the mean gradient, its joint norm limited so that none drowns the others."""
     norm = torch.stack(torch._foreach_norm(gradients)).norm()
     return list(torch._foreach_mul(gradients, (most / (norm + 1e-6)).clamp(max=1) / networks))
-
-
-def refuse_changes(before: dict[str, object], now: dict[str, object], folder: Path) -> None:
-    """Check that a run is continued as it was begun.
-
-    Raises:
-        QnasError: a setting differs; the message lists each with its old and new value.
-    """
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
-    if changed:
-        difference = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
-        raise QnasError(
-            f"A run is continued with the settings it was begun with, but {folder} differs ({difference}); "
-            "give the old settings, or another --out."
-        )
-

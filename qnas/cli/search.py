@@ -1,0 +1,140 @@
+"""``qnas search`` and ``qnas export``: from a budget to a trained, exported network."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+WINNER = "winner"
+
+
+def search(
+    bits: Annotated[str, typer.Option(help="Bit widths of weights and activations, such as w4a4 or fp32.")] = "w4a4",
+    max_params: Annotated[float, typer.Option(help="Most parameters.")] = 0,
+    max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image.")] = 0,
+    max_weight_bytes: Annotated[float, typer.Option(help="Most bytes of packed weights and biases.")] = 0,
+    max_activation_bytes: Annotated[float, typer.Option(help="Most bytes of activations alive at once.")] = 0,
+    data: Annotated[str, typer.Option(help="auto, digits, cifar10, or a folder of images.")] = "auto",
+    space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
+    ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
+    sampler: Annotated[str, typer.Option(help="Who proposes: auto, tpe, nsga2, random.")] = "auto",
+    trials: Annotated[int, typer.Option(help="Different networks within the budget to score.")] = 200,
+    top: Annotated[int, typer.Option(help="Networks to train in full.")] = 3,
+    steps: Annotated[int, typer.Option(help="Training steps of a full run.")] = 900,
+    out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that train candidates; 0: one a core.")] = 0,
+    dry_run: Annotated[bool, typer.Option(help="Check everything, spend nothing.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Find, train and export the best network within a budget. The same command again continues a run."""
+    import torch
+
+    from qnas.cli.devices import pick_device, worker_count
+    from qnas.cli.progress import bar, say
+    from qnas.data.find import default_space
+    from qnas.quant.scheme import Bits
+    from qnas.reports.search import print_result
+    from qnas.search.limits import Limits
+    from qnas.search.run import default_folder, load_pick, open_run, prepare
+    from qnas.search.run import search as run_search
+    from qnas.search.settings import SearchSettings
+    from qnas.search.study import check_sampler
+
+    torch.set_num_threads(1)
+    found = choose_data() if data == "auto" else data
+    check_sampler(sampler)
+    settings = SearchSettings(
+        bits=Bits.parse(bits),
+        limits=Limits(int(max_params), int(max_macs), int(max_weight_bytes), int(max_activation_bytes)),
+        data=found,
+        space=space or default_space(found),
+        ghn=ghn or found,
+        sampler=sampler,
+        trials=trials,
+        top=top,
+        steps=steps,
+        seed=seed,
+    )
+    target = pick_device(device)
+    prepared = prepare(settings)
+    if dry_run:
+        say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")
+        return
+    folder = out or default_folder(settings)
+    open_run(settings, folder)
+    say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
+    picks = run_search(settings, prepared, folder, target.type, worker_count(workers, target), bar)
+    winner = picks[0]
+    write_folder(folder, winner.to_json(), load_pick(folder, winner.genotype, prepared.data), prepared.data)
+    print_result(folder, as_json=json_output)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished search.")],
+    pick: Annotated[int, typer.Option(help="Which of its picks, 1 for the winner.")] = 1,
+    profile: Annotated[str, typer.Option(help="compact: packed 4-bit weights.")] = "compact",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
+) -> None:
+    """Write a pick of a finished search as ONNX and safetensors, checked in onnxruntime."""
+    import json
+    from dataclasses import asdict
+
+    from qnas.data.find import find_data
+    from qnas.errors import QnasError
+    from qnas.search.run import load_pick, read_run
+    from qnas.space.genotype import Genotype
+
+    picks = read_picks(run)
+    if not 1 <= pick <= len(picks):
+        raise QnasError(f"--pick is 1 to {len(picks)} for this run, got {pick}; see them with: qnas show {run}")
+    chosen = picks[pick - 1]
+    genotype = Genotype.from_json(chosen["genotype"])
+    data = find_data(read_run(run)["settings"]["data"])
+    folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
+    parity = write_folder(run, chosen, load_pick(run, genotype, data), data, folder, profile)
+    print(json.dumps({"folder": str(folder), "parity": asdict(parity)}))
+
+
+def read_picks(run: Path) -> list[dict[str, Any]]:
+    """The picks of a finished run."""
+    import json
+
+    from qnas.errors import QnasError
+    from qnas.search.run import RESULT
+
+    path = run / RESULT
+    try:
+        picks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["picks"]
+        return picks
+    except (OSError, ValueError, KeyError) as error:
+        raise QnasError(f"A finished run holds {RESULT}, {path} cannot be read ({error}); finish it with: qnas search") from error
+
+
+def write_folder(
+    run: Path, pick: dict[str, Any], network: Any, data: Any, folder: Path | None = None, profile: str = "compact"
+) -> Any:
+    """Export one pick of a run; returns the parity of its ONNX model."""
+    from qnas.export.winner import write_winner
+    from qnas.search.run import read_run
+    from qnas.space.genotype import Genotype
+
+    facts = {"settings": read_run(run)["settings"], "accuracy": {key: pick[key] for key in ("score", "trained", "test")}}
+    genotype = Genotype.from_json(pick["genotype"])
+    return write_winner(folder or run / WINNER, genotype, network, data, facts, profile)
+
+
+def choose_data() -> str:
+    """CIFAR-10 where it lies on the machine and a checkpoint for it is shipped, else the digits; says which."""
+    from qnas.checkpoints.store import checkpoint_names
+    from qnas.cli.progress import say
+    from qnas.data.find import cifar10_folder
+
+    found, ready = cifar10_folder() is not None, "cifar10" in checkpoint_names()
+    if found and ready:
+        say("Data: CIFAR-10, found on this machine. For the embedded digits: --data digits")
+        return "cifar10"
+    remedy = "train a checkpoint for it with: qnas fit-ghn --data cifar10" if found else "give its folder with --data PATH"
+    say(f"Data: the embedded digits. For CIFAR-10 {remedy}")
+    return "digits"

@@ -1,0 +1,41 @@
+"""``qnas show`` and ``qnas sample``: look at what there is, draw architectures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show(
+    what: Annotated[str, typer.Argument(help="A run folder, a winner, a genotype file, a space or a checkpoint.")] = "",
+) -> None:
+    """Show a run, a winner, a genotype, a search space or a checkpoint; without a name, what there is."""
+    from qnas.reports.overview import show_anything
+
+    show_anything(what)
+
+
+def sample(
+    space: Annotated[str, typer.Option(help="Search space: a shipped one, or a .toml file.")] = "mobile",
+    count: Annotated[int, typer.Option(help="How many networks.")] = 10,
+    split: Annotated[str, typer.Option(help="Split: id, deep, wide or bn_free.")] = "id",
+    part: Annotated[str, typer.Option(help="train, held_out (never used to train a GHN), or all.")] = "all",
+    bits: Annotated[str, typer.Option(help="Bit widths that each network carries.")] = "fp32",
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
+) -> None:
+    """Draw different architectures within a space's limits, one JSON line each."""
+    from itertools import islice
+
+    from qnas.cli.progress import bar
+    from qnas.errors import QnasError
+    from qnas.quant.scheme import Bits
+    from qnas.sampling.files import write_genotypes
+    from qnas.sampling.generator import stream
+    from qnas.space.space import find_space
+
+    if part not in ("train", "held_out", "all") or count < 1:
+        raise QnasError(f"--part is train, held_out or all and --count at least 1, got {part!r} and {count}.")
+    genotypes = islice(stream(find_space(space).of_split(split), seed, part, Bits.parse(bits)), count)
+    with bar("sample") as progress:
+        write_genotypes(genotypes, out, lambda done: progress.update(done / count))

@@ -1,0 +1,46 @@
+"""The result of a search: a table of the picks, and what to run next."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from qnas.reports.tables import show
+
+
+def print_result(folder: Path, as_json: bool) -> None:
+    """Print the result of a finished run, and where its winner lies."""
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / "winner" / "manifest.json").read_text(encoding="utf-8"))
+    if as_json:
+        facts = {"folder": str(folder), "screened": result["screened"], "calibration": result["calibration"]}
+        print(json.dumps({**facts, "picks": result["picks"], "parity": manifest["parity"]}))
+        return
+    show(picks_table(result))
+    parity = manifest["parity"]
+    print(
+        f"Winner: {folder / 'winner' / 'model.onnx'} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
+        f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
+        f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
+    )
+    print(f"Next: qnas show {folder}")
+
+
+def picks_table(result: dict[str, Any]) -> Table:
+    """One line a pick: accuracies in per cent, then costs."""
+    calibration = result["calibration"]
+    title = f"top picks of {result['screened']} screened networks"
+    if calibration:
+        error, labels = calibration["mean_absolute_error"], calibration["labels"]
+        title += f"; estimates are off by {error:.1f} points on average ({labels} short runs, each left out in turn)"
+    table = Table("", "network", "score", "estimate", "trained", "test", "params", "MACs", "weight bytes", "activation bytes",
+                  title=title, caption="score: predicted parameters; estimate: after a short run; both, and trained, on "
+                  "validation images. test: held-out test images, read once.")  # fmt: skip
+    for place, pick in enumerate(result["picks"], 1):
+        trained = pick["trained"][max(pick["trained"], key=int)]
+        accuracies = [pick["score"], pick["estimate"], trained, pick["test"]]
+        shown = ["-" if value is None else f"{value:.1f}" for value in accuracies]
+        costs = [f"{pick[key]:,}" for key in ("params", "macs", "weight_bytes", "activation_bytes")]
+        table.add_row(str(place), pick["key"], *shown, *costs)
+    return table

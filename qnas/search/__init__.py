@@ -1,0 +1,1 @@
+"""Chooses: genes, limits, samplers, and the stages from screening to the winner."""

@@ -1,0 +1,40 @@
+"""A candidate: a genotype with all that the search has found out about it so far."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qnas.network.costs import Costs
+from qnas.space.genotype import Genotype
+
+
+@dataclass
+class Candidate:
+    """Accuracies are per cent: ``score`` with predicted parameters, ``estimate`` for a short run, ``trained`` by the
+    steps of each run, all on validation images; ``test`` on the test images, read once at the end.
+    """
+
+    genotype: Genotype
+    costs: Costs
+    score: float
+    estimate: float | None = None
+    test: float | None = None
+
+    def __post_init__(self) -> None:
+        self.trained: dict[int, float] = {}
+
+    @property
+    def best_trained(self) -> float | None:
+        """Accuracy after the longest run so far."""
+        return self.trained[max(self.trained)] if self.trained else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON."""
+        return {
+            "key": self.genotype.key,
+            "score": self.score,
+            "estimate": self.estimate,
+            "trained": self.trained,
+            "test": self.test,
+            **asdict(self.costs),
+            "genotype": self.genotype.to_json(),
+        }

@@ -1,0 +1,72 @@
+"""Genotypes as a fixed set of categorical genes, which is what samplers handle best.
+
+Genes of steps that a genotype does not have are ignored when it is decoded, and a cell that breaks a rule is mended, so
+every choice of genes is a network; different genes may give the same one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from qnas.quant.scheme import Bits
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import CONVOLUTIONS, POOL_KERNEL, SearchSpace
+
+Choices = dict[str, tuple[Any, ...]]
+CELLS, SIDES = ("normal", "reduction"), ("left", "right")
+
+
+def gene_choices(space: SearchSpace) -> Choices:
+    """Every gene of a space with its choices, numbers and text only."""
+    norms = tuple(choice for choice, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0)
+    choices: Choices = {
+        "stem_kernel": space.stem_kernels,
+        "stem_stride": space.stem_strides,
+        "channels": space.channels,
+        "cells": tuple(range(space.cells[0], space.cells[1] + 1)),
+        "steps": tuple(range(space.steps[0], space.steps[1] + 1)),
+        "batch_norm": norms,
+    }
+    for cell in CELLS:
+        for step in range(space.steps[1]):
+            for side in SIDES:
+                choices[f"{cell}{step}_{side}_state"] = tuple(range(CELL_INPUTS + step))
+                choices[f"{cell}{step}_{side}"] = operation_choices(space)
+    return choices
+
+
+def operation_choices(space: SearchSpace) -> tuple[str, ...]:
+    """The operations of a space with each of their kernel sizes, such as ``conv 5``."""
+    result = []
+    for operation in space.operations:
+        kernels = space.kernels if operation in CONVOLUTIONS else (1 if operation == "skip" else POOL_KERNEL,)
+        result += [f"{operation} {kernel}" for kernel in kernels]
+    return tuple(result)
+
+
+def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype:
+    """The canonical genotype of a choice of genes."""
+    normal, reduction = (_decode_cell(space, genes, cell) for cell in CELLS)
+    return Genotype(
+        stem_kernel=genes["stem_kernel"],
+        stem_stride=genes["stem_stride"],
+        channels=genes["channels"],
+        cells=genes["cells"],
+        batch_norm=genes["batch_norm"],
+        normal=normal,
+        reduction=reduction,
+        bits=bits,
+    ).canonical()
+
+
+def _decode_cell(space: SearchSpace, genes: Mapping[str, Any], cell: str) -> Cell:
+    branches = []
+    for step in range(genes["steps"]):
+        for side in SIDES:
+            operation, kernel = genes[f"{cell}{step}_{side}"].split()
+            branches.append(Branch(genes[f"{cell}{step}_{side}_state"], operation, int(kernel)))
+    if all(branch.state != PREVIOUS for branch in branches):
+        branches[0] = branches[0]._replace(state=PREVIOUS)
+    if all(branch.operation not in CONVOLUTIONS for branch in branches):
+        operation = next(name for name in space.operations if name in CONVOLUTIONS)
+        branches[-1] = branches[-1]._replace(operation=operation, kernel=space.kernels[0])
+    return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(genes["steps"]))

@@ -1,0 +1,94 @@
+"""Budgets: exact limits on a network's costs, and whether any network of a space keeps them."""
+
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations_with_replacement
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.quant.scheme import Bits
+from qnas.search.genes import operation_choices
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import CONVOLUTIONS, SearchSpace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most a network may cost, field by field as in ``Costs``; 0 is no limit."""
+
+    params: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    activation_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value < 0:
+                option = "--max-" + name.replace("_", "-")
+                raise QnasError(f"A budget is a positive number, got {option} {value}; leave it out for no limit.")
+
+    def excess(self, spent: Costs) -> float:
+        """By what share the costs exceed the limits at most; 0 or less if all are kept."""
+        shares = [getattr(spent, item.name) / limit - 1 for item in fields(self) if (limit := getattr(self, item.name))]
+        return max(shares, default=0.0)
+
+    def within(self, space: SearchSpace) -> "Limits":
+        """These limits, no looser than the space's own."""
+        params = min(filter(None, (self.params, space.max_params)))
+        macs = min(filter(None, (self.macs, space.max_macs)), default=0)
+        return Limits(params, macs, self.weight_bytes, self.activation_bytes)
+
+
+def check_possible(space: SearchSpace, limits: Limits, bits: Bits) -> None:
+    """Make sure, before anything is spent, that some network of the space keeps each limit.
+
+    Raises:
+        QnasError: a limit is below the smallest network's cost, which the message states.
+    """
+    for item in fields(limits):
+        limit = getattr(limits, item.name)
+        if limit:
+            smallest = smallest_cost(space, item.name, bits)
+            if smallest > limit:
+                option = "--max-" + item.name.replace("_", "-")
+                raise QnasError(
+                    f"No network of space {space.name!r} keeps {option} {limit:,}: the smallest needs {smallest:,}; "
+                    f"raise the budget, or take a smaller --space."
+                )
+
+
+def smallest_cost(space: SearchSpace, cost: str, bits: Bits) -> int:
+    """The least of one cost over the space, searched cell by cell from its smallest outer sizes.
+
+    Exact for parameters, MACs and weight bytes, to which the two kinds of cells contribute independently.
+    """
+    cells, found = _small_cells(space), []
+    for batch_norm in {space.batch_norm > 0, space.batch_norm == 1}:
+        for stem_stride in {min(space.stem_strides), max(space.stem_strides)}:
+            outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
+
+            def price(normal: Cell, reduction: Cell, outer: tuple[int, int, int, int, bool] = outer) -> int:
+                plan = build_plan(Genotype(*outer, normal, reduction, bits), space.image, space.classes)
+                value: int = getattr(costs(plan), cost)
+                return value
+
+            reduction = min(cells, key=lambda cell: price(cells[0], cell))
+            found.append(min(price(cell, reduction) for cell in cells))
+    return min(found)
+
+
+def _small_cells(space: SearchSpace) -> list[Cell]:
+    """Cells of the fewest steps, all but the first alike, with the smallest kernel of each operation."""
+    seen: dict[str, Branch] = {}
+    for choice in operation_choices(space):
+        operation, kernel = choice.split()
+        if operation not in seen or int(kernel) < seen[operation].kernel:
+            seen[operation] = Branch(0, operation, int(kernel))
+    branches = [branch._replace(state=state) for branch in seen.values() for state in range(CELL_INPUTS)]
+    steps = [
+        (left, right)
+        for left, right in combinations_with_replacement(branches, 2)
+        if {left.operation, right.operation} & set(CONVOLUTIONS) and PREVIOUS in (left.state, right.state)
+    ]
+    others = [(left, right) for left, right in steps if left == right] if space.steps[0] > 1 else steps[:1]
+    return [(step, *[other] * (space.steps[0] - 1)) for step in steps for other in others]

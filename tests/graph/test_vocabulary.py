@@ -1,0 +1,56 @@
+"""The nearest entry of a vocabulary, held against a search through all of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVE_INDEX, PRIMITIVES, WIDTH_INDEX, WIDTHS, nearest, shape_code
+from qnas.network.operations import OPERATIONS
+
+entries = st.sets(st.integers(0, 100), min_size=1, max_size=10).map(lambda numbers: tuple(sorted(numbers)))
+
+
+@given(st.integers(-10, 120), entries)
+def test_no_entry_is_nearer(value: int, words: tuple[int, ...]) -> None:
+    assert nearest(value, words) == min(range(len(words)), key=lambda index: (abs(words[index] - value), index))
+
+
+@given(entries)
+def test_an_entry_is_its_own_nearest(words: tuple[int, ...]) -> None:
+    assert [nearest(word, words) for word in words] == list(range(len(words)))
+
+
+@given(st.integers(0, 20_000), st.integers(0, 20_000), st.integers(0, 40))
+def test_a_shape_code_names_the_nearest_words(channels_out: int, channels_in: int, kernel: int) -> None:
+    out, into, height, width = shape_code(channels_out, channels_in, kernel)
+    assert abs(CHANNELS[out] - channels_out) == min(abs(word - channels_out) for word in CHANNELS)
+    assert abs(CHANNELS[into] - channels_in) == min(abs(word - channels_in) for word in CHANNELS)
+    assert abs(KERNELS[height] - kernel) == min(abs(word - kernel) for word in KERNELS)
+    assert height == width
+
+
+def test_channels_are_those_of_ghn_2() -> None:
+    assert CHANNELS[:9] == (1, 3, 8, 10, 16, 24, 32, 40, 48)
+    assert [later - earlier for earlier, later in zip(CHANNELS[9:], CHANNELS[10:], strict=False)] == (
+        [8] + [16] * 252 + [32] * 128
+    )
+    assert CHANNELS[-1] == 8192
+
+
+def test_kernels_are_those_of_ghn_2() -> None:
+    assert KERNELS == (1, 3, 5, 7, 9, 11, 14, 16)
+
+
+@pytest.mark.parametrize("table", [PRIMITIVE_INDEX, WIDTH_INDEX], ids=["primitives", "widths"])
+def test_an_index_finds_its_word(table: dict[object, int]) -> None:
+    words = PRIMITIVES if table is PRIMITIVE_INDEX else WIDTHS
+    assert all(words[index] == word for word, index in table.items())
+    assert len(table) == len(words)
+
+
+def test_every_width_of_a_scheme_has_a_word() -> None:
+    assert set(WIDTHS) == {*range(2, 9), 32}
+
+
+def test_pools_of_the_operations_have_words() -> None:
+    assert {name for name in OPERATIONS if "pool" in name} <= set(PRIMITIVES)

@@ -1,0 +1,150 @@
+"""From genotype to plan: the macro-architecture held against a network written out by hand."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from qnas.network.build import build_plan, cell_contexts, states_read
+from qnas.network.plan import Plan
+from qnas.quant.scheme import FP32, Bits
+from qnas.space.genotype import Branch, Genotype
+from qnas.space.space import space_names
+
+NORMAL = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
+REDUCTION = (
+    (Branch(1, "max_pool", 3), Branch(0, "skip", 1)),
+    (Branch(1, "sep_conv", 5), Branch(2, "avg_pool", 3)),
+)
+SMALL = Genotype(3, 1, 4, 3, False, NORMAL, REDUCTION)
+NODES = [
+    ("image", "input", (), (3, 8, 8)),
+    ("stem", "conv", (0,), (4, 8, 8)),
+    ("cell0_input0", "conv", (1,), (4, 8, 8)),
+    ("cell0_input1", "conv", (1,), (4, 8, 8)),
+    ("cell0_step0_left_conv", "conv", (3,), (4, 8, 8)),
+    ("cell0_step0", "sum", (4, 2), (4, 8, 8)),
+    ("cell1_input0", "conv", (1,), (8, 8, 8)),
+    ("cell1_input1", "conv", (5,), (8, 8, 8)),
+    ("cell1_step0_left_pool", "max_pool", (7,), (8, 4, 4)),
+    ("cell1_step0_right_skip", "conv", (6,), (8, 4, 4)),
+    ("cell1_step0", "sum", (8, 9), (8, 4, 4)),
+    ("cell1_step1_left_depthwise", "conv", (7,), (8, 4, 4)),
+    ("cell1_step1_left_pointwise", "conv", (11,), (8, 4, 4)),
+    ("cell1_step1_right_pool", "avg_pool", (10,), (8, 4, 4)),
+    ("cell1_step1", "sum", (12, 13), (8, 4, 4)),
+    ("cell1_output", "concat", (10, 14), (16, 4, 4)),
+    ("cell2_input0", "conv", (5,), (16, 4, 4)),
+    ("cell2_input1", "conv", (15,), (16, 4, 4)),
+    ("cell2_step0_left_pool", "max_pool", (17,), (16, 2, 2)),
+    ("cell2_step0_right_skip", "conv", (16,), (16, 2, 2)),
+    ("cell2_step0", "sum", (18, 19), (16, 2, 2)),
+    ("cell2_step1_left_depthwise", "conv", (17,), (16, 2, 2)),
+    ("cell2_step1_left_pointwise", "conv", (21,), (16, 2, 2)),
+    ("cell2_step1_right_pool", "avg_pool", (20,), (16, 2, 2)),
+    ("cell2_step1", "sum", (22, 23), (16, 2, 2)),
+    ("cell2_output", "concat", (20, 24), (32, 2, 2)),
+    ("pool", "global_avg", (25,), (32, 1, 1)),
+    ("classifier", "linear", (26,), (7, 1, 1)),
+]
+
+
+def node(plan: Plan, name: str) -> tuple[int, int, int, int]:
+    """Kernel, stride, dilation and groups of a node."""
+    found = next(node for node in plan.nodes if node.name == name)
+    return found.kernel, found.stride, found.dilation, found.groups
+
+
+def test_a_network_is_built_as_written_out_by_hand() -> None:
+    plan = build_plan(SMALL, (3, 8, 8), 7)
+    assert [(node.name, node.kind, node.inputs, node.shape) for node in plan.nodes] == NODES
+    assert plan.classes == 7
+
+
+def test_slots_follow_their_nodes() -> None:
+    plan = build_plan(SMALL, (3, 8, 8), 7)
+    assert plan.slots[:4] == (
+        ("stem/weight", (4, 3, 3, 3), "weight", 1),
+        ("stem/bias", (4,), "bias", 1),
+        ("cell0_input0/weight", (4, 4, 1, 1), "weight", 2),
+        ("cell0_input0/bias", (4,), "bias", 2),
+    )
+    assert plan.slots[-2:] == (("classifier/weight", (7, 32), "weight", 27), ("classifier/bias", (7,), "bias", 27))
+
+
+def test_a_batch_norm_takes_the_place_of_the_bias() -> None:
+    plan = build_plan(replace(SMALL, batch_norm=True), (3, 8, 8), 7)
+    assert plan.slots[:3] == (
+        ("stem/weight", (4, 3, 3, 3), "weight", 1),
+        ("stem/norm_weight", (4,), "norm_weight", 1),
+        ("stem/norm_bias", (4,), "norm_bias", 1),
+    )
+    assert plan.slots[-1].name == "classifier/bias"
+
+
+def test_only_branches_that_read_a_reduction_cells_inputs_have_a_stride() -> None:
+    plan = build_plan(SMALL, (3, 8, 8), 7)
+    assert node(plan, "cell1_step0_left_pool") == (3, 2, 1, 1)
+    assert node(plan, "cell1_step1_left_depthwise") == (5, 2, 1, 8)
+    assert node(plan, "cell1_step1_left_pointwise") == (1, 1, 1, 1)
+    assert node(plan, "cell1_step1_right_pool") == (3, 1, 1, 1)
+
+
+def test_the_input_before_a_reduction_is_halved_to_the_size_of_the_other() -> None:
+    plan = build_plan(SMALL, (3, 8, 8), 7)
+    assert node(plan, "cell2_input0") == (1, 2, 1, 1)
+    assert node(plan, "cell2_input1") == (1, 1, 1, 1)
+
+
+def test_a_stem_can_have_a_stride_and_odd_sizes_round_up() -> None:
+    plan = build_plan(replace(SMALL, stem_stride=2), (3, 9, 5), 7)
+    assert plan.nodes[1].shape == (4, 5, 3)
+    assert plan.nodes[-3].shape == (32, 2, 1)
+
+
+def test_an_input_that_no_step_reads_is_not_built() -> None:
+    only_previous = ((Branch(1, "conv", 3), Branch(1, "skip", 1)),)
+    genotype = replace(SMALL, normal=only_previous)
+    assert states_read(genotype, 0) == {1}
+    names = {node.name for node in build_plan(genotype, (3, 8, 8), 7).nodes}
+    assert "cell0_input1" in names
+    assert "cell0_input0" not in names
+
+
+def test_the_channels_of_cells_double_at_each_reduction() -> None:
+    contexts = cell_contexts(replace(SMALL, cells=7))
+    assert [context.channels for context in contexts] == [4, 4, 8, 8, 16, 16, 16]
+    assert [context.reduction for context in contexts] == [position in (2, 4) for position in range(7)]
+    assert [context.input_channels for context in contexts] == [
+        (4, 4), (4, 4), (4, 4), (4, 16), (16, 8), (8, 32), (32, 16),
+    ]  # fmt: skip
+    assert [context.input_strides for context in contexts] == [
+        (1, 1), (1, 1), (1, 1), (2, 1), (1, 1), (2, 1), (1, 1),
+    ]  # fmt: skip
+
+
+def test_every_node_carries_the_bits_and_the_image_always_has_eight() -> None:
+    plan = build_plan(SMALL.with_bits(Bits(2, 3)), (3, 8, 8), 7)
+    assert plan.nodes[0].bits.activations == 8
+    assert {node.bits for node in plan.nodes[1:]} == {Bits(2, 3)}
+    assert {node.bits for node in build_plan(SMALL, (3, 8, 8), 7).nodes} == {FP32}
+
+
+def test_max_pools_and_logits_are_not_rounded() -> None:
+    plan = build_plan(SMALL, (3, 8, 8), 7)
+    assert {node.kind for node in plan.nodes if not node.quantized} == {"max_pool", "linear"}
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_plans_are_in_topological_order_with_unique_names(name: str, draw: Callable[..., list[Plan]]) -> None:
+    for plan in draw(name, "id", 10):
+        assert all(source < place for place, node in enumerate(plan.nodes) for source in node.inputs)
+        assert len({node.name for node in plan.nodes}) == len(plan.nodes)
+        assert len({slot.name for slot in plan.slots}) == len(plan.slots)
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_every_node_but_the_classifier_is_read(name: str, draw: Callable[..., list[Plan]]) -> None:
+    for plan in draw(name, "id", 10):
+        read = {source for node in plan.nodes for source in node.inputs}
+        assert read == set(range(len(plan.nodes) - 1))
