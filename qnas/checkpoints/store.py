@@ -80,7 +80,7 @@ def load_checkpoint(name: str) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = json.loads(header["config"])
         ghn = GHN(GHNConfig(**{**config, "decoder": tuple(config["decoder"])}))
         ghn.load_state_dict(weights)

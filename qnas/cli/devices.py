@@ -17,7 +17,9 @@ def pick_device(name: str) -> torch.device:
         raise QnasError(f"--device is auto, cpu or cuda, got {name!r}; leave it out to take what the machine has.")
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise QnasError("--device cuda needs a CUDA device and a CUDA build of torch, neither is here; use --device cpu.")
+        raise QnasError(
+            "--device cuda needs a CUDA device and a CUDA build of torch, neither is here; use --device cpu."
+        )
     return torch.device("cuda" if name != "cpu" and there else "cpu")
 
 
@@ -31,4 +33,8 @@ def worker_count(wanted: int, device: torch.device) -> int:
         raise QnasError(f"--workers is 1 or more, or 0 for one a core, got {wanted}; leave it out for the default.")
     if wanted:
         return wanted
-    return 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return (
+        1
+        if device.type == "cuda"
+        else max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    )

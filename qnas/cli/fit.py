@@ -43,7 +43,13 @@ def fit_ghn(
 
     torch.set_num_threads(threads)
     settings = FitSettings(
-        steps=steps, minutes=max_minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, bits=bits, seed=seed
+        steps=steps,
+        minutes=max_minutes,
+        float_share=float_share,
+        meta_batch=meta_batch,
+        batch=batch,
+        bits=bits,
+        seed=seed,
     )
     if not resume and ((out / STATE).exists() or (out / WEIGHTS).exists()):
         raise QnasError(f"{out} already holds a run; continue it with --resume, or name another --out.")
@@ -122,7 +128,13 @@ def eval_ghn(
 
         scored = images.test if part == "test" else images.validation
         rows = evaluate_ghn(checkpoint.ghn.to(target), drawn_from, scored, splits, settings, networks, seed, tell)
-    table = {"data": images.name, "part": part, "space": drawn_from.name, "seed": seed, "rows": [asdict(row) for row in rows]}
+    table = {
+        "data": images.name,
+        "part": part,
+        "space": drawn_from.name,
+        "seed": seed,
+        "rows": [asdict(row) for row in rows],
+    }
     if card:
         save_card(checkpoint.path, {**read_card(checkpoint.path), "table": table})
     if json_output:

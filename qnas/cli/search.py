@@ -109,7 +109,9 @@ def read_picks(run: Path) -> list[dict[str, Any]]:
         picks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["picks"]
         return picks
     except (OSError, ValueError, KeyError) as error:
-        raise QnasError(f"A finished run holds {RESULT}, {path} cannot be read ({error}); finish it with: qnas search") from error
+        raise QnasError(
+            f"A finished run holds {RESULT}, {path} cannot be read ({error}); finish it with: qnas search"
+        ) from error
 
 
 def write_folder(
@@ -120,7 +122,10 @@ def write_folder(
     from qnas.search.run import read_run
     from qnas.space.genotype import Genotype
 
-    facts = {"settings": read_run(run)["settings"], "accuracy": {key: pick[key] for key in ("score", "trained", "test")}}
+    facts = {
+        "settings": read_run(run)["settings"],
+        "accuracy": {key: pick[key] for key in ("score", "trained", "test")},
+    }
     genotype = Genotype.from_json(pick["genotype"])
     return write_winner(folder or run / WINNER, genotype, network, data, facts, profile)
 
@@ -135,6 +140,8 @@ def choose_data() -> str:
     if found and ready:
         say("Data: CIFAR-10, found on this machine. For the embedded digits: --data digits")
         return "cifar10"
-    remedy = "train a checkpoint for it with: qnas fit-ghn --data cifar10" if found else "give its folder with --data PATH"
+    remedy = (
+        "train a checkpoint for it with: qnas fit-ghn --data cifar10" if found else "give its folder with --data PATH"
+    )
     say(f"Data: the embedded digits. For CIFAR-10 {remedy}")
     return "digits"

@@ -31,10 +31,10 @@ def sample(
     from qnas.errors import QnasError
     from qnas.quant.scheme import Bits
     from qnas.sampling.files import write_genotypes
-    from qnas.sampling.generator import stream
+    from qnas.sampling.generator import PARTS, stream
     from qnas.space.space import find_space
 
-    if part not in ("train", "held_out", "all") or count < 1:
+    if part not in PARTS or count < 1:
         raise QnasError(f"--part is train, held_out or all and --count at least 1, got {part!r} and {count}.")
     genotypes = islice(stream(find_space(space).of_split(split), seed, part, Bits.parse(bits)), count)
     with bar("sample") as progress:

@@ -29,8 +29,8 @@ def cifar10(folder: Path) -> DataSet:
     """
     if not holds_cifar10(folder):
         raise QnasError(
-            f"CIFAR-10 in its binary layout has the files {', '.join((*TRAIN_FILES, TEST_FILE, NAMES_FILE))}, not all of "
-            f"which lie in {folder}; unpack cifar-10-binary.tar.gz there, or give its folder with --data."
+            f"CIFAR-10 in its binary layout has the files {', '.join((*TRAIN_FILES, TEST_FILE, NAMES_FILE))}, not all "
+            f"of which lie in {folder}; unpack cifar-10-binary.tar.gz there, or give its folder with --data."
         )
     parts = [_read(folder / name) for name in TRAIN_FILES]
     train = (np.concatenate([pixels for pixels, _ in parts]), np.concatenate([labels for _, labels in parts]))

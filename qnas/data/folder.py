@@ -38,7 +38,9 @@ def image_folder(folder: Path, side: int = SIDE) -> DataSet:
         train, test = (pixels[kept], labels[kept]), (pixels[held], labels[held])
     first, last = train_test_split(np.arange(len(train[1])), test_size=0.2, stratify=train[1], random_state=0)
     order = np.concatenate([first, last])
-    return split_data(folder.name, names, (train[0][order], train[1][order]), test, len(last), shift=side // 8, mirror=True)
+    return split_data(
+        folder.name, names, (train[0][order], train[1][order]), test, len(last), shift=side // 8, mirror=True
+    )
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -58,8 +60,8 @@ def _list(folder: Path, names: tuple[str, ...]) -> tuple[list[Path], NDArray[np.
         found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in ENDINGS)
         if len(found) < FEWEST:
             raise QnasError(
-                f"Each class needs at least {FEWEST} images ({', '.join(ENDINGS)}), got {len(found)} in {folder / name}; "
-                "add some, or remove the class."
+                f"Each class needs at least {FEWEST} images ({', '.join(ENDINGS)}), got {len(found)} in "
+                f"{folder / name}; add some, or remove the class."
             )
         files += found
         labels += [label] * len(found)
@@ -71,7 +73,9 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path)
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise QnasError(f"Every image file must be readable, but {path} is not ({error}); mend or remove it.") from error
+        raise QnasError(
+            f"Every image file must be readable, but {path} is not ({error}); mend or remove it."
+        ) from error
     return image
 
 

@@ -61,8 +61,8 @@ class DataSet:
 
     def to(self, device: torch.device) -> "DataSet":
         """The data set in another device's memory."""
-        parts = {name: _moved(getattr(self, name), device) for name in ("train", "validation", "test")}
-        return replace(self, **parts)
+        train, validation, test = (_moved(part, device) for part in (self.train, self.validation, self.test))
+        return replace(self, train=train, validation=validation, test=test)
 
 
 def _moved(images: Images, device: torch.device) -> Images:

@@ -6,6 +6,7 @@ DequantizeLinear; a bias is int32 where the activations have 8 bits and a separa
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class _Graph:
         self.values: list[str] = []
         self.unrounded: list[str] = []
 
-    def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: object) -> str:
+    def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
@@ -66,7 +67,7 @@ class _Graph:
         zero_point = self.constant(f"{name}/zero_point", layer.grid.zero_point, kind)
         return self.add("DequantizeLinear", [integers, scale, zero_point], name)
 
-    def layer(self, node: Node, kind: str, value: str, **attributes: object) -> str:
+    def layer(self, node: Node, kind: str, value: str, **attributes: Any) -> str:
         """A convolution or matrix product with its bias."""
         layer, rounded = self.network.layers[node.name], self.network.integer_bias(node)
         inputs, bias = [value, self.weight(node)], f"{node.name}/bias"

@@ -35,12 +35,12 @@ def compare(model: bytes, network: FrozenNetwork, images: Images) -> Parity:
     for x, labels in evaluation_batches(images, PARITY_BATCH):
         (exported,) = session.run(None, {INPUT: x.numpy()})
         pairs.append((network(x).numpy(), exported, labels.numpy()))
-    ours, theirs, labels = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    ours, theirs, classes = (np.concatenate(column) for column in zip(*pairs, strict=True))
     difference = np.abs(ours - theirs)
     return Parity(
-        images=len(labels),
-        torch_top1=100 * float((ours.argmax(1) == labels).mean()),
-        onnxruntime_top1=100 * float((theirs.argmax(1) == labels).mean()),
+        images=len(classes),
+        torch_top1=100 * float((ours.argmax(1) == classes).mean()),
+        onnxruntime_top1=100 * float((theirs.argmax(1) == classes).mean()),
         same_class=100 * float((ours.argmax(1) == theirs.argmax(1)).mean()),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),

@@ -90,7 +90,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         damaged = [name for name, digest in manifest["sha256"].items() if _hash(folder / name) != digest]
     except (OSError, ValueError, KeyError) as error:
-        raise QnasError(f"{folder} holds no readable {MANIFEST} ({error}); export the run again: qnas export RUN") from error
+        raise QnasError(
+            f"{folder} holds no readable {MANIFEST} ({error}); export the run again: qnas export RUN"
+        ) from error
     if damaged:
-        raise QnasError(f"Files must hash to what {MANIFEST} says, but {', '.join(damaged)} in {folder} changed; export again.")
+        raise QnasError(
+            f"Files must hash to what {MANIFEST} says, but {', '.join(damaged)} in {folder} changed; export again."
+        )
     return manifest

@@ -49,7 +49,8 @@ class ConvDecoder(nn.Module):
         """
         rows, columns, side = (min(channels_out, self.channels), min(channels_in, self.channels), self.kernel)
         kernel = min(kernel, side)
-        weight, bias = self.spatial.weight, self.spatial.bias
+        weight: Tensor = self.spatial.weight
+        bias: Tensor = self.spatial.bias
         if kernel < side:
             weight = weight.view(-1, side, side, weight.shape[1])[:, :kernel, :kernel].flatten(0, 2)
             bias = bias.view(-1, side, side)[:, :kernel, :kernel].flatten()

@@ -93,7 +93,7 @@ class SweepFunction(torch.autograd.Function):
         return new
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, w_in, w_rec, w_narrow, w_widen, rec_n, total, new, a, gates, sent = ctx.saved_tensors
         count, size = h.shape
         r, z, n = gates.chunk(3, 1)
@@ -138,8 +138,8 @@ class GatedSweeps(nn.Module):
 
     def forward(self, states: Tensor, sweeps: list[Sweep]) -> Tensor:
         """States (nodes, hidden) after all rounds."""
-        widen = torch.block_diag(*(layer.weight for layer in self.widen))
-        widen_bias = torch.cat([layer.bias for layer in self.widen])
+        widen = torch.block_diag(*(layer.get_parameter("weight") for layer in self.widen))
+        widen_bias = torch.cat([layer.get_parameter("bias") for layer in self.widen])
         for _ in range(self.rounds):
             for order, levels in sweeps:
                 ordered = states.index_select(0, order)
@@ -148,7 +148,7 @@ class GatedSweeps(nn.Module):
                 else:
                     gru, narrow = self.gru, self.narrow
                     weights = (gru.weight_ih, gru.bias_ih, gru.weight_hh, gru.bias_hh, narrow.weight, narrow.bias)
-                    updated = SweepFunction.apply(levels, ordered, *weights, widen, widen_bias)
+                    updated = SweepFunction.apply(levels, ordered, *weights, widen, widen_bias)  # type: ignore[no-untyped-call]
                 states = torch.empty_like(states).index_copy(0, order, updated)
         return states
 

@@ -1,8 +1,9 @@
 """Convolutions rewritten into equal, cheaper ones before they reach the library's kernels.
 
 Small images and dilated depthwise layers are what a mobile space is full of and what the kernels are slowest at. Four
-identities, each exact: a 1 x 1 convolution is a matrix product; taps that only ever meet padding are cut off; a dilated convolution at stride 2 reads only the
-even pixels; and one at stride 1 is four plain convolutions on the four half-resolution phases of the image.
+identities, each exact: a 1 x 1 convolution is a matrix product; taps that only ever meet padding are cut off; a dilated
+convolution at stride 2 reads only the even pixels; and one at stride 1 is four plain convolutions on the four
+half-resolution phases of the image.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Closed-form costs of a plan: parameters, multiply-accumulates, weight bytes, peak activation bytes."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import prod
 
 from qnas.network.build import cell_contexts, states_read
@@ -87,7 +87,7 @@ def count_parameters(genotype: Genotype, image_channels: int, classes: int) -> i
     return total + (width + 1) * classes
 
 
-@lru_cache(maxsize=None)
+@cache
 def _branch_parameters(operation: str, kernel: int, channels: int, stride: int, batch_norm: bool) -> int:
     builder = Builder((channels, 1, 1), batch_norm, FP32)
     OPERATIONS[operation](builder, 0, kernel, stride)

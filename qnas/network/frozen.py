@@ -28,7 +28,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class FrozenLayer:
-    """A convolution or linear layer: integer ``weight`` on its ``grid`` (real where there is none) and real ``bias``."""
+    """A convolution or linear layer: integer ``weight`` on its ``grid`` (real if there is none), real ``bias``."""
 
     weight: Tensor
     grid: Grid | None
@@ -94,7 +94,8 @@ def freeze(network: Network) -> FrozenNetwork:
         if has_learned_step(node):
             activations[node.name] = Grid(network.step(node).item(), 0, node.bits.activations)
         elif node.kind == "input" and not node.bits.is_float:
-            step, zero_point = step_and_zero_point(*network.input_range, node.bits.activations)
+            low, high = network.get_buffer("input_range")
+            step, zero_point = step_and_zero_point(low, high, node.bits.activations)
             activations[node.name] = Grid(step.item(), int(zero_point), node.bits.activations)
     return FrozenNetwork(network.plan, layers, activations)
 

@@ -42,7 +42,7 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, channels, height, width)."""
-        return forward(self.plan, self.slots, images, self)
+        return forward(self.plan, dict(self.slots), images, self)
 
     def average(self, node: Node, statistic: str) -> Tensor:
         """A batch norm's moving average, ``mean`` or ``variance``."""
@@ -71,7 +71,9 @@ class Network(nn.Module):
         weight = self.slots[f"{node.name}/weight"]
         mean, variance = batch_moments(convolve(node, x, weight, None))
         self._track(node, mean.detach(), variance.detach())
-        return fold(weight, self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"], mean, variance)
+        return fold(
+            weight, self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"], mean, variance
+        )
 
     def _track(self, node: Node, mean: Tensor, variance: Tensor) -> None:
         self.average(node, "mean").lerp_(mean, MOMENTUM)
@@ -82,19 +84,21 @@ class Network(nn.Module):
         if node.bits.is_float:
             return x
         if node.kind == "input":
-            return sim_quant(x, self.input_range[0], self.input_range[1], node.bits.activations)
+            low, high = self.get_buffer("input_range")
+            return sim_quant(x, low, high, node.bits.activations)
         return learned_quant(x, self.step(node), node.bits.activations)
 
     def step(self, node: Node) -> Tensor:
         """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
-        return self.log_steps[node.name].exp()
+        log_step: Tensor = self.log_steps[node.name]
+        return log_step.exp()
 
     @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:
-        """Set steps and moving averages to what the batches show, the network run as the hypernetwork's training does."""
+        """Set steps and moving averages to what the batches show under the dynamic arithmetic."""
         observer = _Observer(self.plan.nodes[-1].bits.is_float)
         for images in batches:
-            forward(self.plan, self.slots, images, observer)
+            forward(self.plan, dict(self.slots), images, observer)
         for name, log_step in self.log_steps.items():
             log_step.copy_(torch.stack(observer.steps[name]).mean().clamp(min=SMALLEST_STEP).log())
         for name, moments in observer.moments.items():

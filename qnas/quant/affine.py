@@ -13,7 +13,7 @@ SMALLEST_STEP = torch.finfo(torch.float32).eps
 
 def levels(bits: int) -> int:
     """The largest integer of an N-bit grid, 2^N - 1."""
-    return 2**bits - 1
+    return (1 << bits) - 1
 
 
 def step_and_zero_point(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:

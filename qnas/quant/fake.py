@@ -25,7 +25,7 @@ class _SimQuant(torch.autograd.Function):
         return torch.clamp(rounded, lowest, highest, out=rounded).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         passed = gradient if ctx.inside else gradient * ctx.saved_tensors[0]
         return passed, None, None, None, None
 
@@ -41,7 +41,7 @@ def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool =
         inside: promise that all of ``x`` lies within the range, which spares the gradient's mask.
     """
     step, zero_point = step_and_zero_point(low.detach(), high.detach(), bits)
-    result: Tensor = _SimQuant.apply(x, step, zero_point, bits, inside)
+    result: Tensor = _SimQuant.apply(x, step, zero_point, bits, inside)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -18,7 +18,7 @@ class _LearnedQuant(torch.autograd.Function):
         return rounded * step
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         scaled, rounded = ctx.saved_tensors
         inside = (scaled >= 0) & (scaled <= ctx.highest)
         slope = rounded - scaled * inside
@@ -37,5 +37,5 @@ def learned_quant(x: Tensor, step: Tensor, bits: int) -> Tensor:
         step: positive scalar, s.
         bits: width N.
     """
-    result: Tensor = _LearnedQuant.apply(x, step, levels(bits))
+    result: Tensor = _LearnedQuant.apply(x, step, levels(bits))  # type: ignore[no-untyped-call]
     return result

@@ -73,7 +73,11 @@ def _show_winner(folder: Path) -> None:
     manifest = read_manifest(folder)
     accuracy = manifest["facts"]["accuracy"]
     facts = {"bits": manifest["facts"]["settings"]["bits"], **manifest["costs"], "onnx_bytes": manifest["onnx_bytes"]}
-    show(_facts(f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}))
+    show(
+        _facts(
+            f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
+        )
+    )
     print(f"Next: use {folder / 'model.onnx'}; images are prepared as manifest.json says.")
 
 
@@ -81,15 +85,26 @@ def _show_genotype(path: Path) -> None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise QnasError(f"A genotype file is JSON, {path} is not ({error}); write one with: qnas sample --count 1") from error
+        raise QnasError(
+            f"A genotype file is JSON, {path} is not ({error}); write one with: qnas sample --count 1"
+        ) from error
     genotype = Genotype.from_json(data)
     plan = build_plan(genotype, (3, 32, 32), 10)
-    show(_facts(f"genotype {genotype.key}", {**genotype.to_json(), **asdict(costs(plan)), "counted for": "3 x 32 x 32, 10 classes"}))
+    show(
+        _facts(
+            f"genotype {genotype.key}",
+            {**genotype.to_json(), **asdict(costs(plan)), "counted for": "3 x 32 x 32, 10 classes"},
+        )
+    )
     print("Next: qnas search, which finds and trains such networks.")
 
 
 def _show_space(space: SearchSpace) -> None:
-    show(_facts(f"space {space.name}", {key: value for key, value in asdict(space).items() if key not in ("name", "split")}))
+    show(
+        _facts(
+            f"space {space.name}", {key: value for key, value in asdict(space).items() if key not in ("name", "split")}
+        )
+    )
     print(f"Next: qnas sample --space {space.name} --count 5")
 
 

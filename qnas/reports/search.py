@@ -34,9 +34,23 @@ def picks_table(result: dict[str, Any]) -> Table:
     if calibration:
         error, labels = calibration["mean_absolute_error"], calibration["labels"]
         title += f"; estimates are off by {error:.1f} points on average ({labels} short runs, each left out in turn)"
-    table = Table("", "network", "score", "estimate", "trained", "test", "params", "MACs", "weight bytes", "activation bytes",
-                  title=title, caption="score: predicted parameters; estimate: after a short run; both, and trained, on "
-                  "validation images. test: held-out test images, read once.")  # fmt: skip
+    caption = (
+        "score: predicted parameters; estimate: after a short run; both, and trained, on validation images. "
+        "test: held-out test images, read once."
+    )
+    columns = (
+        "",
+        "network",
+        "score",
+        "estimate",
+        "trained",
+        "test",
+        "params",
+        "MACs",
+        "weight bytes",
+        "activation bytes",
+    )
+    table = Table(*columns, title=title, caption=caption)
     for place, pick in enumerate(result["picks"], 1):
         trained = pick["trained"][max(pick["trained"], key=int)]
         accuracies = [pick["score"], pick["estimate"], trained, pick["test"]]

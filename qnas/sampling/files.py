@@ -14,7 +14,7 @@ TELL_EVERY = 500
 def write_genotypes(genotypes: Iterable[Genotype], path: Path | None, tell: Callable[[int], None]) -> None:
     """Write one JSON line a genotype, to a file that takes its name when it is complete, or to stdout."""
     if path is None:
-        for done, genotype in enumerate(genotypes, 1):
+        for genotype in genotypes:
             sys.stdout.write(json.dumps(genotype.to_json(), separators=(",", ":")) + "\n")
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ is held out for evaluation, the others train the hypernetwork. So an evaluated n
 
 import random
 from collections.abc import Iterator
-from typing import Literal
 
 from qnas.errors import QnasError
 from qnas.network.build import build_plan
@@ -17,7 +16,7 @@ from qnas.space.space import CONVOLUTIONS, POOL_KERNEL, SearchSpace
 
 HELD_OUT_SHARE = 4
 MAX_REJECTIONS = 20_000
-Part = Literal["train", "held_out", "all"]
+PARTS = ("train", "held_out", "all")
 
 
 def is_held_out(genotype: Genotype) -> bool:
@@ -67,13 +66,13 @@ def fits(space: SearchSpace, genotype: Genotype) -> bool:
     return space.max_macs == 0 or macs(build_plan(genotype, space.image, space.classes)) <= space.max_macs
 
 
-def stream(space: SearchSpace, seed: int, part: Part = "all", bits: Bits = FP32) -> Iterator[Genotype]:
+def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) -> Iterator[Genotype]:
     """Endless genotypes of one split: the same for the same seed, each network once.
 
     Args:
         space: of the split wanted (``SearchSpace.of_split``).
         seed: of the stream; every split and part has a stream of its own.
-        part: ``train``, ``held_out`` or ``all``.
+        part: one of ``PARTS``.
         bits: widths that every genotype carries.
 
     Raises:

@@ -9,8 +9,10 @@ from qnas.space.genotype import Genotype
 
 @dataclass
 class Candidate:
-    """Accuracies are per cent: ``score`` with predicted parameters, ``estimate`` for a short run, ``trained`` by the
-    steps of each run, all on validation images; ``test`` on the test images, read once at the end.
+    """One network and its accuracies, in per cent.
+
+    ``score`` is with predicted parameters, ``estimate`` for a short run, ``trained`` by the steps of each run, all on
+    validation images; ``test`` on the test images, read once at the end.
     """
 
     genotype: Genotype

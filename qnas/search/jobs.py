@@ -87,7 +87,9 @@ class Pool:
         self.ledger = ledger
         context = multiprocessing.get_context("spawn")
         self.executor = (
-            ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) if workers > 1 else None
+            ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
+            if workers > 1
+            else None
         )
 
     def __enter__(self) -> "Pool":

@@ -107,10 +107,14 @@ def read_run(folder: Path) -> dict[str, Any]:
             raise TypeError("settings are no table")
         return run
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise QnasError(f"{folder / RUN} cannot be read ({error}); name the folder of a run, or another --out.") from error
+        raise QnasError(
+            f"{folder / RUN} cannot be read ({error}); name the folder of a run, or another --out."
+        ) from error
 
 
-def search(settings: SearchSettings, prepared: Prepared, folder: Path, device: str, workers: int, stage: Stages) -> list[Candidate]:
+def search(
+    settings: SearchSettings, prepared: Prepared, folder: Path, device: str, workers: int, stage: Stages
+) -> list[Candidate]:
     """Run all stages, or what is left of them.
 
     Args:

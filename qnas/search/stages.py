@@ -1,9 +1,9 @@
 """The stages of a search: screen, calibrate, halve, train in full. Each costs more a network and looks at fewer.
 
-    screen      hypernetwork's accuracy of ``trials`` networks that Optuna proposes, within the budgets
-    calibrate   short training of a few of them; a regression from score and size to their accuracy ranks all
-    halve       middle training of the best estimates, and of the best short runs
-    finish      full training of the best of those, then one look at the test images
+screen      hypernetwork's accuracy of ``trials`` networks that Optuna proposes, within the budgets
+calibrate   short training of a few of them; a regression from score and size to their accuracy ranks all
+halve       middle training of the best estimates, and of the best short runs
+finish      full training of the best of those, then one look at the test images
 """
 
 from collections.abc import Callable, Iterable
@@ -64,7 +64,8 @@ class Screen:
             tell(len(self.found) / settings.trials, f"{len(self.found)} networks, best score {best:.1f} %")
         if not self.found:
             raise QnasError(
-                f"None of {self.proposals} proposed networks keeps all budgets together ({self.limits}); raise one of them."
+                f"None of {self.proposals} proposed networks keeps all budgets together ({self.limits}); "
+                "raise one of them."
             )
         return list(self.found.values())
 
@@ -131,7 +132,7 @@ def spread(candidates: list[Candidate], count: int) -> list[Candidate]:
 
 
 def estimate_all(candidates: list[Candidate], short: int) -> Calibration | None:
-    """Fit the calibration to the candidates that had a short run and estimate all; nothing if fewer than three had one."""
+    """Fit the calibration to the candidates that had a short run and estimate all; nothing if fewer than three had."""
     labelled = [candidate for candidate in candidates if short in candidate.trained]
     if len(labelled) < 3:
         return None

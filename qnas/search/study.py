@@ -60,7 +60,11 @@ class Proposer:
         self.distributions = {name: CategoricalDistribution(values) for name, values in choices.items()}
         storage = JournalStorage(JournalFileBackend(str(journal)))
         self.study = optuna.create_study(
-            storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True, sampler=make_sampler(sampler, 0)
+            storage=storage,
+            study_name=STUDY,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=make_sampler(sampler, 0),
         )
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         self.interrupted = [trial.number for trial in running]

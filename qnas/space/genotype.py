@@ -3,7 +3,8 @@
 A network is a stem, a row of cells and a classifier (DARTS: Liu et al., 2019). A cell has two input states, the
 outputs of the cell before the previous one (state 0) and of the previous one (state 1). Each step adds a state: the
 sum of two branches, each an operation on an earlier state; the cell's output is the concatenation of its steps.
-Reduction cells halve the resolution and double the channels; all normal cells are alike, and so are all reduction cells.
+Reduction cells halve the resolution and double the channels; all normal cells are alike, and so are all reduction
+cells.
 """
 
 import hashlib

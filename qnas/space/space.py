@@ -112,7 +112,9 @@ class SearchSpace:
         ]
         for key, value, allowed in choices:
             if value not in allowed:
-                raise QnasError(f"Space {self.name!r} allows {key} {list(allowed)}, got {value!r}; take another --space.")
+                raise QnasError(
+                    f"Space {self.name!r} allows {key} {list(allowed)}, got {value!r}; take another --space."
+                )
 
 
 def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
@@ -149,7 +151,9 @@ def read_space(path: Path) -> SearchSpace:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise QnasError(f"A search space is a TOML file, but {path} cannot be read ({error}); check the path.") from error
+        raise QnasError(
+            f"A search space is a TOML file, but {path} cannot be read ({error}); check the path."
+        ) from error
     splits = data.pop("splits", {})
     if not isinstance(splits, dict) or not all(isinstance(table, dict) for table in splits.values()):
         raise QnasError(f"Search space {path.stem!r}: splits must be tables such as [splits.deep]; correct the file.")

@@ -10,14 +10,14 @@ import json
 import platform
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import qnas
@@ -246,9 +246,9 @@ class GHNTrainer:
         try:
             with safe_open(folder / STATE, framework="pt") as file:
                 header = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             before, counters = json.loads(header["settings"]), json.loads(header["counters"])
-        except Exception as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise QnasError(
                 f"{folder / STATE} cannot be resumed from ({error}); leave out --resume, or name another --out."
             ) from error
@@ -263,7 +263,7 @@ class GHNTrainer:
             self.optimizer.state[parameter] = {k: v if k == "step" else v.to(self.device) for k, v in state.items()}
 
 
-def clipped(gradients: Sequence[Tensor], most: float, networks: int) -> list[Tensor]:
+def clipped(gradients: tuple[Tensor, ...], most: float, networks: int) -> list[Tensor]:
     """One network's share of the mean gradient, its joint norm limited so that none drowns the others."""
-    norm = torch.stack(torch._foreach_norm(gradients)).norm()
+    norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
     return list(torch._foreach_mul(gradients, (most / (norm + 1e-6)).clamp(max=1) / networks))

@@ -144,12 +144,12 @@ def test_a_quantized_loss_has_a_gradient_for_every_parameter_of_the_hypernetwork
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
 
 
-def test_ghn_2_has_as_many_parameters_as_its_authors_count() -> None:
+def test_behind_its_embeddings_ghn_2_has_as_many_parameters_as_its_authors_count() -> None:
     ghn = GHN(GHNConfig())
-    widths = sum(parameter.numel() for table in ghn.widths for parameter in table.parameters())
-    primitives = ghn.primitive.weight.numel()
-    count = sum(parameter.numel() for parameter in ghn.parameters()) - widths
-    assert count + (15 * 32 - primitives) == 1_620_764
+    tables = (ghn.primitive, *ghn.channels, *ghn.kernels, *ghn.widths)
+    count = sum(p.numel() for p in ghn.parameters()) - sum(p.numel() for table in tables for p in table.parameters())
+    theirs = 15 * 32 + (392 + 9) * 8  # of primitives, and of channels and kernels, each with a word for none
+    assert count == 1_620_764 - theirs
 
 
 def test_another_number_of_classes_is_refused_with_the_way_out(draw: Draw) -> None:
