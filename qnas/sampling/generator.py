@@ -25,7 +25,7 @@ def is_held_out(genotype: Genotype) -> bool:
 
 
 def draw(space: SearchSpace, rng: random.Random) -> Genotype:
-    """One genotype of the space in canonical form, its limits not yet looked at."""
+    """One genotype of the space, its limits not yet looked at."""
     cells, steps = rng.randint(*space.cells), rng.randint(*space.steps)
     return Genotype(
         stem_kernel=rng.choice(space.stem_kernels),
@@ -35,7 +35,7 @@ def draw(space: SearchSpace, rng: random.Random) -> Genotype:
         batch_norm=rng.random() < space.batch_norm,
         normal=_draw_cell(space, steps, rng),
         reduction=_draw_cell(space, steps, rng),
-    ).canonical()
+    )
 
 
 def _draw_cell(space: SearchSpace, steps: int, rng: random.Random) -> Cell:
@@ -59,13 +59,6 @@ def draw_kernel(space: SearchSpace, operation: str, rng: random.Random) -> int:
     return 1 if operation == "skip" else POOL_KERNEL
 
 
-def fits(space: SearchSpace, genotype: Genotype) -> bool:
-    """Whether a genotype keeps the limits of its space."""
-    if count_parameters(genotype, space.image[0], space.classes) > space.max_params:
-        return False
-    return space.max_macs == 0 or macs(build_plan(genotype, space.image, space.classes)) <= space.max_macs
-
-
 def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) -> Iterator[Genotype]:
     """Endless genotypes of one split: the same for the same seed, each network once.
 
@@ -81,14 +74,26 @@ def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) 
     rng = random.Random(f"{seed}/{space.name}/{space.split}/{part}")
     seen: set[int] = set()
     rejected = 0
+
+    def accepted(genotype: Genotype) -> bool:
+        """The cheapest test first; only a network that passes all is remembered."""
+        if count_parameters(genotype, space.image[0], space.classes) > space.max_params:
+            return False
+        if part != "all" and (part == "held_out") != is_held_out(genotype):
+            return False
+        digest = int(genotype.architecture, 16)
+        if digest in seen:
+            return False
+        if space.max_macs and macs(build_plan(genotype, space.image, space.classes)) > space.max_macs:
+            return False
+        seen.add(digest)
+        return True
+
     while True:
         genotype = draw(space, rng)
-        digest = int(genotype.architecture, 16)
-        wanted = part == "all" or (part == "held_out") == is_held_out(genotype)
-        if wanted and digest not in seen and fits(space, genotype):
-            seen.add(digest)
+        if accepted(genotype):
             rejected = 0
-            yield genotype if bits.is_float else genotype.with_bits(bits)
+            yield genotype.canonical() if bits.is_float else genotype.canonical().with_bits(bits)
         elif (rejected := rejected + 1) == MAX_REJECTIONS:
             raise QnasError(
                 f"Space {space.name!r}, split {space.split!r}: no new network within its limits (max_params "

@@ -87,8 +87,14 @@ class Genotype:
 
     def canonical(self) -> "Genotype":
         """The form shared by all genotypes of the same network: branches and steps in a fixed order, no unused cell."""
+        return self._canonical
+
+    @cached_property
+    def _canonical(self) -> "Genotype":
         normal = _canonical_cell(self.normal) if self.has_normal_cells else ()
-        return replace(self, normal=normal, reduction=_canonical_cell(self.reduction))
+        form = replace(self, normal=normal, reduction=_canonical_cell(self.reduction))
+        form.__dict__["_canonical"] = form  # it is its own
+        return form
 
     def with_bits(self, bits: Bits) -> "Genotype":
         """The same architecture at other bit widths."""
