@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qnas.checkpoints.files import write_json, write_tensors
+from qnas.data.find import is_cifar10
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
@@ -51,6 +52,21 @@ def read_card(folder: Path) -> dict[str, Any]:
 def checkpoint_names() -> list[str]:
     """The shipped checkpoints, named after their data sets."""
     return sorted(path.parent.name for path in shipped("checkpoints").glob(f"*/{WEIGHTS}"))
+
+
+def default_checkpoint(data: str) -> str:
+    """The shipped checkpoint of a data set.
+
+    Raises:
+        QnasError: none is shipped for it.
+    """
+    name = "cifar10" if is_cifar10(data) else data
+    if name in checkpoint_names():
+        return name
+    raise QnasError(
+        f"A search needs a hypernetwork for its data, and none ships for {data!r}; train one with: "
+        f"qnas fit-ghn --data {data} --out runs/ghn, and add --ghn runs/ghn"
+    )
 
 
 def find_checkpoint(name: str) -> Path:

@@ -31,9 +31,10 @@ def search(
     """Find, train and export the best network within a budget. The same command again continues a run."""
     import torch
 
+    from qnas.checkpoints.store import default_checkpoint
     from qnas.cli.devices import pick_device, worker_count
     from qnas.cli.progress import bar, say
-    from qnas.data.find import default_space
+    from qnas.data.find import check_data, default_space
     from qnas.quant.scheme import Bits
     from qnas.reports.search import print_result
     from qnas.search.limits import Limits
@@ -43,14 +44,15 @@ def search(
     from qnas.search.study import check_sampler
 
     torch.set_num_threads(1)
-    found = choose_data() if data == "auto" else data
+    found, remark = choose_data() if data == "auto" else (data, "")
+    check_data(found)
     check_sampler(sampler)
     settings = SearchSettings(
         bits=Bits.parse(bits),
         limits=Limits(int(max_params), int(max_macs), int(max_weight_bytes), int(max_activation_bytes)),
         data=found,
         space=space or default_space(found),
-        ghn=ghn or found,
+        ghn=ghn or default_checkpoint(found),
         sampler=sampler,
         trials=trials,
         top=top,
@@ -59,11 +61,13 @@ def search(
     )
     target = pick_device(device)
     prepared = prepare(settings)
+    if remark:
+        say(remark)
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")
         return
-    folder = out or default_folder(settings)
-    open_run(settings, folder)
+    folder = out or default_folder(settings, prepared)
+    open_run(prepared, folder)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
     picks = run_search(settings, prepared, folder, target.type, worker_count(workers, target), bar)
     winner = picks[0]
@@ -130,18 +134,15 @@ def write_folder(
     return write_winner(folder or run / WINNER, genotype, network, data, facts, profile)
 
 
-def choose_data() -> str:
-    """CIFAR-10 where it lies on the machine and a checkpoint for it is shipped, else the digits; says which."""
+def choose_data() -> tuple[str, str]:
+    """CIFAR-10 where it lies on the machine and a checkpoint for it is shipped, else the digits; and a remark on it."""
     from qnas.checkpoints.store import checkpoint_names
-    from qnas.cli.progress import say
     from qnas.data.find import cifar10_folder
 
     found, ready = cifar10_folder() is not None, "cifar10" in checkpoint_names()
     if found and ready:
-        say("Data: CIFAR-10, found on this machine. For the embedded digits: --data digits")
-        return "cifar10"
+        return "cifar10", "Data: CIFAR-10, found on this machine. For the embedded digits: --data digits"
     remedy = (
         "train a checkpoint for it with: qnas fit-ghn --data cifar10" if found else "give its folder with --data PATH"
     )
-    say(f"Data: the embedded digits. For CIFAR-10 {remedy}")
-    return "digits"
+    return "digits", f"Data: the embedded digits. For CIFAR-10 {remedy}"

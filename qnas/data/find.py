@@ -19,6 +19,11 @@ def default_space(data: str) -> str:
     return SPACES.get(data, "mobile")
 
 
+def is_cifar10(data: str) -> bool:
+    """Whether a name or path stands for CIFAR-10."""
+    return data == "cifar10" or holds_cifar10(Path(data)) or holds_cifar10(Path(data) / FOLDER)
+
+
 def cifar10_folder() -> Path | None:
     """Where CIFAR-10 lies on this machine: below ``QNAS_DATA``, or in ``~/.cache/qnas``; nothing if nowhere."""
     places = [Path(os.environ[VARIABLE])] if VARIABLE in os.environ else []
@@ -35,20 +40,29 @@ def find_data(name: str) -> DataSet:
     Raises:
         QnasError: there is no such data, or it cannot be used.
     """
+    check_data(name)
     if name == "digits":
         return digits()
     if name == "cifar10":
-        found = cifar10_folder()
-        if found is None:
-            raise QnasError(
-                f"CIFAR-10 is not on this machine (looked below ${VARIABLE} and in ~/.cache/qnas); unpack "
-                f"cifar-10-binary.tar.gz into ~/.cache/qnas, or give its folder with --data PATH."
-            )
-        return cifar10(found)
+        return cifar10(cifar10_folder() or Path())
     folder = Path(name)
-    if not folder.is_dir():
-        raise QnasError(f"A data set is digits, cifar10 or a folder of images, got {name!r}; name one of them.")
     for candidate in (folder, folder / FOLDER):
         if holds_cifar10(candidate):
             return cifar10(candidate)
     return image_folder(folder)
+
+
+def check_data(name: str) -> None:
+    """Check, without reading the images, that there is such data.
+
+    Raises:
+        QnasError: the name is unknown, or nothing lies there.
+    """
+    if name == "cifar10":
+        if cifar10_folder() is None:
+            raise QnasError(
+                f"CIFAR-10 is not on this machine (looked below ${VARIABLE} and in ~/.cache/qnas); unpack "
+                f"cifar-10-binary.tar.gz into ~/.cache/qnas, or give its folder with --data PATH."
+            )
+    elif name != "digits" and not Path(name).is_dir():
+        raise QnasError(f"A data set is digits, cifar10 or a folder of images, got {name!r}; name one of them.")

@@ -18,10 +18,11 @@ from safetensors.torch import load_file
 import qnas
 from qnas.checkpoints.files import write_json
 from qnas.checkpoints.identity import refuse_changes
-from qnas.checkpoints.store import load_checkpoint
+from qnas.checkpoints.store import WEIGHTS, load_checkpoint
 from qnas.data.find import find_data
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.module import Network, he_parameters
 from qnas.search.candidate import Candidate
@@ -50,10 +51,15 @@ Stages = Callable[[str], AbstractContextManager[StageBar]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data, space and checkpoint of a search, loaded and checked against each other."""
+    """Data, space and hypernetwork of a search, loaded and checked against each other.
+
+    ``identity`` tells one run from another: the settings, and hashes of the space and of the checkpoint's weights.
+    """
 
     data: DataSet
     space: SearchSpace
+    ghn: GHN
+    identity: dict[str, Any]
 
 
 def prepare(settings: SearchSettings) -> Prepared:
@@ -64,23 +70,29 @@ def prepare(settings: SearchSettings) -> Prepared:
     """
     data = find_data(settings.data)
     space = find_space(settings.space).for_data(data.image, len(data.classes))
-    ghn = load_checkpoint(settings.ghn).ghn
+    checkpoint = load_checkpoint(settings.ghn)
+    ghn = checkpoint.ghn
     if ghn.config.classes != len(data.classes):
         raise QnasError(
             f"Checkpoint {settings.ghn!r} predicts {ghn.config.classes} classes, data set {data.name!r} has "
             f"{len(data.classes)}; train one with: qnas fit-ghn --data {settings.data}"
         )
     check_possible(space, settings.limits.within(space), settings.bits)
-    return Prepared(data, space)
+    hashes = {"space_hash": _hash(repr(space).encode()), "ghn_hash": _hash((checkpoint.path / WEIGHTS).read_bytes())}
+    return Prepared(data, space, ghn, {**settings.identity(), **hashes})
 
 
-def default_folder(settings: SearchSettings) -> Path:
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
     """A folder named after the settings, so that the same command finds its run again."""
-    digest = hashlib.blake2b(json.dumps(settings.identity(), sort_keys=True).encode(), digest_size=4).hexdigest()
-    return Path("runs") / f"{Path(settings.data).name}-{settings.bits}-{digest}"
+    digest = _hash(json.dumps(prepared.identity, sort_keys=True).encode())[:8]
+    return Path("runs") / f"{prepared.data.name}-{settings.bits}-{digest}"
 
 
-def open_run(settings: SearchSettings, folder: Path) -> None:
+def open_run(prepared: Prepared, folder: Path) -> None:
     """Make the run folder, or check that it belongs to the same settings.
 
     Raises:
@@ -88,11 +100,11 @@ def open_run(settings: SearchSettings, folder: Path) -> None:
     """
     path = folder / RUN
     if path.is_file():
-        refuse_changes(read_run(folder)["settings"], settings.identity(), folder)
+        refuse_changes(read_run(folder)["settings"], prepared.identity, folder)
     elif folder.is_dir() and any(folder.iterdir()):
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another --out.")
     else:
-        write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": settings.identity()})
+        write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": prepared.identity})
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -130,9 +142,9 @@ def search(
     """
     data, space = prepared.data, prepared.space
     proposer = Proposer(folder / JOURNAL, settings.sampler, settings.seed, gene_choices(space))
-    ghn = load_checkpoint(settings.ghn).ghn.to(device)
     with stage("screen") as bar:
-        found = Screen(settings, space, data.to(torch.device(device)), ghn, proposer).run(bar.update)
+        ghn, images = prepared.ghn.to(device), data.to(torch.device(device))
+        found = Screen(settings, space, images, ghn, proposer).run(bar.update)
     short, middle, full = settings.rungs
     with Pool(workers, Ledger(folder / LEDGER)) as pool:
         trainer = Trainer(settings, pool, device, str(folder / PICKS))
