@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-SAVE_EVERY = 30.0
-
 
 def fit_ghn(
     data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
@@ -26,20 +24,17 @@ def fit_ghn(
     threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small networks.")] = 1,
 ) -> None:
     """Train a graph hypernetwork: in float, then quantization-aware at sampled bit widths."""
-    import time
-
     import torch
 
-    from qnas.checkpoints.store import WEIGHTS, load_checkpoint, save_card, save_checkpoint
+    from qnas.checkpoints.store import load_checkpoint
     from qnas.cli.devices import pick_device
     from qnas.cli.progress import bar, say
     from qnas.data.find import default_space, find_data
-    from qnas.errors import QnasError
     from qnas.ghn.config import config_for
     from qnas.ghn.model import GHN
-    from qnas.reports.metrics import MetricsLog
     from qnas.space.space import find_space
-    from qnas.training.fit_ghn import STATE, FitSettings, GHNTrainer
+    from qnas.training.fit_ghn import FitSettings, GHNTrainer
+    from qnas.training.fit_run import fit, open_fit
 
     torch.set_num_threads(threads)
     settings = FitSettings(
@@ -51,28 +46,16 @@ def fit_ghn(
         bits=bits,
         seed=seed,
     )
-    if not resume and ((out / STATE).exists() or (out / WEIGHTS).exists()):
-        raise QnasError(f"{out} already holds a run; continue it with --resume, or name another --out.")
     target = pick_device(device)
     images = find_data(data).to(target)
     networks = find_space(space or default_space(data)).for_data(images.image, len(images.classes))
     torch.manual_seed(seed)
     ghn = load_checkpoint(start).ghn.train() if start else GHN(config_for(networks, sweep))
     trainer = GHNTrainer(ghn.to(target), images, networks, settings)
-    if resume:
-        trainer.resume(out)
+    open_fit(trainer, out, resume)
     say(f"Training a hypernetwork for {networks.name} on {images.name}, {target}.")
-    saved = time.monotonic()
-    with bar("fit-ghn") as progress, MetricsLog(out / "metrics.jsonl", trainer.counters.step) as log:
-        for report in trainer.run():
-            log.add(report)
-            progress.update(report.progress, f"{report.phase} step {report.step} {log.summary()}")
-            if time.monotonic() - saved > SAVE_EVERY:
-                trainer.save(out)
-                saved = time.monotonic()
-    trainer.save(out)
-    save_checkpoint(out, ghn, trainer.averaged, images.name, networks.name)
-    save_card(out, trainer.card(start))
+    with bar("fit-ghn") as progress:
+        fit(trainer, out, start, progress.update)
     counters = trainer.counters
     if counters.skipped_networks or counters.skipped_steps:
         say(f"Left out as not finite: {counters.skipped_networks} networks, {counters.skipped_steps} steps.")

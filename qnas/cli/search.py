@@ -1,11 +1,9 @@
 """``qnas search`` and ``qnas export``: from a budget to a trained, exported network."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-WINNER = "winner"
 
 
 def search(
@@ -35,10 +33,11 @@ def search(
     from qnas.cli.devices import pick_device, worker_count
     from qnas.cli.progress import bar, say
     from qnas.data.find import check_data, default_space
+    from qnas.export.picks import export_pick
     from qnas.quant.scheme import Bits
     from qnas.reports.search import print_result
     from qnas.search.limits import Limits
-    from qnas.search.run import default_folder, load_pick, open_run, prepare
+    from qnas.search.run import default_folder, open_run, prepare
     from qnas.search.run import search as run_search
     from qnas.search.settings import SearchSettings
     from qnas.search.study import check_sampler
@@ -69,9 +68,8 @@ def search(
     folder = out or default_folder(settings, prepared)
     open_run(prepared, folder)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
-    picks = run_search(settings, prepared, folder, target.type, worker_count(workers, target), bar)
-    winner = picks[0]
-    write_folder(folder, winner.to_json(), load_pick(folder, winner.genotype, prepared.data), prepared.data)
+    run_search(settings, prepared, folder, target.type, worker_count(workers, target), bar)
+    export_pick(folder)
     print_result(folder, as_json=json_output)
 
 
@@ -85,53 +83,10 @@ def export(
     import json
     from dataclasses import asdict
 
-    from qnas.data.find import find_data
-    from qnas.errors import QnasError
-    from qnas.search.run import load_pick, read_run
-    from qnas.space.genotype import Genotype
+    from qnas.export.picks import export_pick
 
-    picks = read_picks(run)
-    if not 1 <= pick <= len(picks):
-        raise QnasError(f"--pick is 1 to {len(picks)} for this run, got {pick}; see them with: qnas show {run}")
-    chosen = picks[pick - 1]
-    genotype = Genotype.from_json(chosen["genotype"])
-    data = find_data(read_run(run)["settings"]["data"])
-    folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
-    parity = write_folder(run, chosen, load_pick(run, genotype, data), data, folder, profile)
+    folder, parity = export_pick(run, pick, profile, out)
     print(json.dumps({"folder": str(folder), "parity": asdict(parity)}))
-
-
-def read_picks(run: Path) -> list[dict[str, Any]]:
-    """The picks of a finished run."""
-    import json
-
-    from qnas.errors import QnasError
-    from qnas.search.run import RESULT
-
-    path = run / RESULT
-    try:
-        picks: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["picks"]
-        return picks
-    except (OSError, ValueError, KeyError) as error:
-        raise QnasError(
-            f"A finished run holds {RESULT}, {path} cannot be read ({error}); finish it with: qnas search"
-        ) from error
-
-
-def write_folder(
-    run: Path, pick: dict[str, Any], network: Any, data: Any, folder: Path | None = None, profile: str = "compact"
-) -> Any:
-    """Export one pick of a run; returns the parity of its ONNX model."""
-    from qnas.export.winner import write_winner
-    from qnas.search.run import read_run
-    from qnas.space.genotype import Genotype
-
-    facts = {
-        "settings": read_run(run)["settings"],
-        "accuracy": {key: pick[key] for key in ("score", "trained", "test")},
-    }
-    genotype = Genotype.from_json(pick["genotype"])
-    return write_winner(folder or run / WINNER, genotype, network, data, facts, profile)
 
 
 def choose_data() -> tuple[str, str]:

@@ -64,9 +64,14 @@ def _everything() -> Table:
 def _facts(title: str, facts: dict[str, Any]) -> Table:
     table = Table("", "", title=title, show_header=False)
     for key, value in facts.items():
-        text = ", ".join(f"{name} {item}" for name, item in value.items()) if isinstance(value, dict) else str(value)
-        table.add_row(key, text)
+        table.add_row(key, _text(value))
     return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _show_winner(folder: Path) -> None:

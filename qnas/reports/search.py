@@ -6,13 +6,17 @@ from typing import Any
 
 from rich.table import Table
 
+from qnas.export.picks import WINNER, export_pick, read_result
+from qnas.export.winner import MANIFEST, MODEL, read_manifest
 from qnas.reports.tables import show
 
 
 def print_result(folder: Path, as_json: bool) -> None:
     """Print the result of a finished run, and where its winner lies."""
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    manifest = json.loads((folder / "winner" / "manifest.json").read_text(encoding="utf-8"))
+    result = read_result(folder)
+    if not (folder / WINNER / MANIFEST).is_file():
+        export_pick(folder)  # the run was stopped just before
+    manifest = read_manifest(folder / WINNER)
     if as_json:
         facts = {"folder": str(folder), "screened": result["screened"], "calibration": result["calibration"]}
         print(json.dumps({**facts, "picks": result["picks"], "parity": manifest["parity"]}))
@@ -20,7 +24,7 @@ def print_result(folder: Path, as_json: bool) -> None:
     show(picks_table(result))
     parity = manifest["parity"]
     print(
-        f"Winner: {folder / 'winner' / 'model.onnx'} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
+        f"Winner: {folder / WINNER / MODEL} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
         f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
         f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
     )

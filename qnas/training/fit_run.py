@@ -1,0 +1,48 @@
+"""A hypernetwork's training run in a folder: saved now and then, resumed, and ended as a checkpoint with its card."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from qnas.checkpoints.store import WEIGHTS, save_card, save_checkpoint
+from qnas.errors import QnasError
+from qnas.training.fit_ghn import STATE, GHNTrainer
+from qnas.training.metrics import MetricsLog
+
+METRICS = "metrics.jsonl"
+SAVE_EVERY = 30.0
+"""Seconds between two saves of the state."""
+
+
+def open_fit(trainer: GHNTrainer, folder: Path, resume: bool) -> None:
+    """Make sure that a run may begin in ``folder``, or take over the state of the one that is there.
+
+    Raises:
+        QnasError: there is a run and it is not to be resumed, or it cannot be.
+    """
+    if resume:
+        trainer.resume(folder)
+    elif (folder / STATE).exists() or (folder / WEIGHTS).exists():
+        raise QnasError(f"{folder} already holds a run; continue it with --resume, or name another --out.")
+
+
+def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, str], None]) -> None:
+    """Train to the end and write checkpoint, card, metrics and state.
+
+    Args:
+        trainer: opened by ``open_fit``.
+        folder: of the run.
+        start: checkpoint that the weights came from, for the card.
+        tell: called after each step with the share that is done and a remark.
+    """
+    saved = time.monotonic()
+    with MetricsLog(folder / METRICS, trainer.counters.step) as log:
+        for report in trainer.run():
+            log.add(report)
+            tell(report.progress, f"{report.phase} step {report.step} {log.summary()}")
+            if time.monotonic() - saved > SAVE_EVERY:
+                trainer.save(folder)
+                saved = time.monotonic()
+    trainer.save(folder)
+    save_checkpoint(folder, trainer.ghn, trainer.averaged, trainer.data.name, trainer.space.name)
+    save_card(folder, trainer.card(start))
