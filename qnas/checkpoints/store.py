@@ -43,9 +43,18 @@ def save_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """A checkpoint's card, or nothing if it has none."""
+    """A checkpoint's card, or nothing if it has none.
+
+    Raises:
+        QnasError: it is damaged.
+    """
     path = folder / CARD
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise QnasError(
+            f"The card {path} is no JSON ({error}); delete it, and write it anew: qnas eval-ghn --card"
+        ) from error
     return card
 
 

@@ -12,6 +12,7 @@ from qnas.errors import QnasError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm")
 SIDE = 32
+GREY = ("1", "L", "I;16", "I;16B")
 FEWEST = 10
 """Images a class needs, so that each part of the data gets some."""
 
@@ -28,7 +29,7 @@ def image_folder(folder: Path, side: int = SIDE) -> DataSet:
     divided = (folder / "train").is_dir() and (folder / "test").is_dir()
     names = _class_names(folder / "train" if divided else folder)
     files, labels = _list(folder / "train" if divided else folder, names)
-    grey = all(_open(path).mode in ("L", "1", "I;16") for path in files)
+    grey = all(_open(path).mode in GREY for path in files)
     pixels = _read(files, side, grey)
     if divided:
         test_files, test_labels = _list(folder / "test", names)
@@ -70,16 +71,19 @@ def _list(folder: Path, names: tuple[str, ...]) -> tuple[list[Path], NDArray[np.
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
+            return image.copy()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise QnasError(
-            f"Every image file must be readable, but {path} is not ({error}); mend or remove it."
-        ) from error
-    return image
+        raise QnasError(f"Every image file must be readable, but {path} is not ({error}); mend or remove it.") from error
 
 
 def _read(files: list[Path], side: int, grey: bool) -> NDArray[np.uint8]:
-    mode = "L" if grey else "RGB"
-    images = [np.asarray(_open(path).convert(mode).resize((side, side))).reshape(side, side, -1) for path in files]
+    images = [np.asarray(_eight_bit(_open(path), grey).resize((side, side))).reshape(side, side, -1) for path in files]
     return np.stack(images).transpose(0, 3, 1, 2)
+
+
+def _eight_bit(image: Image.Image, grey: bool) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    return image.convert("L" if grey else "RGB")

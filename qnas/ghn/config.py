@@ -37,6 +37,8 @@ class GHNConfig:
     def __post_init__(self) -> None:
         if self.sweep not in SWEEPS:
             raise QnasError(f"A GHN's sweep is one of {', '.join(SWEEPS)}, got {self.sweep!r}; choose one of them.")
+        if self.hidden % 4:
+            raise QnasError(f"A GHN's hidden size is a multiple of 4, got {self.hidden}; take the next one.")
         smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
         if smallest < 1:
             raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")

@@ -64,13 +64,18 @@ class GHN(nn.Module):
         """Parameters of every plan, by slot name, differentiable in the hypernetwork's own.
 
         Raises:
-            QnasError: a plan has another number of classes than the hypernetwork.
+            QnasError: a plan has another number of classes, or a larger kernel, than the hypernetwork decodes.
         """
         for plan in plans:
             if plan.classes != self.config.classes:
                 raise QnasError(
                     f"This hypernetwork was trained for {self.config.classes} classes, the data set has "
                     f"{plan.classes}; train one for it with: qnas fit-ghn --data NAME"
+                )
+            if (kernel := max(node.kernel for node in plan.nodes)) > self.config.kernel:
+                raise QnasError(
+                    f"This hypernetwork decodes kernels up to {self.config.kernel}, the network has one of {kernel}; "
+                    "train one for its space with: qnas fit-ghn --space NAME"
                 )
         device = self.primitive.weight.device
         graph = batch_graphs([encode(plan) for plan in plans]).to(device)

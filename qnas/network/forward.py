@@ -84,7 +84,7 @@ class FloatArithmetic:
             return convolve(node, x, weight, parameters[f"{node.name}/bias"])
         scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
         output = convolve(node, x, weight, None)
-        return F.batch_norm(output, None, None, scale, shift, training=True, eps=EPSILON)
+        return torch.batch_norm(output, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         return x

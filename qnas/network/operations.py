@@ -2,7 +2,7 @@
 
 An operation is a function of the builder, the node it reads, its kernel size and its stride, and returns the node that
 holds its result. It keeps the number of channels. A new operation is one function here, one row in the table and its
-name in ``qnas.space.space.OPERATIONS``.
+name in ``qnas.space.genotype.OPERATIONS``.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,8 @@
 Clipping pays at 2 bits and hurts the weights at 4, so ``range_of`` clips only from ``CLIP_AT`` bits downward.
 """
 
+from math import gcd
+
 from torch import Tensor
 
 CLIPPED = 0.01
@@ -18,9 +20,13 @@ def absolute_range(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def percentile_range(x: Tensor, clipped: float = CLIPPED) -> tuple[Tensor, Tensor]:
     """The values below and above which a ``clipped`` share of ``x`` lies (nearest rank), as two scalars."""
-    flat = (x.permute(0, 2, 3, 1) if x.dim() == 4 else x).reshape(-1)
+    channels_last = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+    flat = channels_last.reshape(-1)
     if flat.numel() > SAMPLE:
-        flat = flat[:: flat.numel() // SAMPLE | 1]  # odd, so that it meets every channel
+        stride = flat.numel() // SAMPLE
+        while gcd(stride, channels_last.shape[-1]) > 1:  # so that the sample meets every channel
+            stride += 1
+        flat = flat[::stride]
     outer = 1 + round(clipped * (flat.numel() - 1))
     return flat.topk(outer, largest=False).values[-1], flat.topk(outer).values[-1]
 

@@ -11,8 +11,8 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import count_parameters, macs
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
-from qnas.space.space import CONVOLUTIONS, POOL_KERNEL, SearchSpace
+from qnas.space.genotype import CELL_INPUTS, CONVOLUTIONS, POOL_KERNEL, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import SearchSpace
 
 HELD_OUT_SHARE = 4
 MAX_REJECTIONS = 20_000

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
-from qnas.space.space import CONVOLUTIONS, POOL_KERNEL, SearchSpace
+from qnas.space.genotype import CELL_INPUTS, CONVOLUTIONS, POOL_KERNEL, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import SearchSpace
 
 Choices = dict[str, tuple[Any, ...]]
 CELLS, SIDES = ("normal", "reduction"), ("left", "right")

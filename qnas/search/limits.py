@@ -8,8 +8,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import Bits
 from qnas.search.genes import operation_choices
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
-from qnas.space.space import CONVOLUTIONS, SearchSpace
+from qnas.space.genotype import CELL_INPUTS, CONVOLUTIONS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import SearchSpace
 
 
 @dataclass(frozen=True)

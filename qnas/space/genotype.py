@@ -15,9 +15,12 @@ from functools import cached_property
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, did_you_mean
 from qnas.quant.scheme import FP32, Bits
 
+OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
+CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
+POOL_KERNEL = 3
 CELL_INPUTS = 2
 PREVIOUS = 1
 """The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
@@ -144,8 +147,17 @@ class Genotype:
 
 
 def _read_cell(steps: Any) -> Cell:
-    pairs = [[Branch(int(state), str(name), int(kernel)) for state, name, kernel in step] for step in steps]
+    pairs = [[_read_branch(*branch) for branch in step] for step in steps]
     return tuple((left, right) for left, right in pairs)
+
+
+def _read_branch(state: Any, name: Any, kernel: Any) -> Branch:
+    branch = Branch(int(state), str(name), int(kernel))
+    if branch.operation not in OPERATIONS:
+        raise ValueError(f"unknown operation {name!r}; {did_you_mean(branch.operation, OPERATIONS)}")
+    if branch.kernel < 1 or branch.kernel % 2 == 0 or (name == "skip" and branch.kernel != 1):
+        raise ValueError(f"{name} cannot have kernel {kernel}")
+    return branch
 
 
 def _digest(data: dict[str, Any]) -> str:

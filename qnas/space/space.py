@@ -11,12 +11,9 @@ from typing import Any
 
 from qnas.errors import QnasError, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import Genotype
+from qnas.space.genotype import CONVOLUTIONS, OPERATIONS, Genotype
 
 SPLITS = ("id", "deep", "wide", "bn_free")
-OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
-CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
-POOL_KERNEL = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class SearchSpace:
         classes: their number of classes.
         split: which split this is.
         overrides: what each split changes, by its name.
+        whole: the space before a split's changes; nothing if this is it.
 
     Raises:
         QnasError: a value is out of range.
@@ -59,6 +57,7 @@ class SearchSpace:
     classes: int
     split: str = "id"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    whole: "SearchSpace | None" = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for unknown in set(self.operations) - set(OPERATIONS):
@@ -90,11 +89,15 @@ class SearchSpace:
         if split not in self.overrides and split != "id":
             known = {"id", *self.overrides}
             raise QnasError(f"Space {self.name!r} has no split {split!r}; {did_you_mean(split, known)}")
-        return replace(self, split=split, **self.overrides.get(split, {}))
+        whole = self.whole or self
+        if split not in self.overrides:
+            return whole
+        return replace(whole, split=split, whole=whole, **self.overrides[split])
 
     def for_data(self, image: tuple[int, int, int], classes: int) -> "SearchSpace":
         """The space with its limits counted for other images (channels, height, width) and classes."""
-        return replace(self, image=image, classes=classes)
+        whole = self.whole and self.whole.for_data(image, classes)
+        return replace(self, image=image, classes=classes, whole=whole)
 
     def check(self, genotype: Genotype) -> None:
         """Check that this space's operations, kernels, channels and sizes can make ``genotype``.
@@ -102,13 +105,16 @@ class SearchSpace:
         Raises:
             QnasError: with the first choice that lies outside.
         """
-        branches = [branch for cell in (genotype.normal, genotype.reduction) for step in cell for branch in step]
+        cells = [cell for cell in (genotype.normal, genotype.reduction) if cell]
+        branches = [branch for cell in cells for step in cell for branch in step]
         choices: list[tuple[str, Any, Any]] = [
             ("stem_kernels", genotype.stem_kernel, self.stem_kernels),
             ("stem_strides", genotype.stem_stride, self.stem_strides),
             ("channels", genotype.channels, self.channels),
             ("cells", genotype.cells, range(self.cells[0], self.cells[1] + 1)),
+            *(("steps", len(cell), range(self.steps[0], self.steps[1] + 1)) for cell in cells),
             *(("operations", branch.operation, self.operations) for branch in branches),
+            *(("kernels", branch.kernel, self.kernels) for branch in branches if branch.operation in CONVOLUTIONS),
         ]
         for key, value, allowed in choices:
             if value not in allowed:
@@ -121,7 +127,7 @@ def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
     return QnasError(f"Search space {space!r}: {key} has an unusable value, {value!r}; {remedy}")
 
 
-_KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides"}
+_KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides", "whole"}
 _LIST_OF_NUMBERS = ("kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides", "image")
 
 
@@ -136,7 +142,7 @@ def _convert(space: str, key: str, value: Any) -> Any:
     elif key == "batch_norm":
         good, wanted = type(value) in (int, float), "a number"
     else:
-        good, wanted = type(value) in (int, float) and value == int(value), "a whole number"
+        good, wanted = type(value) is int or (type(value) is float and value.is_integer()), "a whole number"
     if not good:
         raise QnasError(f"Search space {space!r}: {key} must be {wanted}, got {value!r}; correct it in the file.")
     return tuple(value) if isinstance(value, list) else (float(value) if key == "batch_norm" else int(value))
@@ -168,7 +174,7 @@ def read_space(path: Path) -> SearchSpace:
     space = SearchSpace(name=path.stem, overrides=overrides, **values)
     for split in overrides:
         space.of_split(split)
-    return space
+    return space.of_split("id")
 
 
 def space_names() -> list[str]:

@@ -11,7 +11,7 @@ import platform
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -247,16 +247,17 @@ class GHNTrainer:
             with safe_open(folder / STATE, framework="pt") as file:
                 header = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            before, counters = json.loads(header["settings"]), json.loads(header["counters"])
+            before = json.loads(header["settings"])
+            counters = Counters(**json.loads(header["counters"]))
+            model = {name: tensors[f"model/{name}"] for name in self.ghn.state_dict()}
+            averaged = {name: tensors[f"average/{name}"].to(self.device) for name in self.averaged}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise QnasError(
                 f"{folder / STATE} cannot be resumed from ({error}); leave out --resume, or name another --out."
             ) from error
         refuse_changes(before, self.identity(), folder)
-        known = {item.name for item in fields(Counters)}
-        self.counters = Counters(**{key: value for key, value in counters.items() if key in known})
-        self.ghn.load_state_dict({name: tensors[f"model/{name}"] for name in self.ghn.state_dict()})
-        self.averaged = {name: tensors[f"average/{name}"].to(self.device) for name in self.averaged}
+        self.counters, self.averaged = counters, averaged
+        self.ghn.load_state_dict(model)
         for name, parameter in self.ghn.named_parameters():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in tensors]
             state = {key: tensors[f"adam/{key}/{name}"] for key in keys}
