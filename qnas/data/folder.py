@@ -75,7 +75,9 @@ def _open(path: Path) -> Image.Image:
             image.load()
             return image.copy()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise QnasError(f"Every image file must be readable, but {path} is not ({error}); mend or remove it.") from error
+        raise QnasError(
+            f"Every image file must be readable, but {path} is not ({error}); mend or remove it."
+        ) from error
 
 
 def _read(files: list[Path], side: int, grey: bool) -> NDArray[np.uint8]:

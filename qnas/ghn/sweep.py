@@ -58,7 +58,7 @@ def _sweep(level: Tensor, starts: Tensor, ends: Tensor, weights: Tensor) -> Swee
     return Sweep(order, [Level(*row) for row in zip(bounds[:-1], bounds[1:], *pieces, strict=True)])
 
 
-class SweepFunction(torch.autograd.Function):
+class _SweepFunction(torch.autograd.Function):
     """One sequential sweep with its gradient worked out by hand.
 
     Autograd over hundreds of small levels spends its time on bookkeeping. Here a level costs a handful of small
@@ -148,7 +148,7 @@ class GatedSweeps(nn.Module):
                 else:
                     gru, narrow = self.gru, self.narrow
                     weights = (gru.weight_ih, gru.bias_ih, gru.weight_hh, gru.bias_hh, narrow.weight, narrow.bias)
-                    updated = SweepFunction.apply(levels, ordered, *weights, widen, widen_bias)  # type: ignore[no-untyped-call]
+                    updated = _SweepFunction.apply(levels, ordered, *weights, widen, widen_bias)  # type: ignore[no-untyped-call]
                 states = torch.empty_like(states).index_copy(0, order, updated)
         return states
 

@@ -79,6 +79,7 @@ class FloatArithmetic:
     """No rounding; batch norms use the statistics of the batch."""
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
         weight = parameters[f"{node.name}/weight"]
         if not node.norm:
             return convolve(node, x, weight, parameters[f"{node.name}/bias"])
@@ -87,6 +88,7 @@ class FloatArithmetic:
         return torch.batch_norm(output, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``Arithmetic``."""
         return x
 
 
@@ -102,10 +104,12 @@ class DynamicArithmetic:
         self.noise, self.generator = noise, generator
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
         weight, bias = folded(node, x, parameters)
         return convolve(node, x, self._round(weight, node.bits.weights), bias)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``Arithmetic``."""
         return self._round(x, node.bits.activations)
 
     def _round(self, x: Tensor, bits: int) -> Tensor:

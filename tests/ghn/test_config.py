@@ -9,16 +9,15 @@ from qnas.ghn.model import GHN
 
 def test_the_defaults_are_those_of_ghn_2() -> None:
     config = GHNConfig()
-    assert (config.classes, config.hidden, config.channels, config.kernel, config.decoder) == (10, 32, 64, 11, (128, 256))
+    assert (config.classes, config.hidden, config.decoder) == (10, 32, (128, 256))
+    assert (config.channels, config.kernel) == (64, 11)
     assert (config.sweep, config.rounds) == ("sequential", 1)
 
 
 def test_a_sweep_that_does_not_exist_is_refused() -> None:
     with pytest.raises(QnasError) as error:
         GHNConfig(sweep="random")
-    assert str(error.value) == (
-        "A GHN's sweep is one of sequential, synchronous, got 'random'; choose one of them."
-    )
+    assert str(error.value) == ("A GHN's sweep is one of sequential, synchronous, got 'random'; choose one of them.")
 
 
 @pytest.mark.parametrize("size", ["classes", "hidden", "channels", "kernel", "rounds"])
@@ -36,3 +35,9 @@ def test_a_hypernetwork_shows_its_configuration() -> None:
     config = GHNConfig(classes=3, hidden=8, channels=8, kernel=3, decoder=(4, 4))
     shown = "classes=3, hidden=8, channels=8, kernel=3, decoder=(4, 4), sweep=sequential, rounds=1"
     assert shown in repr(GHN(config))
+
+
+@pytest.mark.parametrize("hidden", [2, 30])
+def test_a_state_that_four_embeddings_cannot_fill_is_refused(hidden: int) -> None:
+    with pytest.raises(QnasError):
+        GHNConfig(hidden=hidden)

@@ -52,7 +52,7 @@ def one_node_at_a_time(module: GatedSweeps, states: Tensor, graph: Data) -> Tens
     return torch.stack(h)
 
 
-class Messages(MessagePassing):
+class Messages(MessagePassing):  # type: ignore[misc]
     """One synchronous half round: every node reads the states before it."""
 
     def __init__(self, sweeps: GatedSweeps) -> None:

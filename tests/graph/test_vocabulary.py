@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVE_INDEX, PRIMITIVES, WIDTH_INDEX, WIDTHS, nearest, shape_code
+from qnas.graph.vocabulary import (
+    CHANNELS,
+    KERNELS,
+    PRIMITIVE_INDEX,
+    PRIMITIVES,
+    WIDTH_INDEX,
+    WIDTHS,
+    nearest,
+    shape_code,
+)
 from qnas.network.operations import OPERATIONS
 
 entries = st.sets(st.integers(0, 100), min_size=1, max_size=10).map(lambda numbers: tuple(sorted(numbers)))
@@ -13,6 +22,10 @@ entries = st.sets(st.integers(0, 100), min_size=1, max_size=10).map(lambda numbe
 @given(st.integers(-10, 120), entries)
 def test_no_entry_is_nearer(value: int, words: tuple[int, ...]) -> None:
     assert nearest(value, words) == min(range(len(words)), key=lambda index: (abs(words[index] - value), index))
+
+
+def test_of_two_equally_near_entries_the_smaller_is_taken() -> None:
+    assert [nearest(value, (2, 6, 10)) for value in (4, 8)] == [0, 1]
 
 
 @given(entries)
@@ -31,10 +44,7 @@ def test_a_shape_code_names_the_nearest_words(channels_out: int, channels_in: in
 
 def test_channels_are_those_of_ghn_2() -> None:
     assert CHANNELS[:9] == (1, 3, 8, 10, 16, 24, 32, 40, 48)
-    assert [later - earlier for earlier, later in zip(CHANNELS[9:], CHANNELS[10:], strict=False)] == (
-        [8] + [16] * 252 + [32] * 128
-    )
-    assert CHANNELS[-1] == 8192
+    assert CHANNELS[9:] == (56, *range(64, 4081, 16), *range(4096, 8193, 32))
 
 
 def test_kernels_are_those_of_ghn_2() -> None:

@@ -10,7 +10,7 @@ SIDES = (1, 2, 4, 5, 8)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
 def test_every_shape_equals_torch_forward_and_backward(

@@ -20,7 +20,7 @@ def two_layers(bits: Bits, batch_norm: bool = True) -> Plan:
 
 
 def residual(bits: Bits) -> Plan:
-    """image (3, 4, 4) -> a (4, 4, 4) -> b (4, 4, 4) -> c (4, 4, 4), then a + c."""
+    """An image (3, 4, 4) -> a (4, 4, 4) -> b (4, 4, 4) -> c (4, 4, 4), then a + c."""
     builder = Builder((3, 4, 4), True, bits)
     a = builder.conv("a", 0, 4, 3)
     c = builder.conv("c", builder.conv("b", a, 4, 3), 4, 3)

@@ -8,13 +8,13 @@ from qnas.network.forward import DynamicArithmetic, FloatArithmetic, forward
 from qnas.network.operations import OPERATIONS
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import Bits
-from qnas.space.space import CONVOLUTIONS
+from qnas.space.genotype import CONVOLUTIONS
 
 EVERY = pytest.mark.parametrize("name", OPERATIONS)
 
 
-def built(name: str, kernel: int, stride: int, side: int, bits: Bits = Bits(4, 4)) -> tuple[Builder, int]:
-    builder = Builder((6, side, side), True, bits)
+def built(name: str, kernel: int, stride: int, side: int) -> tuple[Builder, int]:
+    builder = Builder((6, side, side), True, Bits(4, 4))
     return builder, OPERATIONS[name](builder, 0, kernel, stride)
 
 

@@ -42,7 +42,8 @@ def test_forward_and_backward_equal_fake_quantize_of_torch(bits: int, share: flo
     result.backward(gradient)
     expected.backward(gradient)
     assert torch.equal(result, expected)
-    assert ours.grad is not None and theirs.grad is not None
+    assert ours.grad is not None
+    assert theirs.grad is not None
     assert torch.equal(ours.grad, theirs.grad)
 
 
@@ -97,7 +98,8 @@ def test_results_lie_in_the_range_widened_by_half_a_step(x: list[float], low: fl
     assume(above - below > 1e-3)
     half = (above - below) / (2**bits - 1) / 2 + 1e-6 * (1 + above - below)
     result = quantized(x, low, high, bits)
-    assert below - half <= result.min() and result.max() <= above + half
+    assert result.min() >= below - half
+    assert result.max() <= above + half
 
 
 @given(values, reals, reals, bit_widths)

@@ -55,3 +55,13 @@ def test_two_bits_are_clipped_and_three_are_not() -> None:
     inner = tuple(np.percentile(x.numpy(), [1, 99], method="nearest"))
     assert tuple(end.item() for end in range_of(x, 2)) == inner
     assert all(tuple(end.item() for end in range_of(x, bits)) == (-1, 50) for bits in range(3, 9))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride"), [((32, 12, 8, 8), 3), ((64, 24, 4, 4), 3), ((64, 40, 4, 4), 5), ((64, 56, 4, 4), 7)], ids=str
+)
+def test_the_sample_meets_every_channel_whatever_their_number(shape: tuple[int, ...], stride: int) -> None:
+    x = torch.rand(shape) + 5
+    x[:, ::stride] = 0
+    expected = np.percentile(x.numpy(), [1, 99], method="nearest")
+    assert [end.item() for end in percentile_range(x)] == pytest.approx(expected.tolist(), abs=0.3)

@@ -43,7 +43,7 @@ def test_a_width_outside_2_to_8_is_refused(weights: int, activations: int) -> No
         Bits.parse(f"w{weights}a{activations}")
 
 
-@pytest.mark.parametrize(("weights", "activations"), [(1, 4), (4, 1), (9, 4), (4, 9), (32, 8), (8, 32), (0, 0), (-4, 4)])
+@pytest.mark.parametrize(("weights", "activations"), [(1, 4), (4, 1), (9, 4), (4, 9), (32, 8), (8, 32), (-4, 4)])
 def test_the_edges_of_the_range_are_refused(weights: int, activations: int) -> None:
     with pytest.raises(QnasError):
         Bits(weights, activations)

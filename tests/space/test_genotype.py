@@ -79,7 +79,7 @@ def cell_graph(cell: Cell) -> "nx.DiGraph[str]":
 
 def isomorphic(left: Cell, right: Cell) -> bool:
     same_label = nx.algorithms.isomorphism.categorical_node_match("label", "")
-    return nx.is_isomorphic(cell_graph(left), cell_graph(right), node_match=same_label)
+    return bool(nx.is_isomorphic(cell_graph(left), cell_graph(right), node_match=same_label))
 
 
 @given(genotypes)
@@ -89,11 +89,17 @@ def test_a_genotype_survives_json(genotype: Genotype) -> None:
 
 @given(genotypes, st.randoms(use_true_random=False))
 def test_the_architecture_ignores_the_order_of_steps_and_branches(genotype: Genotype, rng: Random) -> None:
-    moved = replace(
-        genotype, normal=rearranged(genotype.normal, rng), reduction=rearranged(genotype.reduction, rng)
-    )
+    moved = replace(genotype, normal=rearranged(genotype.normal, rng), reduction=rearranged(genotype.reduction, rng))
     assert moved.architecture == genotype.architecture
     assert moved.canonical() == genotype.canonical()
+
+
+def test_the_architecture_ignores_which_of_two_equal_steps_comes_first() -> None:
+    a, b, c, d = (Branch(state, "conv", 3) for state in range(4))
+    first = Genotype(3, 1, 8, 2, True, (), ((a, b), (a, b), (c, b), (d, d)))
+    second = Genotype(3, 1, 8, 2, True, (), ((a, b), (a, b), (d, b), (c, c)))
+    assert isomorphic(first.reduction, second.reduction)
+    assert first.architecture == second.architecture
 
 
 @given(genotypes)
@@ -183,12 +189,10 @@ UNCONNECTED: dict[str, Cell] = {
 @pytest.mark.parametrize("cell", UNCONNECTED.values(), ids=UNCONNECTED.keys())
 @pytest.mark.parametrize("name", ["normal", "reduction"])
 def test_a_cell_that_cannot_be_built_is_refused(genotype: Genotype, cell: Cell, name: str) -> None:
-    whole = {"normal": genotype.reduction, "reduction": genotype.reduction}
+    cells = {"normal": genotype.reduction, "reduction": genotype.reduction, name: cell}
     with pytest.raises(QnasError) as error:
-        replace(genotype, cells=5, **{**whole, name: cell})
-    assert str(error.value) == (
-        f"Each step of the {name} cell reads earlier states and one reads state 1, got {cell}."
-    )
+        replace(genotype, cells=5, normal=cells["normal"], reduction=cells["reduction"])
+    assert str(error.value) == (f"Each step of the {name} cell reads earlier states and one reads state 1, got {cell}.")
 
 
 @pytest.mark.parametrize("change", [{"cells": 0}, {"channels": 0}, {"cells": -1}])
@@ -231,3 +235,9 @@ def test_json_that_is_no_object_is_refused(data: object) -> None:
 def test_bits_out_of_range_are_refused_as_such(genotype: Genotype) -> None:
     with pytest.raises(QnasError, match=r"Bit widths must lie within 2\.\.8, got 'w9a4'"):
         Genotype.from_json({**genotype.to_json(), "bits": "w9a4"})
+
+
+@pytest.mark.parametrize("branch", [[1, "cnv", 3], [1, "conv", 4], [1, "conv", 0], [1, "skip", 3]], ids=str)
+def test_a_branch_that_cannot_be_built_is_refused(genotype: Genotype, branch: list[int | str]) -> None:
+    with pytest.raises(QnasError):
+        Genotype.from_json({**genotype.to_json(), "reduction": [[branch, [0, "skip", 1]]]})

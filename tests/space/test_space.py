@@ -7,8 +7,8 @@ import pytest
 
 from qnas.errors import QnasError
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import Branch, Genotype
-from qnas.space.space import CONVOLUTIONS, OPERATIONS, SPLITS, SearchSpace, find_space, read_space, space_names
+from qnas.space.genotype import CONVOLUTIONS, OPERATIONS, Branch, Cell, Genotype
+from qnas.space.space import SPLITS, SearchSpace, find_space, read_space, space_names
 
 GOOD = """
 operations = ["conv", "skip"]
@@ -234,7 +234,7 @@ def test_an_unknown_split_is_answered_with_the_nearest(tmp_path: Path) -> None:
 
 
 def test_a_split_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(QnasError, match="Space 'mine' has no split 'bn_free'; choose from: deep, id."):
+    with pytest.raises(QnasError, match=r"Space 'mine' has no split 'bn_free'; choose from: deep, id\."):
         read_space(written(tmp_path, GOOD)).of_split("bn_free")
 
 
@@ -267,3 +267,29 @@ def test_the_first_choice_outside_the_space_is_named(tmp_path: Path, genotype: G
     with pytest.raises(QnasError) as error:
         read_space(written(tmp_path, GOOD)).check(genotype)
     assert str(error.value) == f"Space 'mine' allows {message}; take another --space."
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_number_without_end_is_refused_as_any_other_wrong_type(tmp_path: Path, value: str) -> None:
+    with pytest.raises(QnasError, match=f"max_params must be a whole number, got {value}; correct it in the file"):
+        read_space(written(tmp_path, GOOD.replace("max_params = 1000", f"max_params = {value}")))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [((Branch(1, "conv", 9), Branch(0, "skip", 1)),), STEP * 4],
+    ids=["kernel", "steps"],
+)
+def test_kernels_and_steps_outside_the_space_are_refused_too(tmp_path: Path, cell: Cell) -> None:
+    with pytest.raises(QnasError):
+        read_space(written(tmp_path, GOOD)).check(replace(FITTING, normal=cell))
+
+
+def test_a_split_of_a_split_changes_only_what_it_states_itself(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD))
+    assert space.of_split("deep").of_split("id") == space
+
+
+def test_a_space_is_its_own_id_split(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GOOD.replace("[splits.deep]", "[splits.id]")))
+    assert space.of_split("id").cells == space.cells

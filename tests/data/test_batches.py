@@ -1,0 +1,123 @@
+"""Batches: reproducible, every image once a pass, augmented only as the data set allows."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from qnas.data.batches import augment, evaluation_batches, random_batch, training_batches
+from qnas.data.images import DataSet, split_data
+
+COUNT = 10
+
+
+def numbered(shift: int = 0, mirror: bool = False) -> DataSet:
+    """Ten training images whose label is their number."""
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 4, 4), dtype=np.uint8)
+    parts = (pixels, np.arange(COUNT))
+    return split_data("numbered", ("a",), parts, parts, 0, shift=shift, mirror=mirror)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def shifted(x: Tensor, down: int, right: int) -> Tensor:
+    """The images moved by whole pixels, zeros moving in."""
+    result = torch.zeros_like(x)
+    height, width = x.shape[2:]
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                result[:, :, row, column] = x[:, :, row - down, column - right]
+    return result
+
+
+def test_a_random_batch_has_distinct_images_with_their_labels() -> None:
+    data = numbered()
+    x, labels = random_batch(data, 6, seeded(0))
+    assert len(set(labels.tolist())) == 6
+    assert torch.equal(x, data.train.batch(labels)[0])
+
+
+def test_a_random_batch_is_at_most_all_images() -> None:
+    _, labels = random_batch(numbered(), 99, seeded(0))
+    assert sorted(labels.tolist()) == list(range(COUNT))
+
+
+def test_random_batches_are_reproducible_from_their_generator() -> None:
+    data = numbered(shift=1, mirror=True)
+    first, second, other = (random_batch(data, 6, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first[0], second[0])
+    assert first[1].tolist() == second[1].tolist() != other[1].tolist()
+
+
+def test_training_batches_are_full_and_meet_every_image_once_a_pass() -> None:
+    batches = [labels.tolist() for _, labels in islice(training_batches(numbered(), 5, 0), 6)]
+    assert [len(batch) for batch in batches] == [5] * 6
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        assert sorted(first + second) == list(range(COUNT))
+
+
+def test_a_rest_that_fills_no_batch_waits_for_the_next_pass() -> None:
+    batches = [labels.tolist() for _, labels in islice(training_batches(numbered(), 4, 0), 6)]
+    assert all(len(set(first + second)) == 8 for first, second in zip(batches[::2], batches[1::2], strict=True))
+
+
+def test_every_pass_has_another_order() -> None:
+    batches = [labels.tolist() for _, labels in islice(training_batches(numbered(), COUNT, 0), 3)]
+    assert batches[0] != batches[1] != batches[2]
+
+
+def test_training_batches_are_at_most_all_images() -> None:
+    _, labels = next(training_batches(numbered(), 99, 0))
+    assert sorted(labels.tolist()) == list(range(COUNT))
+
+
+def test_training_batches_are_reproducible_from_their_seed() -> None:
+    data = numbered(shift=1, mirror=True)
+    first, second, other = ([*islice(training_batches(data, 4, seed), 5)] for seed in (3, 3, 4))
+    assert all(torch.equal(x, y) for (x, _), (y, _) in zip(first, second, strict=True))
+    assert any(a.tolist() != b.tolist() for (_, a), (_, b) in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (64, [10])])
+def test_evaluation_meets_all_images_in_order(size: int, sizes: list[int]) -> None:
+    images = numbered(shift=1, mirror=True).train
+    batches = list(evaluation_batches(images, size))
+    assert [len(labels) for _, labels in batches] == sizes
+    assert torch.equal(torch.cat([x for x, _ in batches]), images.batch(slice(None))[0])
+
+
+def test_without_shift_and_mirror_images_stay() -> None:
+    x = torch.randn(5, 1, 4, 4)
+    assert torch.equal(augment(x, 0, False, seeded(0)), x)
+
+
+def test_a_half_of_the_images_is_mirrored_and_the_rest_stays() -> None:
+    x = torch.randn(400, 2, 3, 4)
+    result = augment(x, 0, True, seeded(0))
+    stayed = (result == x).flatten(1).all(1)
+    mirrored = (result == x.flip(3)).flatten(1).all(1)
+    assert (stayed ^ mirrored).all()
+    assert 150 < mirrored.sum() < 250
+
+
+def test_a_batch_is_shifted_by_up_to_the_given_pixels_each_way() -> None:
+    x = torch.randn(3, 2, 5, 6)
+    moves = {(down, right): shifted(x, down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    generator, seen = seeded(0), set()
+    for _ in range(100):
+        result = augment(x, 1, False, generator)
+        seen |= {move for move, expected in moves.items() if torch.equal(result, expected)}
+        assert any(torch.equal(result, expected) for expected in moves.values())
+    assert seen == set(moves)
+
+
+def test_augmentation_leaves_the_images_it_was_given_alone() -> None:
+    x = torch.randn(8, 1, 4, 4)
+    before = x.clone()
+    augment(x, 2, True, seeded(0))
+    assert torch.equal(x, before)

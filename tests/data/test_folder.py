@@ -1,0 +1,179 @@
+"""Folders of class folders of images, written with Pillow and read back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from qnas.data.folder import SIDE, image_folder
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+
+RED, GREY = (200, 10, 30), 77
+
+
+def write_class(folder: Path, count: int, colour: tuple[int, int, int] | int = GREY, side: int = 12) -> None:
+    """Images of one colour, each a little brighter in the corner so that no two are alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    grey = isinstance(colour, int)
+    for number in range(count):
+        image = Image.new("L" if grey else "RGB", (side, side), colour)
+        image.putpixel((0, 0), number if grey else (number, number, number))
+        image.save(folder / f"{number:03}.png")
+
+
+def parts(data: DataSet) -> list[int]:
+    return [len(data.train), len(data.validation), len(data.test)]
+
+
+def test_grey_images_have_one_channel(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20)
+    assert image_folder(tmp_path).image == (1, SIDE, SIDE)
+
+
+def test_colour_images_have_three_channels(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20, RED)
+    assert image_folder(tmp_path).image == (3, SIDE, SIDE)
+
+
+def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Path) -> None:
+    write_class(tmp_path / "a", 20)
+    write_class(tmp_path / "b", 20)
+    write_class(tmp_path / "b", 1, RED)
+    data = image_folder(tmp_path)
+    assert data.image == (3, SIDE, SIDE)
+    grey = data.train.pixels[data.train.labels == 0][:, :, 16, 16]
+    assert grey.unique().tolist() == [GREY]
+
+
+def test_pixels_keep_their_colours_in_the_order_red_green_blue(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20, RED)
+    assert image_folder(tmp_path).test.pixels[0, :, 16, 16].tolist() == list(RED)
+
+
+def test_pixels_of_the_wanted_size_are_unchanged(tmp_path: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    for number, array in enumerate(arrays):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(array).save(folder / f"{number}.png")
+    data = image_folder(tmp_path, side=8)
+    found = torch.cat([data.train.pixels, data.validation.pixels, data.test.pixels]).permute(0, 2, 3, 1).numpy()
+    assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in arrays)
+
+
+def test_images_of_several_sizes_get_one(tmp_path: Path) -> None:
+    write_class(tmp_path / "a", 20, side=5)
+    write_class(tmp_path / "b", 20, side=50)
+    assert image_folder(tmp_path, side=16).image == (1, 16, 16)
+
+
+def test_without_a_test_folder_a_fifth_is_for_testing_and_a_fifth_of_the_rest_for_scoring(tmp_path: Path) -> None:
+    write_class(tmp_path / "a", 50)
+    write_class(tmp_path / "b", 100)
+    data = image_folder(tmp_path)
+    assert parts(data) == [96, 24, 30]
+    shares = [part.labels.float().mean().item() for part in (data.train, data.validation, data.test)]
+    assert shares == pytest.approx([2 / 3] * 3, abs=0.03)
+
+
+def test_with_train_and_test_folders_the_test_images_are_those_of_test(tmp_path: Path) -> None:
+    for name, colour in (("a", 10), ("b", 20)):
+        write_class(tmp_path / "train" / name, 20, colour)
+        write_class(tmp_path / "test" / name, 10, colour + 100)
+    data = image_folder(tmp_path)
+    assert parts(data) == [32, 8, 20]
+    centres = data.test.pixels[:, 0, 16, 16]
+    assert sorted(centres.unique().tolist()) == [110, 120]
+    assert torch.equal(centres == 120, data.test.labels == 1)
+
+
+def test_classes_are_named_after_their_folders_in_order(tmp_path: Path) -> None:
+    for name, colour in (("zebra", 30), ("ant", 10), ("cat", 20)):
+        write_class(tmp_path / name, 10, colour)
+    (tmp_path / ".hidden").mkdir()
+    data = image_folder(tmp_path)
+    assert data.classes == ("ant", "cat", "zebra")
+    centres = data.train.pixels[:, 0, 16, 16].long()
+    assert torch.equal(centres, 10 * (data.train.labels + 1))
+
+
+def test_the_parts_are_always_the_same(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20)
+    first, again = (image_folder(tmp_path) for _ in range(2))
+    assert torch.equal(first.train.pixels, again.train.pixels)
+    assert torch.equal(first.test.pixels, again.test.pixels)
+
+
+def test_images_lie_in_folders_below_the_class_folder_too(tmp_path: Path) -> None:
+    write_class(tmp_path / "a" / "part1", 10)
+    write_class(tmp_path / "a" / "part2", 10)
+    write_class(tmp_path / "b", 20)
+    assert sum(parts(image_folder(tmp_path))) == 40
+
+
+def test_the_data_set_is_named_after_the_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / "flowers" / name, 10)
+    assert image_folder(tmp_path / "flowers").name == "flowers"
+
+
+def test_sixteen_bit_grey_images_keep_their_brightness(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            array = np.full((8, 8), 128 * 257, np.uint16)  # half of white
+            Image.fromarray(array).save(tmp_path / name / f"{number}.png")
+    pixels = image_folder(tmp_path, side=8).train.pixels
+    assert pixels.unique().tolist() in ([127], [128])
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    write_class(tmp_path / "only", 20)
+    with pytest.raises(QnasError, match=r"at least two classes, got 1 in .*; sort the images into folders"):
+        image_folder(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QnasError, match="at least two classes, got 0 in"):
+        image_folder(tmp_path)
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    write_class(tmp_path / "a", 20)
+    write_class(tmp_path / "b", 9)
+    with pytest.raises(QnasError, match=r"at least 10 images .*, got 9 in .*b; add some, or remove the class"):
+        image_folder(tmp_path)
+
+
+def test_a_class_without_test_images_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / "train" / name, 20)
+    write_class(tmp_path / "test" / "a", 10)
+    with pytest.raises(QnasError, match=r"got 0 in .*b; add some"):
+        image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + b"\x00" * 40], ids=repr)
+def test_an_unreadable_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20)
+    bad = tmp_path / "b" / "bad.png"
+    bad.write_bytes(content)
+    with pytest.raises(QnasError, match=r"must be readable, but .*bad.png is not .*; mend or remove it"):
+        image_folder(tmp_path)
+
+
+def test_an_image_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 20, side=40)
+    path = tmp_path / "a" / "000.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(QnasError, match=r"must be readable, but .*000.png is not"):
+        image_folder(tmp_path)

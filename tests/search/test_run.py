@@ -1,0 +1,247 @@
+"""Whole tiny searches in a folder: their result, and a run that is continued, killed or changed."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import costs, parameters
+from qnas.quant.scheme import Bits
+from qnas.search import jobs
+from qnas.search.candidate import Candidate
+from qnas.search.limits import Limits
+from qnas.search.run import Prepared, default_folder, load_pick, open_run, prepare, read_run, search
+from qnas.search.settings import SearchSettings
+from qnas.space.genotype import Genotype
+from qnas.training.qat import deployed_accuracy
+
+SETTINGS = SearchSettings(
+    Bits(4, 4), Limits(params=30_000, weight_bytes=16_000), trials=6, survivors=3, top=2, steps=12, seed=3
+)
+
+
+class SilentBar:
+    def update(self, share: float, remark: str) -> None:
+        assert 0 <= share <= 1
+
+
+def silent(title: str) -> AbstractContextManager[SilentBar]:
+    return nullcontext(SilentBar())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(SETTINGS)
+
+
+def run(folder: Path, prepared: Prepared, settings: SearchSettings = SETTINGS) -> list[Candidate]:
+    open_run(prepared, folder)
+    return search(settings, prepared, folder, "cpu", 1, silent)
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return result
+
+
+class Run(NamedTuple):
+    """A finished run that nothing interrupted; not to be written to."""
+
+    folder: Path
+    picks: list[Candidate]
+    result: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, prepared: Prepared) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    picks = run(folder, prepared)
+    return Run(folder, picks, found_in(folder))
+
+
+def test_the_result_has_the_picks_and_all_other_candidates(unbroken: Run) -> None:
+    result = unbroken.result
+    assert result["screened"] == 6
+    assert len(result["picks"]) == 2
+    assert len(result["candidates"]) == 4
+    assert len({one["key"] for one in result["picks"] + result["candidates"]}) == 6
+
+
+def test_the_returned_picks_are_those_of_the_result(unbroken: Run) -> None:
+    assert json.loads(json.dumps([pick.to_json() for pick in unbroken.picks])) == unbroken.result["picks"]
+
+
+def test_every_candidate_keeps_the_budgets(unbroken: Run, prepared: Prepared) -> None:
+    for one in unbroken.result["picks"] + unbroken.result["candidates"]:
+        plan = build_plan(Genotype.from_json(one["genotype"]), prepared.data.image, 10)
+        assert one["params"] == parameters(plan) <= 30_000
+        assert one["weight_bytes"] == costs(plan).weight_bytes <= 16_000
+        assert one["macs"] <= prepared.space.max_macs
+
+
+def test_every_candidate_has_the_bits_that_were_asked_for(unbroken: Run) -> None:
+    every = unbroken.result["picks"] + unbroken.result["candidates"]
+    assert {one["genotype"]["bits"] for one in every} == {"w4a4"}
+
+
+def test_each_stage_trained_as_many_as_it_should(unbroken: Run) -> None:
+    every = unbroken.result["picks"] + unbroken.result["candidates"]
+    counts = {steps: sum(steps in one["trained"] for one in every) for steps in ("1", "3", "12")}
+    assert counts == {"1": 6, "3": 3, "12": 2}
+
+
+def test_the_picks_are_the_best_after_a_full_run_best_first(unbroken: Run) -> None:
+    trained = [pick["trained"]["12"] for pick in unbroken.result["picks"]]
+    assert trained == sorted(trained, reverse=True)
+
+
+def test_only_picks_were_held_against_the_test_images(unbroken: Run) -> None:
+    assert all(0 <= pick["test"] <= 100 for pick in unbroken.result["picks"])
+    assert all(one["test"] is None for one in unbroken.result["candidates"])
+
+
+def test_the_test_accuracy_is_that_of_the_saved_weights(unbroken: Run, prepared: Prepared) -> None:
+    for pick in unbroken.picks:
+        network = load_pick(unbroken.folder, pick.genotype, prepared.data)
+        assert deployed_accuracy(network, prepared.data.test).top1 == pick.test
+        assert deployed_accuracy(network, prepared.data.validation).top1 == pick.trained[12]
+
+
+def test_the_calibration_is_stated(unbroken: Run) -> None:
+    assert unbroken.result["calibration"]["labels"] == 6
+    assert 0 <= unbroken.result["calibration"]["mean_absolute_error"] < 100
+
+
+def refuse(job: jobs.Job) -> dict[str, Any]:
+    raise AssertionError(f"{job.name} was run again")
+
+
+def test_the_same_call_again_trains_nothing_and_gives_the_same_picks(
+    unbroken: Run, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "run_job", refuse)
+    again = run(unbroken.folder, prepared)
+    assert [pick.to_json() for pick in again] == [pick.to_json() for pick in unbroken.picks]
+    assert found_in(unbroken.folder) == unbroken.result
+
+
+def test_the_same_call_again_scores_nothing(unbroken: Run, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_score(*anything: object) -> None:
+        raise AssertionError("a network was scored again")
+
+    monkeypatch.setattr("qnas.search.stages.predicted_accuracy", no_score)
+    assert len(run(unbroken.folder, prepared)) == 2
+
+
+@pytest.mark.parametrize("after", [2, 7, 10])
+def test_a_run_killed_in_training_ends_as_if_unbroken(
+    tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    left, original = [after], jobs.run_job
+
+    def killed(job: jobs.Job) -> dict[str, Any]:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "run_job", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", prepared)
+    run(tmp_path / "run", prepared)
+    assert found_in(tmp_path / "run") == unbroken.result
+
+
+def test_a_run_killed_while_screening_ends_as_if_unbroken(
+    tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qnas.search import stages
+
+    left, original = [3], stages.predicted_accuracy
+
+    def killed(*anything: Any) -> Any:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return original(*anything)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "predicted_accuracy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", prepared)
+    run(tmp_path / "run", prepared)
+    assert found_in(tmp_path / "run") == unbroken.result
+
+
+def test_other_settings_are_refused_with_what_differs(unbroken: Run) -> None:
+    before = (unbroken.folder / "run.json").read_bytes()
+    other = prepare(replace(SETTINGS, trials=7, limits=Limits(params=40_000)))
+    with pytest.raises(QnasError, match="differs .*; give the old settings, or another --out") as caught:
+        open_run(other, unbroken.folder)
+    assert "trials: 6 there, 7 now" in str(caught.value)
+    assert "'params': 30000" in str(caught.value)
+    assert "'params': 40000" in str(caught.value)
+    assert (unbroken.folder / "run.json").read_bytes() == before
+
+
+def test_the_same_settings_are_accepted(unbroken: Run, prepared: Prepared) -> None:
+    open_run(prepared, unbroken.folder)
+
+
+def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path, prepared: Prepared) -> None:
+    (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(QnasError, match=r"holds other files; name another --out"):
+        open_run(prepared, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_an_empty_folder_becomes_a_run_folder(tmp_path: Path, prepared: Prepared) -> None:
+    open_run(prepared, tmp_path)
+    assert read_run(tmp_path)["settings"]["trials"] == 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 3}'])
+def test_a_damaged_run_file_is_refused(tmp_path: Path, prepared: Prepared, content: str) -> None:
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
+    with pytest.raises(QnasError, match=r"run.json cannot be read .*; name the folder of a run"):
+        open_run(prepared, tmp_path)
+
+
+def test_the_default_folder_is_told_by_the_settings(prepared: Prepared) -> None:
+    folder = default_folder(SETTINGS, prepared)
+    other = replace(SETTINGS, seed=4)
+    assert folder.parent == Path("runs")
+    assert folder.name.startswith("digits-w4a4-")
+    assert default_folder(SETTINGS, prepared) == folder
+    assert default_folder(other, prepare(other)) != folder
+
+
+def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), number).save(tmp_path / "mine" / name / f"{number}.png")
+    with pytest.raises(QnasError, match=r"predicts 10 classes, data set 'mine' has 2; train one with: qnas fit-ghn"):
+        prepare(replace(SETTINGS, data=str(tmp_path / "mine")))
+
+
+def test_an_impossible_budget_is_refused_before_anything_is_spent() -> None:
+    with pytest.raises(QnasError, match=r"keeps --max-params 10: the smallest needs [\d,]+; raise the budget"):
+        prepare(replace(SETTINGS, limits=Limits(params=10)))

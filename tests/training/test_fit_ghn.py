@@ -1,0 +1,317 @@
+"""Training of the hypernetwork: its gradient held against plain autograd, its resume against an unbroken run."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import qnas.training.fit_ghn as fit_ghn
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+from qnas.ghn.config import GHNConfig
+from qnas.ghn.model import GHN
+from qnas.network.build import build_plan
+from qnas.network.forward import FloatArithmetic, forward
+from qnas.network.plan import Plan
+from qnas.quant.scheme import PAPER_BITS
+from qnas.space.genotype import Genotype
+from qnas.space.space import find_space
+from qnas.training.fit_ghn import BIT_SHARES, Counters, FitSettings, GHNTrainer, clipped
+
+SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8))
+Make = Callable[..., GHNTrainer]
+
+
+@pytest.fixture
+def make(digits_data: DataSet) -> Make:
+    """A trainer of a small hypernetwork on a few digits."""
+
+    def trainer(seed: int = 0, space: str = "tiny", config: GHNConfig = SMALL, **settings: Any) -> GHNTrainer:
+        torch.manual_seed(seed)
+        chosen = FitSettings(**{"steps": 4, "meta_batch": 2, "batch": 8, **settings})
+        return GHNTrainer(GHN(config), digits_data, find_space(space), chosen)
+
+    return trainer
+
+
+def weights(trainer: GHNTrainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in trainer.ghn.state_dict().items()}
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def finite(tensors: dict[str, Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def not_a_number(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: object) -> Tensor:
+    return parameters["classifier/bias"].expand(len(images), -1) * float("nan")
+
+
+def test_three_steps_train(make: Make) -> None:
+    trainer = make(steps=3)
+    before = weights(trainer)
+    reports = list(trainer.run())
+    assert [report.step for report in reports] == [1, 2, 3]
+    assert [report.progress for report in reports] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert all(not torch.equal(before[name], value) for name, value in weights(trainer).items() if "widths" not in name)
+    assert finite(weights(trainer))
+    assert (trainer.counters.step, trainer.counters.image_passes) == (3, 3 * 2 * 8)
+    assert trainer.counters.seconds > 0
+
+
+def test_a_run_is_first_float_then_quantized(make: Make) -> None:
+    reports = list(make(float_share=0.5).run())
+    assert [report.phase for report in reports] == ["float", "float", "quantized", "quantized"]
+    assert {bits for report in reports[:2] for bits in report.bits} == {"fp32"}
+    assert {bits for report in reports[2:] for bits in report.bits} <= {str(bits) for bits in PAPER_BITS}
+
+
+def test_one_width_can_be_asked_for(make: Make) -> None:
+    reports = list(make(steps=2, float_share=0.0, bits="w4a8").run())
+    assert [report.bits for report in reports] == [("w4a8", "w4a8")] * 2
+
+
+def test_widths_are_drawn_in_their_shares() -> None:
+    assert tuple(BIT_SHARES) == PAPER_BITS
+    assert sum(BIT_SHARES.values()) == pytest.approx(1)
+
+
+def test_without_steps_the_minutes_count(make: Make) -> None:
+    trainer = make(steps=0, minutes=1e-6)
+    assert len(list(trainer.run())) == 1
+    trainer = make(steps=0, minutes=2.0)
+    trainer.counters.seconds = 30.0
+    assert trainer.progress == 0.25
+
+
+def test_a_run_is_reproducible_from_its_seed(make: Make) -> None:
+    trainers = [make(steps=2, seed=0), make(steps=2, seed=0)]
+    reports = [list(trainer.run()) for trainer in trainers]
+    assert reports[0] == reports[1]
+    assert equal(weights(trainers[0]), weights(trainers[1]))
+
+
+def test_the_gradient_is_that_of_the_mean_loss(
+    make: Make, genotype: Genotype, draw: Callable[..., list[Plan]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = draw("tiny", "id", 1)[0]
+    images, labels = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
+    plans = [build_plan(genotype, (1, 8, 8), 10), other]
+    trainer = make(clip=1e9)
+    monkeypatch.setattr(GHNTrainer, "_draw_plans", lambda *_: plans)
+    monkeypatch.setattr(fit_ghn, "random_batch", lambda *_: (images, labels))
+    ghn = copy.deepcopy(trainer.ghn)
+    report = trainer.step()
+    losses = [
+        F.cross_entropy(forward(plan, predicted, images, FloatArithmetic()), labels)
+        for plan, predicted in zip(plans, ghn(plans), strict=True)
+    ]
+    loss = torch.stack(losses).mean()
+    loss.backward()
+    assert report.loss == pytest.approx(loss.item(), rel=1e-5)
+    for ours, theirs in zip(trainer.ghn.parameters(), ghn.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5 * theirs.grad.abs().max().item())
+
+
+@pytest.mark.parametrize(("most", "factor"), [(5.0, 0.5), (1.0, 0.1), (100.0, 1.0)])
+def test_a_networks_gradient_is_limited_by_its_joint_norm_and_shared(most: float, factor: float) -> None:
+    gradients = (torch.tensor([6.0, 0.0]), torch.tensor([[8.0]]))
+    first, second = clipped(gradients, most, 2)
+    torch.testing.assert_close(first, torch.tensor([3.0 * factor, 0.0]))
+    torch.testing.assert_close(second, torch.tensor([[4.0 * factor]]))
+
+
+def test_the_average_is_a_moving_one_that_starts_fast(make: Make) -> None:
+    trainer = make(steps=2, average=0.5)
+    expected = weights(trainer)
+    for step, _ in enumerate(trainer.run()):
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = {name: decay * expected[name] + (1 - decay) * value for name, value in weights(trainer).items()}
+    for name, value in trainer.averaged.items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_a_resumed_run_follows_the_unbroken_one_exactly(make: Make, tmp_path: Path) -> None:
+    unbroken, first, second = make(), make(), make(seed=99)
+    list(unbroken.run())
+    for _ in range(2):
+        first.step()
+    first.save(tmp_path)
+    second.resume(tmp_path)
+    assert second.counters == first.counters
+    reports = list(second.run())
+    assert [report.step for report in reports] == [3, 4]
+    assert equal(weights(second), weights(unbroken))
+    assert equal(second.averaged, unbroken.averaged)
+    assert second.counters.image_passes == unbroken.counters.image_passes
+
+
+def test_a_finished_run_has_nothing_left_to_do(make: Make, tmp_path: Path) -> None:
+    first, second = make(steps=1), make(steps=1)
+    list(first.run())
+    first.save(tmp_path)
+    second.resume(tmp_path)
+    assert list(second.run()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"steps": 5}, "steps: 4 there, 5 now"),
+        ({"rate": 0.01}, "rate: 0.002 there, 0.01 now"),
+        ({"bits": "w4a4", "seed": 0}, "bits: '' there, 'w4a4' now"),
+        ({"space": "mobile"}, "space: 'tiny' there, 'mobile' now"),
+        (
+            {"config": GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 9))},
+            "ghn decoder: [8, 8] there, [8, 9] now",
+        ),
+        ({"batch": 9, "meta_batch": 3}, "batch: 8 there, 9 now; meta_batch: 2 there, 3 now"),
+    ],
+    ids=["steps", "rate", "bits", "space", "model", "two"],
+)
+def test_changed_settings_are_refused_with_their_difference(
+    make: Make, tmp_path: Path, change: dict[str, Any], difference: str
+) -> None:
+    make().save(tmp_path)
+    trainer = make(**change)
+    before = weights(trainer)
+    with pytest.raises(QnasError) as error:
+        trainer.resume(tmp_path)
+    assert str(error.value) == (
+        f"A run is continued with the settings it was begun with, but {tmp_path} differs ({difference}); "
+        "give the old settings, or another --out."
+    )
+    assert equal(weights(trainer), before)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nothing of use", b"cut"], ids=["missing", "empty", "other", "cut"])
+def test_a_state_that_cannot_be_read_is_named(make: Make, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "state.safetensors"
+    if content == b"cut":
+        make().save(tmp_path)
+        content = path.read_bytes()[:-100]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(QnasError) as error:
+        make().resume(tmp_path)
+    assert str(error.value).startswith(f"{path} cannot be resumed from (")
+    assert str(error.value).endswith("); leave out --resume, or name another --out.")
+
+
+def test_a_network_whose_loss_is_not_finite_is_left_out_and_counted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, calls = make(meta_batch=3), []
+
+    def second_fails(*arguments: Any) -> Tensor:
+        calls.append(arguments)
+        return (not_a_number if len(calls) == 2 else forward)(*arguments)
+
+    monkeypatch.setattr(fit_ghn, "forward", second_fails)
+    before = weights(trainer)
+    report = trainer.step()
+    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps) == (1, 0)
+    assert torch.tensor([report.loss, report.accuracy]).isfinite().all()
+    assert finite(weights(trainer))
+    assert not equal(weights(trainer), before)
+
+
+def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make()
+    trainer.step()
+    before, averaged, optimizer = weights(trainer), copy.deepcopy(trainer.averaged), optimizer_state(trainer)
+    monkeypatch.setattr(fit_ghn, "forward", not_a_number)
+    report = trainer.step()
+    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (2, 1, 2)
+    assert torch.tensor(report.loss).isnan()
+    assert equal(weights(trainer), before)
+    assert equal(trainer.averaged, averaged)
+    assert equal(optimizer_state(trainer), optimizer)
+
+
+def test_a_gradient_that_is_not_finite_skips_the_step_and_is_counted(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make()
+    trainer.step()
+    before, averaged, optimizer = weights(trainer), copy.deepcopy(trainer.averaged), optimizer_state(trainer)
+
+    def steep(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+        nothing = (0 * parameters["stem/weight"]).sum().sqrt()  # 0, with the derivative 0 / 0
+        return forward(plan, parameters, images, arithmetic) + nothing
+
+    monkeypatch.setattr(fit_ghn, "forward", steep)
+    report = trainer.step()
+    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (0, 1, 2)
+    assert torch.tensor(report.loss).isfinite()
+    assert equal(weights(trainer), before)
+    assert equal(trainer.averaged, averaged)
+    assert equal(optimizer_state(trainer), optimizer)
+
+
+def optimizer_state(trainer: GHNTrainer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value.clone()
+        for name, parameter in trainer.ghn.named_parameters()
+        for key, value in trainer.optimizer.state[parameter].items()
+    }
+
+
+def test_counters_survive_a_save_after_skipped_steps(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = make(), make()
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_ghn, "forward", not_a_number)
+        first.step()
+    first.save(tmp_path)
+    second.resume(tmp_path)
+    assert second.counters == Counters(step=1, image_passes=16, skipped_networks=2, skipped_steps=1)
+    assert second.step().step == 2
+    assert finite(weights(second))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": -1}, "A fit needs a length, got 10.0 minutes and -1 steps; give --max-minutes or --steps above 0."),
+        (
+            {"minutes": 0.0},
+            "A fit needs a length, got 0.0 minutes and 0 steps; give --max-minutes or --steps above 0.",
+        ),
+        ({"float_share": 1.5}, "--float-share is a share of the run, 0 to 1, got 1.5; 0.4 is usual."),
+        ({"meta_batch": 0}, "Batches and learning rates must be positive; leave them out for the defaults."),
+        ({"rate": 0.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
+        ({"quantized_rate": -1.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
+        ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; write for example --bits w4a4."),
+    ],
+    ids=["steps", "minutes", "float share", "meta-batch", "rate", "quantized rate", "bits"],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(QnasError) as error:
+        FitSettings(**settings)
+    assert str(error.value) == message
+
+
+def test_a_state_that_lacks_a_tensor_is_named(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    make().save(tmp_path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    del tensors["average/norm.weight"]
+    save_file(tensors, path, header)
+    with pytest.raises(QnasError, match="cannot be resumed from"):
+        make().resume(tmp_path)

@@ -1,0 +1,162 @@
+"""Training of one network: its loss on digits, its seed, and a predicted start against a random one."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet, split_data
+from qnas.ghn.model import GHN
+from qnas.network.build import build_plan
+from qnas.network.module import Network
+from qnas.quant.scheme import FP32, Bits
+from qnas.space.genotype import Branch, Genotype
+from qnas.training.qat import (
+    QATSettings,
+    deployed_accuracy,
+    initial_parameters,
+    input_range,
+    parameters_of,
+    train_network,
+)
+
+EASY = Genotype(3, 1, 16, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def ghn() -> GHN:
+    return load_checkpoint("digits").ghn
+
+
+@torch.no_grad()
+def loss_of(network: Network, data: DataSet) -> float:
+    images, labels = data.train.batch(slice(None))
+    return F.cross_entropy(network(images), labels).item()
+
+
+def trained(data: DataSet, bits: Bits, steps: int, seed: int = 0, ghn: GHN | None = None) -> Network:
+    return train_network(EASY.with_bits(bits), data, QATSettings(steps), seed, ghn)
+
+
+@pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 4), Bits(2, 2)], ids=str)
+def test_thirty_steps_reduce_the_loss(digits_data: DataSet, bits: Bits) -> None:
+    before, after = (loss_of(trained(digits_data, bits, steps), digits_data) for steps in (0, STEPS))
+    assert after < 0.75 * before
+
+
+def test_the_same_seed_gives_the_same_network(digits_data: DataSet) -> None:
+    first, again = (trained(digits_data, Bits(4, 4), 5).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_another_seed_gives_another_network(digits_data: DataSet) -> None:
+    first, other = (trained(digits_data, Bits(4, 4), 5, seed).slots["stem/weight"] for seed in (0, 1))
+    assert not torch.equal(first, other)
+
+
+def test_the_same_seed_gives_the_same_network_from_a_prediction(digits_data: DataSet, ghn: GHN) -> None:
+    first, again = (trained(digits_data, Bits(4, 4), 3, ghn=ghn).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_training_does_not_touch_the_global_random_state(digits_data: DataSet) -> None:
+    before = torch.get_rng_state()
+    trained(digits_data, Bits(4, 4), 2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("bits", [FP32, Bits(4, 4)], ids=str)
+def test_a_predicted_start_beats_a_random_one(digits_data: DataSet, ghn: GHN, bits: Bits) -> None:
+    predicted, random = (trained(digits_data, bits, 0, ghn=start) for start in (ghn, None))
+    ours, theirs = (deployed_accuracy(network, digits_data.validation).top1 for network in (predicted, random))
+    assert ours > theirs + 10
+    assert ours > 20  # chance is 10
+
+
+def test_a_trained_network_is_frozen_and_evaluated(digits_data: DataSet) -> None:
+    network = trained(digits_data, Bits(4, 4), 2)
+    assert network.frozen
+    assert not network.training
+
+
+def test_the_last_part_trains_with_frozen_averages(digits_data: DataSet) -> None:
+    settings = QATSettings(4, frozen_share=0.5)
+    averages: list[torch.Tensor] = []
+    original = Network.forward
+
+    def note(self: Network, images: torch.Tensor) -> torch.Tensor:
+        logits = original(self, images)
+        averages.append(self.get_buffer("stem/mean").clone())
+        return logits
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "forward", note)
+        train_network(EASY, digits_data, settings, 0)
+    assert len(averages) == 4
+    assert not torch.equal(averages[0], averages[1])
+    assert torch.equal(averages[1], averages[3])
+
+
+def test_every_step_is_told_in_order(digits_data: DataSet) -> None:
+    told: list[int] = []
+    train_network(EASY, digits_data, QATSettings(4), 0, tell=told.append)
+    assert told == [1, 2, 3, 4]
+
+
+def test_only_weights_decay(digits_data: DataSet) -> None:
+    made: list[torch.optim.AdamW] = []
+    original = torch.optim.AdamW
+
+    def keep(groups: list[dict[str, object]]) -> torch.optim.AdamW:
+        made.append(original(groups))  # type: ignore[arg-type]
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", keep)
+        network = train_network(EASY.with_bits(Bits(4, 4)), digits_data, QATSettings(1, weight_decay=0.25), 0)
+    decay = {id(value): group["weight_decay"] for group in made[0].param_groups for value in group["params"]}
+    for name, value in network.named_parameters():
+        assert decay[id(value)] == (0.25 if name.endswith("/weight") else 0.0), name
+
+
+def test_noise_sets_repeated_channels_apart_in_proportion(digits_data: DataSet, ghn: GHN) -> None:
+    plan = build_plan(EASY, digits_data.image, 10)
+    still, noisy = (initial_parameters(plan, ghn, noise, torch.Generator().manual_seed(0)) for noise in (0.0, 0.05))
+    for slot in plan.slots:
+        difference = noisy[slot.name] - still[slot.name]
+        if slot.kind != "weight":
+            assert not difference.any()
+        elif difference.numel() > 1000:
+            assert difference.std().item() == pytest.approx(0.05 * still[slot.name].std().item(), rel=0.1)
+
+
+def test_the_input_range_is_that_of_the_normalised_training_images(digits_data: DataSet) -> None:
+    pixels = digits_data.train.pixels.numpy().astype(np.float64)
+    expected = [(edge - pixels.mean()) / pixels.std() for edge in (pixels.min(), pixels.max())]
+    assert input_range(digits_data.train) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_input_range_covers_every_channel() -> None:
+    pixels = np.zeros((4, 2, 2, 2), np.uint8)
+    pixels[0, 0], pixels[1, 1] = 100, 200
+    pixels[2, 1] = 50
+    parts = (pixels, np.zeros(4, np.int64))
+    data = split_data("made", ("a",), parts, parts, 0)
+    values = (pixels - pixels.mean((0, 2, 3), keepdims=True)) / pixels.std((0, 2, 3), keepdims=True)
+    assert input_range(data.train) == pytest.approx([values.min(), values.max()], rel=1e-5)
+
+
+def test_the_deployed_accuracy_is_that_of_the_frozen_network(digits_data: DataSet) -> None:
+    network = trained(digits_data, Bits(4, 4), 5)
+    images, labels = digits_data.validation.batch(slice(None))
+    expected = 100 * (network(images).argmax(1) == labels).float().mean().item()
+    assert deployed_accuracy(network, digits_data.validation).top1 == pytest.approx(expected, abs=0.3)
+
+
+def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> None:
+    network = trained(digits_data, FP32, 0)
+    plan = build_plan(EASY, digits_data.image, 10)
+    shapes = {name: tuple(value.shape) for name, value in parameters_of(network).items()}
+    assert shapes == {slot.name: slot.shape for slot in plan.slots}
