@@ -3,7 +3,6 @@
 A job is described by plain values, so that it can travel to another process and be recognised after a kill.
 """
 
-import json
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from qnas.checkpoints.files import write_tensors
+from qnas.checkpoints.files import append_row, read_rows, write_tensors
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.find import find_data
 from qnas.data.images import DataSet
@@ -69,15 +68,12 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        results = [json.loads(line) for line in lines if line.endswith("}")]  # a kill can cut the last line off
-        self.results: dict[str, dict[str, Any]] = {result["job"]: result for result in results}
+        self.results: dict[str, dict[str, Any]] = {row["job"]: row for row in read_rows(path)}
 
     def add(self, result: dict[str, Any]) -> None:
         """Write a result down."""
         self.results[result["job"]] = result
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result) + "\n")
+        append_row(self.path, result)
 
 
 class Pool:

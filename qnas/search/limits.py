@@ -78,17 +78,15 @@ def smallest_cost(space: SearchSpace, cost: str, bits: Bits) -> int:
 
 
 def _small_cells(space: SearchSpace) -> list[Cell]:
-    """Cells of the fewest steps, all but the first alike, with the smallest kernel of each operation."""
-    seen: dict[str, Branch] = {}
+    """Cells of the fewest steps with the smallest kernel of each operation: later steps read the first one."""
+    kernels: dict[str, int] = {}
     for choice in operation_choices(space):
         operation, kernel = choice.split()
-        if operation not in seen or int(kernel) < seen[operation].kernel:
-            seen[operation] = Branch(0, operation, int(kernel))
-    branches = [branch._replace(state=state) for branch in seen.values() for state in range(CELL_INPUTS)]
-    steps = [
-        (left, right)
-        for left, right in combinations_with_replacement(branches, 2)
-        if {left.operation, right.operation} & set(CONVOLUTIONS) and PREVIOUS in (left.state, right.state)
-    ]
-    others = [(left, right) for left, right in steps if left == right] if space.steps[0] > 1 else steps[:1]
-    return [(step, *[other] * (space.steps[0] - 1)) for step in steps for other in others]
+        kernels[operation] = min(int(kernel), kernels.get(operation, int(kernel)))
+    inputs = [Branch(state, *choice) for choice in kernels.items() for state in range(CELL_INPUTS)]
+    inner = [Branch(CELL_INPUTS, *choice) for choice in kernels.items()]
+    starts = [pair for pair in combinations_with_replacement(inputs, 2) if PREVIOUS in (pair[0].state, pair[1].state)]
+    seconds = [[pair] for pair in combinations_with_replacement(inner, 2)] if space.steps[0] > 1 else [[]]
+    others = [[(branch, branch)] * (space.steps[0] - 2) for branch in inner] if space.steps[0] > 2 else [[]]
+    cells: list[Cell] = [(start, *second, *rest) for start in starts for second in seconds for rest in others]
+    return [cell for cell in cells if any(branch.operation in CONVOLUTIONS for step in cell for branch in step)]

@@ -1,6 +1,6 @@
 """One search from its settings to trained picks, in a folder that the same command continues.
 
-The folder holds ``run.json`` (settings), ``screen.journal`` (Optuna's trials), ``training.jsonl`` (training runs),
+The folder holds ``run.json`` (settings), ``trials.jsonl`` (what was screened), ``training.jsonl`` (training runs),
 ``picks/`` (weights of full runs) and, at the end, ``result.json``.
 """
 
@@ -36,7 +36,7 @@ from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space
 from qnas.training.qat import deployed_accuracy, input_range
 
-RUN, JOURNAL, LEDGER, PICKS, RESULT = "run.json", "screen.journal", "training.jsonl", "picks", "result.json"
+RUN, TRIALS, LEDGER, PICKS, RESULT = "run.json", "trials.jsonl", "training.jsonl", "picks", "result.json"
 
 
 class StageBar(Protocol):
@@ -141,7 +141,7 @@ def search(
         The fully trained picks, best on the validation images first; the test images are read here, once.
     """
     data, space = prepared.data, prepared.space
-    proposer = Proposer(folder / JOURNAL, settings.sampler, settings.seed, gene_choices(space))
+    proposer = Proposer(folder / TRIALS, settings.sampler, settings.seed, gene_choices(space))
     with stage("screen") as bar:
         ghn, images = prepared.ghn.to(device), data.to(torch.device(device))
         found = Screen(settings, space, images, ghn, proposer).run(bar.update)

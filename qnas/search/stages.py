@@ -70,7 +70,7 @@ class Screen:
         return list(self.found.values())
 
     def _recall(self) -> None:
-        """Take over the trials of a run that is continued; their scores are in the journal."""
+        """Take over the trials of a run that is continued; their scores are in its log."""
         for genes, value in self.proposer.finished():
             self.consider(genes, value)
 
@@ -124,11 +124,12 @@ class Trainer:
 def spread(candidates: list[Candidate], count: int) -> list[Candidate]:
     """A few candidates for calibration: two thirds of them the best scores, the rest evenly over all others."""
     ranked = sorted(candidates, key=lambda candidate: -candidate.score)
-    first = min(len(ranked), count - count // 3)
+    if len(ranked) <= count:
+        return ranked
+    first = count - count // 3
     others = ranked[first:]
     step = len(others) / max(1, count - first)
-    chosen = [others[int(place * step)] for place in range(count - first)] if others else []
-    return ranked[:first] + chosen
+    return ranked[:first] + [others[int(place * step)] for place in range(count - first)]
 
 
 def estimate_all(candidates: list[Candidate], short: int) -> Calibration | None:

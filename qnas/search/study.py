@@ -1,26 +1,25 @@
-"""Optuna as the proposer of genes: samplers that are seeded trial by trial, and a journal that survives a kill.
+"""Optuna as the proposer of genes: samplers that are seeded trial by trial, and a log that survives a kill.
 
-A fresh sampler, seeded by the run's seed and the trial's number, makes every proposal; so a run that is continued
-proposes exactly what an unbroken one does.
+A fresh sampler, seeded by the run's seed and the trial's number, makes every proposal, and each trial that was told is
+one line of a file from which the study is rebuilt; so a run that is continued proposes what an unbroken one does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from qnas.checkpoints.files import append_row, read_rows
 from qnas.errors import QnasError, did_you_mean
 from qnas.search.genes import Choices
 
 SAMPLERS = ("auto", "tpe", "nsga2", "random")
 POPULATION = 20
-STUDY = "screen"
 BUDGET = "budget"
 
 
@@ -43,47 +42,84 @@ def check_sampler(name: str) -> None:
         raise QnasError(f"No sampler is called {name!r}; {did_you_mean(name, SAMPLERS)}")
 
 
-class Proposer:
-    """Proposes genes and is told their scores; everything is in a journal file.
+class _FixedSpace(BaseSampler):
+    """A sampler that is told the search space, which never changes, instead of inferring it from all trials each time.
 
     Args:
-        journal: its path.
+        inner: does the sampling.
+        distributions: of every gene.
+    """
+
+    def __init__(self, inner: BaseSampler, distributions: dict[str, BaseDistribution]) -> None:
+        self.inner, self.distributions = inner, distributions
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {name: choices for name, choices in self.distributions.items() if not choices.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        return self.inner.sample_independent(study, trial, param_name, distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self.inner.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self.inner.after_trial(study, trial, state, values)
+
+
+class Proposer:
+    """Proposes genes and is told their scores.
+
+    Args:
+        log: path of the file that remembers the trials; those already in it are taken over.
         sampler: one of ``SAMPLERS``.
         seed: of the run.
         choices: of every gene.
     """
 
-    def __init__(self, journal: Path, sampler: str, seed: int, choices: Choices) -> None:
+    def __init__(self, log: Path, sampler: str, seed: int, choices: Choices) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_sampler(sampler)
-        self.sampler, self.seed = sampler, seed
-        self.distributions = {name: CategoricalDistribution(values) for name, values in choices.items()}
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        self.study = optuna.create_study(
-            storage=storage,
-            study_name=STUDY,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=make_sampler(sampler, 0),
+        self.log, self.sampler, self.seed, self.choices = log, sampler, seed, choices
+        self.distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(values) for name, values in choices.items()
+        }
+        self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed))
+        self.study.add_trials([self._trial(row) for row in read_rows(log)])
+        self._recall_parents()
+
+    def _trial(self, row: dict[str, Any]) -> FrozenTrial:
+        return create_trial(
+            params=row["genes"], distributions=self.distributions, value=row["score"], system_attrs=row["attributes"]
         )
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        self.interrupted = [trial.number for trial in running]
+
+    def _recall_parents(self) -> None:
+        """Let the study remember each generation's parents in the order in which a running one remembers them."""
+        inner, trials = self.study.sampler, self.study.get_trials(deepcopy=False)
+        if isinstance(inner, NSGAIISampler) and trials:
+            for generation in range(1, inner.get_trial_generation(self.study, trials[-1]) + 1):
+                inner.get_parent_population(self.study, generation)
 
     def finished(self) -> Iterator[tuple[dict[str, Any], float]]:
         """Genes and score of the trials told so far, in order."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            assert trial.value is not None
-            yield trial.params, trial.value
+            yield trial.params, trial.values[0]
 
     def ask(self) -> tuple[Trial, dict[str, Any]]:
-        """The next trial with its genes; first the one that a kill interrupted."""
-        number = self.interrupted.pop(0) if self.interrupted else len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = make_sampler(self.sampler, self.seed * 1_000_003 + number)
-        stored = self.study.get_trials(deepcopy=False)
-        trial = Trial(self.study, stored[number]._trial_id) if number < len(stored) else self.study.ask()
-        return trial, {name: trial.suggest_categorical(name, d.choices) for name, d in self.distributions.items()}
+        """The next trial with its genes."""
+        number = len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = _FixedSpace(make_sampler(self.sampler, self.seed * 1_000_003 + number), self.distributions)
+        trial = self.study.ask()
+        return trial, {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}
 
     def tell(self, trial: Trial, score: float, excess: float) -> None:
         """Give a trial's score and by what share its network exceeds the budget (0 or less: kept)."""
         trial.set_constraint(BUDGET, excess)
-        self.study.tell(trial, score)
+        told = self.study.tell(trial, score)
+        append_row(self.log, {"genes": told.params, "score": score, "attributes": told.system_attrs})

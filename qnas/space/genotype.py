@@ -21,6 +21,7 @@ from qnas.quant.scheme import FP32, Bits
 OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
 CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
 POOL_KERNEL = 3
+FEWEST_CELLS, MOST_STEPS = 2, 6
 CELL_INPUTS = 2
 PREVIOUS = 1
 """The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
@@ -66,12 +67,21 @@ class Genotype:
     bits: Bits = FP32
 
     def __post_init__(self) -> None:
-        if self.cells < 1 or self.channels < 1:
-            raise QnasError(f"A genotype needs at least one cell and channel, got {self.cells} and {self.channels}.")
+        if self.cells < FEWEST_CELLS or self.channels < 1:
+            raise QnasError(
+                f"A genotype needs {FEWEST_CELLS} cells and 1 channel or more, got {self.cells} and {self.channels}; "
+                "draw a valid one with: qnas sample --count 1"
+            )
+        if self.stem_kernel < 1 or self.stem_kernel % 2 == 0 or self.stem_stride < 1:
+            raise QnasError(
+                f"A stem has an odd kernel and a stride of at least 1, got {self.stem_kernel} and {self.stem_stride}; "
+                "use a kernel such as 3."
+            )
         for name, cell in (("reduction", self.reduction), ("normal", self.normal)):
             if (name == "reduction" or self.has_normal_cells) and not _connected(cell):
                 raise QnasError(
-                    f"Each step of the {name} cell reads earlier states and one reads state {PREVIOUS}, got {cell}."
+                    f"The {name} cell has 1 to {MOST_STEPS} steps that read earlier states, one state {PREVIOUS}, "
+                    f"got {cell}; draw a valid genotype with: qnas sample --count 1"
                 )
 
     @cached_property
@@ -137,8 +147,10 @@ class Genotype:
         try:
             stem_kernel, stem_stride = data["stem"]
             normal, reduction = (_read_cell(data[name]) for name in ("normal", "reduction"))
-            numbers = (int(stem_kernel), int(stem_stride), int(data["channels"]), int(data["cells"]))
-            return cls(*numbers, bool(data["batch_norm"]), normal, reduction, Bits.parse(data["bits"]))
+            numbers = (stem_kernel, stem_stride, data["channels"], data["cells"])
+            if any(type(number) is not int for number in numbers) or type(data["batch_norm"]) is not bool:
+                raise TypeError("stem, channels and cells are whole numbers, batch_norm is true or false")
+            return cls(*numbers, data["batch_norm"], normal, reduction, Bits.parse(data["bits"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QnasError(
                 f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
@@ -165,6 +177,8 @@ def _digest(data: dict[str, Any]) -> str:
 
 
 def _connected(cell: Cell) -> bool:
+    if len(cell) > MOST_STEPS:
+        return False
     reads = [(branch.state, CELL_INPUTS + step) for step, pair in enumerate(cell) for branch in pair]
     return any(state == PREVIOUS for state, _ in reads) and all(0 <= state < before for state, before in reads)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from qnas.errors import QnasError, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import CONVOLUTIONS, OPERATIONS, Genotype
+from qnas.space.genotype import CONVOLUTIONS, FEWEST_CELLS, MOST_STEPS, OPERATIONS, Genotype
 
 SPLITS = ("id", "deep", "wide", "bn_free")
 
@@ -74,6 +74,9 @@ class SearchSpace:
             pair = getattr(self, key)
             if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
                 raise _bad(self.name, key, list(pair), "give the fewest and the most, such as [2, 4].")
+        if self.cells[0] < FEWEST_CELLS or self.steps[1] > MOST_STEPS:
+            sizes = f"cells from {FEWEST_CELLS}, steps up to {MOST_STEPS}"
+            raise _bad(self.name, "cells or steps", [*self.cells, *self.steps], f"use {sizes}.")
         if not 0 <= self.batch_norm <= 1:
             raise _bad(self.name, "batch_norm", self.batch_norm, "give a probability from 0 to 1.")
         positive = (*self.channels, *self.stem_strides, *self.image, self.classes, self.max_params)

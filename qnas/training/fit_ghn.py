@@ -181,13 +181,15 @@ class GHNTrainer:
             logits = forward(plan, leaves, images, arithmetic_for(plan))
             loss = F.cross_entropy(logits, labels)
             self.counters.image_passes += len(labels)
-            if not torch.isfinite(loss):
+            shares = torch.autograd.grad(loss, list(leaves.values()))
+            norm = torch.stack(torch._foreach_norm(shares)).norm()
+            if not torch.isfinite(loss + norm):
                 self.counters.skipped_networks += 1
                 continue
             losses.append(loss.item())
             accuracies.append(100 * (logits.argmax(1) == labels).float().mean().item())
             outputs += predicted.values()
-            gradients += clipped(torch.autograd.grad(loss, list(leaves.values())), self.settings.clip, len(plans))
+            gradients += torch._foreach_mul(shares, clip_factor(norm, self.settings.clip) / len(plans))
         self.optimizer.zero_grad()
         if outputs:
             torch.autograd.backward(outputs, gradients)
@@ -264,7 +266,6 @@ class GHNTrainer:
             self.optimizer.state[parameter] = {k: v if k == "step" else v.to(self.device) for k, v in state.items()}
 
 
-def clipped(gradients: tuple[Tensor, ...], most: float, networks: int) -> list[Tensor]:
-    """One network's share of the mean gradient, its joint norm limited so that none drowns the others."""
-    norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
-    return list(torch._foreach_mul(gradients, (most / (norm + 1e-6)).clamp(max=1) / networks))
+def clip_factor(norm: Tensor, most: float) -> Tensor:
+    """What scales a network's gradient of this norm to one of ``most``, so that none drowns the others; at most 1."""
+    return (most / (norm + 1e-6)).clamp(max=1)

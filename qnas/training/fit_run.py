@@ -36,13 +36,13 @@ def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, st
         tell: called after each step with the share that is done and a remark.
     """
     saved = time.monotonic()
-    with MetricsLog(folder / METRICS, trainer.counters.step) as log:
-        for report in trainer.run():
-            log.add(report)
-            tell(report.progress, f"{report.phase} step {report.step} {log.summary()}")
-            if time.monotonic() - saved > SAVE_EVERY:
-                trainer.save(folder)
-                saved = time.monotonic()
+    log = MetricsLog(folder / METRICS, trainer.counters.step)
+    for report in trainer.run():
+        log.add(report)
+        tell(report.progress, f"{report.phase} step {report.step} {log.summary()}")
+        if time.monotonic() - saved > SAVE_EVERY:
+            trainer.save(folder)
+            saved = time.monotonic()
     trainer.save(folder)
     save_checkpoint(folder, trainer.ghn, trainer.averaged, trainer.data.name, trainer.space.name)
     save_card(folder, trainer.card(start))

@@ -2,8 +2,8 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
 
+from qnas.checkpoints.files import append_row, read_rows, write_bytes
 from qnas.training.fit_ghn import StepReport
 
 STEPS_PER_LINE = 50
@@ -18,20 +18,10 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, resumed_at: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() and resumed_at else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= resumed_at]
-        self.file = path.open("w", encoding="utf-8")
-        self.file.writelines(f"{line}\n" for line in kept)
+        kept = [row for row in read_rows(path) if row["step"] <= resumed_at]
+        write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self.path = path
         self.reports: list[StepReport] = []
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.file.close()
 
     def add(self, report: StepReport) -> None:
         """Take a step's report; write a line when enough have come."""
@@ -40,9 +30,8 @@ class MetricsLog:
         self.reports.append(report)
         if len(self.reports) == STEPS_PER_LINE:
             loss, accuracy = self._means()
-            line = {"step": report.step, "phase": report.phase, "rate": report.rate, "loss": loss, "accuracy": accuracy}
-            self.file.write(json.dumps(line) + "\n")
-            self.file.flush()
+            row = {"step": report.step, "phase": report.phase, "rate": report.rate, "loss": loss, "accuracy": accuracy}
+            append_row(self.path, row)
 
     def summary(self) -> str:
         """Mean loss and accuracy of the reports since the last line, for a progress bar."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import qnas.space.space
+import qnas.space.genotype
 from qnas.network.forward import DynamicArithmetic, FloatArithmetic, forward
 from qnas.network.operations import OPERATIONS
 from qnas.network.plan import Builder, Plan
@@ -19,7 +19,7 @@ def built(name: str, kernel: int, stride: int, side: int) -> tuple[Builder, int]
 
 
 def test_the_table_has_the_operations_that_spaces_know() -> None:
-    assert set(OPERATIONS) == set(qnas.space.space.OPERATIONS)
+    assert set(OPERATIONS) == set(qnas.space.genotype.OPERATIONS)
 
 
 @EVERY

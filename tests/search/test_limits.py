@@ -26,12 +26,12 @@ def small_space(**changes: Any) -> SearchSpace:
 SPACES = {
     "conv and skip": small_space(operations=("conv", "skip"), cells=(2, 3), steps=(1, 1)),
     "separable and pool": small_space(operations=("max_pool", "sep_conv"), cells=(3, 3), steps=(1, 1)),
-    "two kernels": small_space(operations=("conv", "dil_conv"), cells=(1, 2), steps=(1, 1), kernels=(3, 5)),
+    "two kernels": small_space(operations=("conv", "dil_conv"), cells=(2, 2), steps=(1, 1), kernels=(3, 5)),
     "strides and biases": small_space(
         operations=("sep_conv", "skip"), cells=(2, 2), steps=(1, 1), stem_strides=(1, 2), batch_norm=0.5
     ),
     "two steps": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(2, 2), channels=(8,)),
-    "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(1, 1), steps=(1, 2), channels=(8,)),
+    "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(2, 2), steps=(1, 2), channels=(8,)),
 }
 
 

@@ -39,7 +39,7 @@ genotypes = st.builds(
     stem_kernel=st.sampled_from([3, 5, 7]),
     stem_stride=st.integers(1, 2),
     channels=st.integers(1, 64),
-    cells=st.integers(1, 9),
+    cells=st.integers(2, 9),
     batch_norm=st.booleans(),
     normal=connected_cells(),
     reduction=connected_cells(),
@@ -162,9 +162,7 @@ def test_an_architecture_is_16_hexadecimal_digits(genotype: Genotype) -> None:
     assert int(genotype.architecture, 16) >= 0
 
 
-@pytest.mark.parametrize(
-    ("cells", "positions"), [(1, {0}), (2, {0, 1}), (3, {1, 2}), (4, {1, 2}), (7, {2, 4}), (18, {6, 12})]
-)
+@pytest.mark.parametrize(("cells", "positions"), [(2, {0, 1}), (3, {1, 2}), (4, {1, 2}), (7, {2, 4}), (18, {6, 12})])
 def test_reductions_stand_at_one_and_two_thirds(genotype: Genotype, cells: int, positions: set[int]) -> None:
     deep = replace(genotype, cells=cells, normal=genotype.reduction)
     assert deep.reductions == positions
@@ -182,6 +180,7 @@ UNCONNECTED: dict[str, Cell] = {
     "no branch reads the previous cell": ((Branch(0, "conv", 3), Branch(0, "skip", 1)),),
     "reads itself": ((Branch(1, "conv", 3), Branch(2, "skip", 1)),),
     "reads a later step": ((Branch(1, "conv", 3), Branch(3, "skip", 1)), (Branch(0, "conv", 3), Branch(0, "conv", 3))),
+    "has too many steps": ((Branch(1, "conv", 3), Branch(0, "skip", 1)),) * 7,
     "reads a negative state": ((Branch(1, "conv", 3), Branch(-1, "skip", 1)),),
 }
 
@@ -192,13 +191,28 @@ def test_a_cell_that_cannot_be_built_is_refused(genotype: Genotype, cell: Cell, 
     cells = {"normal": genotype.reduction, "reduction": genotype.reduction, name: cell}
     with pytest.raises(QnasError) as error:
         replace(genotype, cells=5, normal=cells["normal"], reduction=cells["reduction"])
-    assert str(error.value) == (f"Each step of the {name} cell reads earlier states and one reads state 1, got {cell}.")
+    assert str(error.value) == (
+        f"The {name} cell has 1 to 6 steps that read earlier states, one state 1, got {cell}; "
+        "draw a valid genotype with: qnas sample --count 1"
+    )
 
 
-@pytest.mark.parametrize("change", [{"cells": 0}, {"channels": 0}, {"cells": -1}])
+@pytest.mark.parametrize("change", [{"cells": 0}, {"channels": 0}, {"cells": -1}, {"cells": 1}])
 def test_a_genotype_needs_a_cell_and_a_channel(genotype: Genotype, change: dict[str, int]) -> None:
-    with pytest.raises(QnasError, match="A genotype needs at least one cell and channel, got"):
+    with pytest.raises(QnasError, match="A genotype needs 2 cells and 1 channel or more, got"):
         replace(genotype, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"stem_kernel": 4}, {"stem_kernel": 0}, {"stem_stride": 0}])
+def test_a_stem_that_cannot_be_built_is_refused(genotype: Genotype, change: dict[str, int]) -> None:
+    with pytest.raises(QnasError, match="A stem has an odd kernel and a stride of at least 1, got"):
+        replace(genotype, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("change", [{"batch_norm": "false"}, {"stem": [3.7, 1]}, {"cells": True}])
+def test_json_of_other_types_is_refused(genotype: Genotype, change: dict[str, object]) -> None:
+    with pytest.raises(QnasError, match="A genotype has the fields"):
+        Genotype.from_json({**genotype.to_json(), **change})
 
 
 @pytest.mark.parametrize("field", ["stem", "channels", "cells", "batch_norm", "normal", "reduction", "bits"])
