@@ -6,7 +6,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,11 +62,6 @@ def installed(environment: Path) -> Path:
     return site / "qnas"
 
 
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Path]:
-    return tmp_path
-
-
 def test_the_sdist_holds_the_package_its_data_and_its_tests(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
@@ -97,20 +91,20 @@ def test_nothing_else_is_installed(installed: Path) -> None:
     assert [name for name in files_below(installed) if "test" in name] == []
 
 
-def test_the_installed_package_is_the_one_that_runs(environment: Path, installed: Path, empty: Path) -> None:
-    printed = run(environment / "bin" / "python", "-c", "import qnas; print(qnas.__file__)", folder=empty)
+def test_the_installed_package_is_the_one_that_runs(environment: Path, installed: Path, tmp_path: Path) -> None:
+    printed = run(environment / "bin" / "python", "-c", "import qnas; print(qnas.__file__)", folder=tmp_path)
     assert Path(printed.strip()).resolve() == (installed / "__init__.py").resolve()
 
 
-def test_the_program_shows_what_there_is(environment: Path, empty: Path) -> None:
-    printed = run(environment / "bin" / "qnas", "show", folder=empty)
+def test_the_program_shows_what_there_is(environment: Path, tmp_path: Path) -> None:
+    printed = run(environment / "bin" / "qnas", "show", folder=tmp_path)
     assert all(f" {name} " in printed for name in ("tiny", "mobile", "digits"))
-    assert list(empty.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_program_finds_a_network(environment: Path, empty: Path) -> None:
-    result = json.loads(run(environment / "bin" / "qnas", *SEARCH, folder=empty))
+def test_the_program_finds_a_network(environment: Path, tmp_path: Path) -> None:
+    result = json.loads(run(environment / "bin" / "qnas", *SEARCH, folder=tmp_path))
     (pick,) = result["picks"]
-    assert (empty / result["folder"] / "winner" / "model.onnx").is_file()
+    assert (tmp_path / result["folder"] / "winner" / "model.onnx").is_file()
     assert 0 <= pick["test"] <= 100
     assert result["parity"]["same_class"] >= 99

@@ -234,7 +234,7 @@ class GHNTrainer:
             "start": start,
             "counters": asdict(self.counters),
             "parameters": sum(parameter.numel() for parameter in self.ghn.parameters()),
-            "hardware": str(self.device) if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            "hardware": processor() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
             "threads": torch.get_num_threads(),
             "versions": {"qnas": qnas.__version__, "torch": torch.__version__, "python": platform.python_version()},
         }
@@ -269,3 +269,11 @@ class GHNTrainer:
 def clip_factor(norm: Tensor, most: float) -> Tensor:
     """What scales a network's gradient of this norm to one of ``most``, so that none drowns the others; at most 1."""
     return (most / (norm + 1e-6)).clamp(max=1)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

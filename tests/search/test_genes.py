@@ -134,7 +134,7 @@ def test_batch_norm_is_a_gene_where_both_are_possible(share: float, choices: tup
     assert gene_choices(replace(find_space("tiny"), batch_norm=share))["batch_norm"] == choices
 
 
-def test_choices_are_plain_values_that_a_journal_can_hold() -> None:
+def test_choices_are_plain_values_that_json_can_hold() -> None:
     values = [value for choices in gene_choices(find_space("mobile")).values() for value in choices]
     assert {type(value) for value in values} == {int, str, bool}
 

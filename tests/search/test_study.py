@@ -1,7 +1,5 @@
 """Proposals of a study that is broken off, at any point, and reopened held against those of an unbroken one."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +21,8 @@ TRIALS = 46
 ENOUGH = 24  # into the second generation of NSGA-II, and past the 10 random trials that TPE begins with
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk() -> Iterator[None]:
-    """The journal calls fsync several times a trial, which is what takes time on a slow disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
-
-
 def opened(path: Path, sampler: str, seed: int = 0) -> Proposer:
-    return Proposer(path / "journal", sampler, seed, CHOICES)
+    return Proposer(path / "trials", sampler, seed, CHOICES)
 
 
 def score(genes: dict[str, Any]) -> tuple[float, float]:
@@ -131,11 +121,11 @@ def test_a_trial_that_was_broken_off_among_its_genes_is_taken_up_again(
 
 
 @pytest.mark.parametrize("cut", [1, 60])
-def test_a_journal_whose_end_was_cut_off_by_a_kill_can_be_continued(
+def test_a_log_whose_end_was_cut_off_by_a_kill_can_be_continued(
     tmp_path: Path, unbroken: Unbroken, cut: int
 ) -> None:
     go_on(opened(tmp_path, "random"), 5)
-    journal = tmp_path / "journal"
+    journal = tmp_path / "trials"
     journal.write_bytes(journal.read_bytes()[:-cut])
     told = len(list(opened(tmp_path, "random").finished()))
     assert told in (4, 5)
