@@ -23,6 +23,17 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and there else "cpu")
 
 
+def use_threads(count: int) -> None:
+    """Set how many CPU threads an operation uses.
+
+    Raises:
+        QnasError: less than one.
+    """
+    if count < 1:
+        raise QnasError(f"--threads is 1 or more, got {count}; leave it out for one.")
+    torch.set_num_threads(count)
+
+
 def worker_count(wanted: int, device: torch.device) -> int:
     """Processes that train at once: as many as wanted, else one a core, and one on a GPU.
 

@@ -27,7 +27,7 @@ def fit_ghn(
     import torch
 
     from qnas.checkpoints.store import load_checkpoint
-    from qnas.cli.devices import pick_device
+    from qnas.cli.devices import pick_device, use_threads
     from qnas.cli.progress import bar, say
     from qnas.data.find import default_space, find_data
     from qnas.ghn.config import config_for
@@ -36,7 +36,7 @@ def fit_ghn(
     from qnas.training.fit_ghn import FitSettings, GHNTrainer
     from qnas.training.fit_run import fit, open_fit
 
-    torch.set_num_threads(threads)
+    use_threads(threads)
     settings = FitSettings(
         steps=steps,
         minutes=max_minutes,
@@ -80,10 +80,8 @@ def eval_ghn(
     import json
     from dataclasses import asdict
 
-    import torch
-
     from qnas.checkpoints.store import load_checkpoint, read_card, save_card
-    from qnas.cli.devices import pick_device
+    from qnas.cli.devices import pick_device, use_threads
     from qnas.cli.progress import bar
     from qnas.data.find import find_data
     from qnas.errors import QnasError
@@ -94,7 +92,7 @@ def eval_ghn(
 
     if part not in ("test", "validation") or networks < 1:
         raise QnasError(f"--part is test or validation and --networks at least 1, got {part!r} and {networks}.")
-    torch.set_num_threads(threads)
+    use_threads(threads)
     target = pick_device(device)
     checkpoint = load_checkpoint(ghn or data)
     images = find_data(data).to(target)

@@ -43,12 +43,17 @@ def search(
     from qnas.search.study import check_sampler
 
     torch.set_num_threads(1)
-    found, remark = choose_data() if data == "auto" else (data, "")
+    found, remark = choose_data() if data == "auto" else (data, f"Data: {data}.")
     check_data(found)
     check_sampler(sampler)
     settings = SearchSettings(
         bits=Bits.parse(bits),
-        limits=Limits(int(max_params), int(max_macs), int(max_weight_bytes), int(max_activation_bytes)),
+        limits=Limits(
+            params=whole("--max-params", max_params),
+            macs=whole("--max-macs", max_macs),
+            weight_bytes=whole("--max-weight-bytes", max_weight_bytes),
+            activation_bytes=whole("--max-activation-bytes", max_activation_bytes),
+        ),
         data=found,
         space=space or default_space(found),
         ghn=ghn or default_checkpoint(found),
@@ -60,15 +65,16 @@ def search(
     )
     target = pick_device(device)
     prepared = prepare(settings)
-    if remark:
-        say(remark)
     if dry_run:
+        say(remark)
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")
         return
     folder = out or default_folder(settings, prepared)
+    processes = worker_count(workers, target)
     open_run(prepared, folder)
+    say(remark)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
-    run_search(settings, prepared, folder, target.type, worker_count(workers, target), bar)
+    run_search(settings, prepared, folder, target.type, processes, bar)
     export_pick(folder)
     print_result(folder, as_json=json_output)
 
@@ -87,6 +93,15 @@ def export(
 
     folder, parity = export_pick(run, pick, profile, out)
     print(json.dumps({"folder": str(folder), "parity": asdict(parity)}))
+
+
+def whole(option: str, value: float) -> int:
+    """A number such as 1e7, which the command line reads as a float, as an integer."""
+    from qnas.errors import QnasError
+
+    if not value.is_integer():
+        raise QnasError(f"A budget is a whole number, got {option} {value:g}; write for example {option} 1e7.")
+    return int(value)
 
 
 def choose_data() -> tuple[str, str]:

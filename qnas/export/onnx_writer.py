@@ -38,8 +38,8 @@ class _Graph:
 
     def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
         array = np.asarray(values)
-        if kind in (TensorProto.UINT4,):
-            tensor = helper.make_tensor(name, kind, array.shape, array.astype(np.uint8).ravel())
+        if kind == TensorProto.UINT4:
+            tensor = helper.make_tensor(name, kind, array.shape, packed(array), raw=True)
         else:
             tensor = numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(kind)), name)
         self.initializers.append(tensor)
@@ -81,6 +81,13 @@ class _Graph:
         shape = (1, -1, 1, 1) if node.kind == "conv" else (1, -1)
         product = self.add(kind, inputs, f"{node.name}/product", **attributes)
         return self.add("Add", [product, self.constant(bias, layer.bias.numpy().reshape(shape))], f"{node.name}/sum")
+
+
+def packed(integers: NDArray[Any]) -> bytes:
+    """Integers 0..15 two a byte, the first in the lower half, as ONNX stores uint4."""
+    flat = integers.astype(np.uint8).ravel()
+    pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
+    return (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
 
 
 def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:

@@ -104,7 +104,10 @@ def open_run(prepared: Prepared, folder: Path) -> None:
     elif folder.is_dir() and any(folder.iterdir()):
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another --out.")
     else:
-        write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": prepared.identity})
+        try:
+            write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": prepared.identity})
+        except OSError as error:
+            raise QnasError(f"A run needs a folder, but {folder} cannot be one ({error}); name another --out.") from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:

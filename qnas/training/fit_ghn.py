@@ -181,9 +181,12 @@ class GHNTrainer:
             logits = forward(plan, leaves, images, arithmetic_for(plan))
             loss = F.cross_entropy(logits, labels)
             self.counters.image_passes += len(labels)
+            if not torch.isfinite(loss):
+                self.counters.skipped_networks += 1
+                continue
             shares = torch.autograd.grad(loss, list(leaves.values()))
             norm = torch.stack(torch._foreach_norm(shares)).norm()
-            if not torch.isfinite(loss + norm):
+            if not torch.isfinite(norm):
                 self.counters.skipped_networks += 1
                 continue
             losses.append(loss.item())

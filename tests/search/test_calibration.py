@@ -41,12 +41,12 @@ def test_estimates_equal_ridge_regression() -> None:
 
 
 def test_a_linear_relation_is_recovered_from_many_labels() -> None:
-    rows, others = rows_of(400), rows_of(30, seed=1)
-    assert calibrate(rows, linear(rows)).estimate(others) == pytest.approx(linear(others), abs=0.2)
+    rows, others = rows_of(150), rows_of(30, seed=1)
+    assert calibrate(rows, linear(rows)).estimate(others) == pytest.approx(linear(others), abs=0.4)
 
 
 def test_without_noise_the_error_left_out_is_next_to_nothing() -> None:
-    rows = rows_of(400)
+    rows = rows_of(150)
     assert calibrate(rows, linear(rows)).error < 0.1
 
 
@@ -61,7 +61,7 @@ def test_the_error_is_that_of_each_label_left_out_in_turn() -> None:
 
 
 def test_the_error_of_noise_is_of_its_size() -> None:
-    rows, noise = rows_of(300), np.random.default_rng(4).normal(0, 5, 300)
+    rows, noise = rows_of(150), np.random.default_rng(4).normal(0, 5, 150)
     accuracies = [value + error for value, error in zip(linear(rows), noise, strict=True)]
     assert calibrate(rows, accuracies).error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
 

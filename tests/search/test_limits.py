@@ -31,6 +31,7 @@ SPACES = {
         operations=("sep_conv", "skip"), cells=(2, 2), steps=(1, 1), stem_strides=(1, 2), batch_norm=0.5
     ),
     "two steps": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(2, 2), channels=(8,)),
+    "three steps": small_space(operations=("conv", "max_pool"), cells=(2, 2), steps=(3, 3), channels=(8,)),
     "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(2, 2), steps=(1, 2), channels=(8,)),
 }
 

@@ -1,8 +1,6 @@
 """Whole tiny searches in a folder: their result, and a run that is continued, killed or changed."""
 
 import json
-import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -35,13 +33,6 @@ class SilentBar:
 
 def silent(title: str) -> AbstractContextManager[SilentBar]:
     return nullcontext(SilentBar())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_waiting_for_the_disk() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -121,12 +121,10 @@ def test_a_trial_that_was_broken_off_among_its_genes_is_taken_up_again(
 
 
 @pytest.mark.parametrize("cut", [1, 60])
-def test_a_log_whose_end_was_cut_off_by_a_kill_can_be_continued(
-    tmp_path: Path, unbroken: Unbroken, cut: int
-) -> None:
+def test_a_log_whose_end_was_cut_off_by_a_kill_can_be_continued(tmp_path: Path, unbroken: Unbroken, cut: int) -> None:
     go_on(opened(tmp_path, "random"), 5)
-    journal = tmp_path / "trials"
-    journal.write_bytes(journal.read_bytes()[:-cut])
+    log = tmp_path / "trials"
+    log.write_bytes(log.read_bytes()[:-cut])
     told = len(list(opened(tmp_path, "random").finished()))
     assert told in (4, 5)
     assert go_on(opened(tmp_path, "random"), 8 - told) == unbroken["random"][told:8]

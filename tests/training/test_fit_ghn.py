@@ -238,7 +238,7 @@ def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make, monkeypa
     assert equal(optimizer_state(trainer), optimizer)
 
 
-def test_a_gradient_that_is_not_finite_skips_the_step_and_is_counted(
+def test_networks_whose_gradients_are_not_finite_are_left_out_and_with_all_of_them_the_step(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make()
@@ -250,9 +250,8 @@ def test_a_gradient_that_is_not_finite_skips_the_step_and_is_counted(
         return forward(plan, parameters, images, arithmetic) + nothing
 
     monkeypatch.setattr(fit_ghn, "forward", steep)
-    report = trainer.step()
-    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (0, 1, 2)
-    assert torch.tensor(report.loss).isfinite()
+    trainer.step()
+    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (2, 1, 2)
     assert equal(weights(trainer), before)
     assert equal(trainer.averaged, averaged)
     assert equal(optimizer_state(trainer), optimizer)

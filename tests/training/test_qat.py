@@ -21,7 +21,7 @@ from qnas.training.qat import (
     train_network,
 )
 
-EASY = Genotype(3, 1, 16, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
+EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
 STEPS = 30
 
 
