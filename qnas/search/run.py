@@ -107,7 +107,7 @@ def open_run(prepared: Prepared, folder: Path) -> None:
         try:
             write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": prepared.identity})
         except OSError as error:
-            raise QnasError(f"A run needs a folder, but {folder} cannot be one ({error}); name another --out.") from error
+            raise QnasError(f"A run needs a folder, but {folder} is none ({error}); name another --out.") from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def test_a_search_with_a_mistake(qnas: Qnas, empty: Path, given: Path, arguments
 OTHERS = [
     ("show nonsense", ["'nonsense' is none", "qnas show"]),
     ("show {given}/letters", ["is none"]),
+    (f"show {'long' * 100}", ["is none"]),
     ("show {given}/broken.json", ["JSON", "qnas sample"]),
     ("show {given}/other.json", ["genotype", "qnas sample"]),
     ("show {given}/key.toml", ["unknown key 'colour'"]),

@@ -119,6 +119,30 @@ def test_the_second_pick_is_exported_beside_the_winner(qnas: Qnas, working: Path
     assert printed["parity"]["same_class"] >= 99
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--pick", "3"], "--pick is 1 to 2 for this run, got 3"),
+        (["--pick", "0"], "--pick is 1 to 2 for this run, got 0"),
+        (["--profile", "huge"], "got 'huge'"),
+    ],
+)
+def test_a_pick_or_profile_that_is_not_there_is_refused(
+    first: Printed,
+    working: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(working)
+    monkeypatch.setattr(sys, "argv", ["qnas", "export", "run", *arguments, "--out", "refused"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert words in capsys.readouterr().err
+    assert not (working / "refused").exists()
+
+
 def test_a_pick_is_exported_to_another_folder(qnas: Qnas, working: Path) -> None:
     qnas("export", "run", "--out", "elsewhere")
     winner = (working / "run" / "winner" / "model.onnx").read_bytes()

@@ -19,6 +19,7 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.costs import macs
 from qnas.network.frozen import FrozenNetwork, freeze
+from qnas.network.module import Network, he_parameters
 from qnas.quant.scheme import Bits
 from qnas.space.genotype import CELL_INPUTS, Genotype
 from qnas.space.space import find_space
@@ -142,6 +143,20 @@ def test_any_number_of_images_gives_the_same_logits(trained: Trained, digits_dat
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (every,), (some,) = (session.run(None, {"images": part}) for part in (images, images[:count]))
     assert np.isclose(every[:count], some, atol=1e-4).mean() > 0.9
+
+
+@pytest.mark.parametrize("bits", ["fp32", "w8a8", "w4a4"])
+@pytest.mark.parametrize("side", [7, 9])
+def test_images_of_odd_sides_and_three_channels_agree(genotype: Genotype, side: int, bits: str) -> None:
+    plan = build_plan(genotype.with_bits(Bits.parse(bits)), (3, side, side), 10)
+    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
+    images = torch.randn(64, 3, side, side)
+    network.calibrate([images])
+    exported = write_onnx(freeze(network)).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    expected = freeze(network)(images).numpy()
+    assert np.abs(found - expected).mean() < 0.02 * expected.std()
 
 
 def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits_data: DataSet) -> None:
