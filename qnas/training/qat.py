@@ -17,7 +17,6 @@ from qnas.data.images import DataSet, Images
 from qnas.evaluation.accuracy import Accuracy, accuracy
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.forward import Parameters
 from qnas.network.module import Network, he_parameters
 from qnas.network.plan import Plan
 from qnas.space.genotype import Genotype
@@ -121,8 +120,3 @@ def _groups(network: Network, settings: QATSettings) -> list[dict[str, object]]:
 def deployed_accuracy(network: Network, images: Images) -> Accuracy:
     """Accuracy of a trained network with its frozen statistics and ranges."""
     return accuracy(network, images, batch=256)
-
-
-def parameters_of(network: Network) -> Parameters:
-    """The trained parameters by slot name."""
-    return dict(network.slots.items())

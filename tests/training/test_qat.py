@@ -17,7 +17,6 @@ from qnas.training.qat import (
     deployed_accuracy,
     initial_parameters,
     input_range,
-    parameters_of,
     train_network,
 )
 
@@ -158,5 +157,5 @@ def test_the_deployed_accuracy_is_that_of_the_frozen_network(digits_data: DataSe
 def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> None:
     network = trained(digits_data, FP32, 0)
     plan = build_plan(EASY, digits_data.image, 10)
-    shapes = {name: tuple(value.shape) for name, value in parameters_of(network).items()}
+    shapes = {name: tuple(value.shape) for name, value in network.slots.items()}
     assert shapes == {slot.name: slot.shape for slot in plan.slots}
