@@ -26,3 +26,8 @@ def main() -> None:
     except QnasError as error:
         print(f"qnas: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(
+            f"qnas: The file system refused ({error}); check the path, its permissions and the disk.", file=sys.stderr
+        )
+        sys.exit(2)

@@ -37,7 +37,7 @@ def search(
     from qnas.quant.scheme import Bits
     from qnas.reports.search import print_result
     from qnas.search.limits import Limits
-    from qnas.search.run import default_folder, open_run, prepare
+    from qnas.search.run import RESULT, default_folder, open_run, prepare
     from qnas.search.run import search as run_search
     from qnas.search.settings import SearchSettings
     from qnas.search.study import check_sampler
@@ -74,8 +74,9 @@ def search(
     open_run(prepared, folder)
     say(remark)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
-    run_search(settings, prepared, folder, target.type, processes, bar)
-    export_pick(folder)
+    if not (folder / RESULT).is_file():
+        run_search(settings, prepared, folder, target.type, processes, bar)
+        export_pick(folder)
     print_result(folder, as_json=json_output)
 
 

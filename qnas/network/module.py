@@ -34,7 +34,7 @@ class Network(nn.Module):
         self.frozen = False
         self.slots = nn.ParameterDict({slot.name: parameters[slot.name].detach().clone() for slot in plan.slots})
         self.log_steps = nn.ParameterDict({node.name: torch.zeros(()) for node in plan.nodes if has_learned_step(node)})
-        self.register_buffer("input_range", torch.tensor(input_range))
+        self.register_buffer("input_range", torch.tensor(input_range, dtype=torch.float32))
         for node in plan.nodes:
             if node.norm:
                 self.register_buffer(f"{node.name}/mean", torch.zeros(node.shape[0]))

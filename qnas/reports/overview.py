@@ -26,6 +26,10 @@ def show_anything(what: str) -> None:
         QnasError: it names nothing that can be shown.
     """
     path = Path(what)
+    try:
+        path.exists()
+    except OSError as error:  # a name that no file can have
+        raise _nothing(what) from error
     if not what:
         show(_everything())
     elif (path / RESULT).is_file():
@@ -44,10 +48,14 @@ def show_anything(what: str) -> None:
     elif what in checkpoint_names() or (path / WEIGHTS).is_file():
         _show_checkpoint(what)
     else:
-        raise QnasError(
-            f"qnas show takes a run folder, a winner, a genotype file, a space or a checkpoint, {what!r} is none; "
-            "see what there is with: qnas show"
-        )
+        raise _nothing(what)
+
+
+def _nothing(what: str) -> QnasError:
+    return QnasError(
+        f"qnas show takes a run folder, a winner, a genotype file, a space or a checkpoint, {what[:80]!r} is none; "
+        "see what there is with: qnas show"
+    )
 
 
 def _everything() -> Table:

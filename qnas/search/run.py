@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import qnas
@@ -171,9 +172,19 @@ def search(
 
 
 def load_pick(folder: Path, genotype: Genotype, data: DataSet) -> Network:
-    """A fully trained network of a run, frozen, on the CPU."""
+    """A fully trained network of a run, frozen, on the CPU.
+
+    Raises:
+        QnasError: its weights are missing or damaged.
+    """
     plan = build_plan(genotype, data.image, len(data.classes))
     network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train))
-    network.load_state_dict(load_file(folder / PICKS / f"{genotype.key}.safetensors"))
+    path = folder / PICKS / f"{genotype.key}.safetensors"
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise QnasError(
+            f"The trained weights {path} cannot be read ({error}); search again with another --out."
+        ) from error
     network.frozen = True
     return network.eval()

@@ -24,6 +24,7 @@ def open_fit(trainer: GHNTrainer, folder: Path, resume: bool) -> None:
         trainer.resume(folder)
     elif (folder / STATE).exists() or (folder / WEIGHTS).exists():
         raise QnasError(f"{folder} already holds a run; continue it with --resume, or name another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, str], None]) -> None:

@@ -119,7 +119,7 @@ SEARCHES = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), SEARCHES, ids=[arguments for arguments, _ in SEARCHES])
+@pytest.mark.parametrize(("arguments", "words"), SEARCHES, ids=[arguments[:50] for arguments, _ in SEARCHES])
 def test_a_search_with_a_mistake(qnas: Qnas, empty: Path, given: Path, arguments: str, words: list[str]) -> None:
     before = {path: path.read_bytes() for path in given.rglob("*") if path.is_file()}
     # few steps and trials, so that a mistake that is not noticed costs little
@@ -143,6 +143,7 @@ OTHERS = [
     ("sample --bits w9a9", ["'w9a9'"]),
     ("sample --space nowhere", ["'nowhere'"]),
     ("sample --split far", ["no split 'far'"]),
+    ("sample --space tiny --count 2 --out {given}/broken.json/below", ["broken.json"]),
     ("eval-ghn --ghn nowhere", ["No checkpoint 'nowhere'"]),
     ("eval-ghn --networks 0", ["--networks at least 1"]),
     ("eval-ghn --part train", ["'train'"]),
@@ -157,11 +158,12 @@ OTHERS = [
     ("fit-ghn --steps 1 --sweep sideways", ["sideways"]),
     ("fit-ghn --steps 1 --threads 0", ["--threads"]),
     ("fit-ghn --steps 1 --resume --out {given}/letters", ["cannot be resumed"]),
+    ("fit-ghn --steps 1 --out {given}/broken.json", ["broken.json"]),
     ("fit-ghn --steps 1 --out {given}/cut", ["already holds a run"]),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), OTHERS, ids=[arguments for arguments, _ in OTHERS])
+@pytest.mark.parametrize(("arguments", "words"), OTHERS, ids=[arguments[:50] for arguments, _ in OTHERS])
 def test_a_command_with_a_mistake(qnas: Qnas, empty: Path, given: Path, arguments: str, words: list[str]) -> None:
     check(qnas(*arguments.format(given=given).split()), *words)
     assert list(empty.iterdir()) == []

@@ -125,6 +125,7 @@ def test_the_second_pick_is_exported_beside_the_winner(qnas: Qnas, working: Path
         (["--pick", "3"], "--pick is 1 to 2 for this run, got 3"),
         (["--pick", "0"], "--pick is 1 to 2 for this run, got 0"),
         (["--profile", "huge"], "got 'huge'"),
+        (["--out", "run/run.json"], "run.json"),
     ],
 )
 def test_a_pick_or_profile_that_is_not_there_is_refused(
@@ -136,7 +137,7 @@ def test_a_pick_or_profile_that_is_not_there_is_refused(
     words: str,
 ) -> None:
     monkeypatch.chdir(working)
-    monkeypatch.setattr(sys, "argv", ["qnas", "export", "run", *arguments, "--out", "refused"])
+    monkeypatch.setattr(sys, "argv", ["qnas", "export", "run", "--out", "refused", *arguments])
     with pytest.raises(SystemExit, match="2"):
         main()
     assert words in capsys.readouterr().err
