@@ -15,11 +15,11 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from qnas.network.frozen import FrozenNetwork, Grid
 from qnas.network.plan import Node
 from qnas.quant.affine import levels
+from qnas.quant.scheme import HIGHEST
 
 INPUT, OUTPUT = "images", "logits"
 PACKED_BITS = 4
 OPSET, IR_VERSION = 21, 10
-Floats = NDArray[np.float32]
 
 
 class _Graph:
@@ -50,7 +50,7 @@ class _Graph:
         scale = self.constant(f"{value}/step", grid.step)
         zero_point = self.constant(f"{value}/zero_point", grid.zero_point, TensorProto.UINT8)
         integers = self.add("QuantizeLinear", [value, scale, zero_point], f"{value}/integers")
-        if grid.bits < 8:
+        if grid.bits < HIGHEST:
             bounds = [self.constant(f"{value}/{key}", bound, TensorProto.UINT8)
                       for key, bound in (("lowest", 0), ("highest", levels(grid.bits)))]  # fmt: skip
             integers = self.add("Clip", [integers, *bounds], f"{value}/clipped")

@@ -9,12 +9,13 @@ from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.errors import QnasError
-from qnas.export.winner import MANIFEST, read_manifest
+from qnas.export.picks import WINNER
+from qnas.export.winner import MANIFEST, MODEL, read_manifest
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.reports.search import print_result
 from qnas.reports.tables import show
-from qnas.search.run import RESULT, RUN
+from qnas.search.run import RESULT, RUN, read_run
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names
 
@@ -34,10 +35,9 @@ def show_anything(what: str) -> None:
         show(_everything())
     elif (path / RESULT).is_file():
         print_result(path, as_json=False)
-        print(f"Next: qnas show {path / 'winner'}, or qnas export {path} --pick 2")
+        print(f"Next: qnas show {path / WINNER}, or qnas export {path} --pick 2")
     elif (path / RUN).is_file():
-        settings = json.loads((path / RUN).read_text(encoding="utf-8"))["settings"]
-        show(_facts(f"unfinished run {path}", settings))
+        show(_facts(f"unfinished run {path}", read_run(path)["settings"]))
         print("Next: the command that began it, which continues it.")
     elif (path / MANIFEST).is_file():
         _show_winner(path)
@@ -91,7 +91,7 @@ def _show_winner(folder: Path) -> None:
             f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
         )
     )
-    print(f"Next: use {folder / 'model.onnx'}; images are prepared as manifest.json says.")
+    print(f"Next: use {folder / MODEL}; images are prepared as {MANIFEST} says.")
 
 
 def _show_genotype(path: Path) -> None:
