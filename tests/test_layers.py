@@ -11,7 +11,7 @@ import pytest
 import qnas
 
 LAYERS = (
-    "errors", "resources", "quant", "space", "network", "sampling", "graph", "ghn", "data", "checkpoints",
+    "errors", "resources", "distributed", "quant", "space", "network", "sampling", "graph", "ghn", "data", "checkpoints",
     "evaluation", "training", "search", "export", "reports", "cli",
 )  # fmt: skip
 ROOT = Path(qnas.__file__).parent

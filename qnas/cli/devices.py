@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from qnas.distributed import local_device
 from qnas.errors import QnasError
 
 
@@ -20,7 +21,7 @@ def pick_device(name: str) -> torch.device:
         raise QnasError(
             "--device cuda needs a CUDA device and a CUDA build of torch, neither is here; use --device cpu."
         )
-    return torch.device("cuda" if name != "cpu" and there else "cpu")
+    return local_device("cuda" if name != "cpu" and there else "cpu")
 
 
 def use_threads(count: int) -> None:

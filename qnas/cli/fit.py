@@ -14,8 +14,15 @@ def fit_ghn(
     steps: Annotated[int, typer.Option(help="Steps of training, instead of minutes.")] = 0,
     float_share: Annotated[float, typer.Option(help="Share of the run in float, before quantization-aware.")] = 0.3,
     bits: Annotated[str, typer.Option(help="Train at one bit width only, such as w4a4.")] = "",
+    splits: Annotated[
+        str, typer.Option(help="Shares of the splits to draw from, such as id=0.8,deep=0.2. Default: some of each.")
+    ] = "",
+    noise: Annotated[str, typer.Option(help="Bit widths to train with NoiseQuant, such as w2a2; else SimQuant.")] = "",
     meta_batch: Annotated[int, typer.Option(help="Networks a step.")] = 4,
     batch: Annotated[int, typer.Option(help="Images a network and step.")] = 32,
+    rate: Annotated[float, typer.Option(help="Highest learning rate in float.")] = 2e-3,
+    quantized_rate: Annotated[float, typer.Option(help="Highest learning rate after that.")] = 1e-3,
+    average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = 0.998,
     sweep: Annotated[str, typer.Option(help="Message passing: sequential or synchronous.")] = "sequential",
     start: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
@@ -23,13 +30,17 @@ def fit_ghn(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small networks.")] = 1,
 ) -> None:
-    """Train a graph hypernetwork: in float, then quantization-aware at sampled bit widths."""
+    """Train a graph hypernetwork: in float, then quantization-aware at sampled bit widths.
+
+    Several processes share the work under torchrun: torchrun --nproc-per-node 2 -m qnas fit-ghn ...
+    """
     import torch
 
     from qnas.checkpoints.store import load_checkpoint
     from qnas.cli.devices import pick_device, use_threads
-    from qnas.cli.progress import bar, say
+    from qnas.cli.progress import bar, say, silence
     from qnas.data.find import default_space, find_data
+    from qnas.distributed import joined_ranks
     from qnas.ghn.config import config_for
     from qnas.ghn.model import GHN
     from qnas.space.space import find_space
@@ -43,20 +54,28 @@ def fit_ghn(
         float_share=float_share,
         meta_batch=meta_batch,
         batch=batch,
+        rate=rate,
+        quantized_rate=quantized_rate,
+        average=average,
         bits=bits,
+        splits=splits,
+        noise=noise,
         seed=seed,
     )
     target = pick_device(device)
-    images = find_data(data).to(target)
-    networks = find_space(space or default_space(data)).for_data(images.image, len(images.classes))
-    torch.manual_seed(seed)
-    ghn = load_checkpoint(start).ghn.train() if start else GHN(config_for(networks, sweep))
-    trainer = GHNTrainer(ghn.to(target), images, networks, settings)
-    open_fit(trainer, out, resume)
-    say(f"Training a hypernetwork for {networks.name} on {images.name}, {target}.")
-    with bar("fit-ghn") as progress:
-        fit(trainer, out, start, progress.update)
-    counters = trainer.counters
+    with joined_ranks() as ranks:
+        if not ranks.is_first:
+            silence()
+        images = find_data(data).to(target)
+        networks = find_space(space or default_space(data)).for_data(images.image, len(images.classes))
+        torch.manual_seed(seed)
+        ghn = load_checkpoint(start).ghn.train() if start else GHN(config_for(networks, sweep))
+        trainer = GHNTrainer(ghn.to(target), images, networks, settings, ranks)
+        open_fit(trainer, out, resume)
+        say(f"Training a hypernetwork for {networks.name} on {images.name}, {target}.")
+        with bar("fit-ghn") as progress:
+            fit(trainer, out, start, progress.update)
+    counters = trainer.count_skipped()
     if counters.skipped_networks or counters.skipped_steps:
         say(f"Left out as not finite: {counters.skipped_networks} networks, {counters.skipped_steps} steps.")
     say(f"Checkpoint: {out}. Measure it with: qnas eval-ghn --ghn {out} --data {data}")

@@ -24,10 +24,15 @@ class Bar:
         """Show that ``share`` of the work is done."""
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=share, description=f"{self.title}  {remark}")
-        elif time.monotonic() - self.told > LINE_EVERY and share > 0:
+        elif not console.quiet and time.monotonic() - self.told > LINE_EVERY and share > 0:
             self.told = time.monotonic()
             left = (self.told - self.started) * (1 - share) / share
             print(f"{self.title}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
+
+
+def silence() -> None:
+    """Say nothing from here on: for all processes of a group but the first."""
+    console.quiet = True
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The sizes and choices of a graph hypernetwork. The defaults are GHN-2's for CIFAR-10 (Knyazev et al., 2021)."""
+"""The sizes and choices of a graph hypernetwork.
+
+The default sizes are GHN-2's for CIFAR-10 (Knyazev et al., 2021); ``GHN_2`` is GHN-2 in everything.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,7 @@ from qnas.errors import QnasError
 from qnas.space.space import SearchSpace
 
 SWEEPS = ("sequential", "synchronous")
+FEATURES = ("full", "ghn-2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,10 @@ class GHNConfig:
         sweep: ``sequential`` as in GHN-2: nodes update in topological order and see their already updated
             predecessors; or ``synchronous``: all nodes at once, cheaper and weaker per sweep.
         rounds: how many times the forward and the backward sweep run.
+        features: ``full``: every node tells its channels and kernel, with a table for each of Cout, Cin, kh and kw;
+            or ``ghn-2``: pools tell only their kernel and sums, concatenations and averages nothing, a linear layer is
+            a convolution, Cout and Cin share one table, and so do kh and kw.
+        knows_bits: whether nodes also tell the bit widths of their weights and activations.
 
     Raises:
         QnasError: a value is out of range.
@@ -33,15 +41,23 @@ class GHNConfig:
     decoder: tuple[int, int] = (128, 256)
     sweep: str = "sequential"
     rounds: int = 1
+    features: str = "full"
+    knows_bits: bool = True
 
     def __post_init__(self) -> None:
         if self.sweep not in SWEEPS:
             raise QnasError(f"A GHN's sweep is one of {', '.join(SWEEPS)}, got {self.sweep!r}; choose one of them.")
+        if self.features not in FEATURES:
+            choices = ", ".join(FEATURES)
+            raise QnasError(f"A GHN's features are one of {choices}, got {self.features!r}; choose one of them.")
         if self.hidden % 4:
             raise QnasError(f"A GHN's hidden size is a multiple of 4, got {self.hidden}; take the next one.")
         smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
         if smallest < 1:
             raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")
+
+
+GHN_2 = GHNConfig(features="ghn-2", knows_bits=False)
 
 
 def config_for(space: SearchSpace, sweep: str = "sequential") -> GHNConfig:

@@ -1,28 +1,30 @@
 """From node states to parameter tensors: convolutions, vectors and the classifier (GHN-2: Knyazev et al., 2021).
 
-A tensor larger than the decoder's own size is tiled: its channels repeat with that period.
+A tensor larger than the decoder's own size is tiled: its channels repeat with that period. Tiles equal each other, so
+the forward pass also takes the first one alone (``qnas.network.convolution``).
 """
 
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
 
 
-def tile(tensor: Tensor, channels_out: int, channels_in: int) -> Tensor:
-    """Repeat (..., Cout, Cin, kh, kw) along its channels to the wanted numbers."""
-    rows, columns = tensor.shape[-4:-2]
-    if (rows, columns) == (channels_out, channels_in):
-        return tensor
-    repeats = (-(-channels_out // rows), -(-channels_in // columns), 1, 1)
-    return tensor.repeat(*([1] * (tensor.dim() - 4)), *repeats)[..., :channels_out, :channels_in, :, :]
+def tile(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Repeat a tensor along its first two dimensions, or its only one, until it has the wanted shape.
+
+    The second dimension comes first, while the tensor is small, so that all of the result is written only once.
+    """
+    for dimension in range(min(2, len(shape)) - 1, -1, -1):
+        times, rest = divmod(shape[dimension], tensor.shape[dimension])
+        if (times, rest) != (1, 0):
+            tensor = torch.cat([tensor] * times + [tensor.narrow(dimension, 0, rest)] * (rest > 0), dimension)
+    return tensor
 
 
-def normalised(weight: Tensor) -> Tensor:
-    """Fan-in normalisation p √(β / fan_in) of weights (nets, Cout, Cin, kh, kw): β is 1 for depthwise ones, else 2."""
-    channels_in, height, width = weight.shape[-3:]
-    beta = 1 if channels_in == 1 or height < width else 2
-    return weight * sqrt(beta / (channels_in * height * width))
+def fan_in_factor(shape: tuple[int, ...]) -> float:
+    """√(β / fan_in) of a weight (Cout, Cin / groups, kh, kw) or (out, in): β is 1 for a depthwise one, else 2."""
+    return sqrt((1 if len(shape) == 4 and shape[1] == 1 else 2) / prod(shape[1:]))
 
 
 class ConvDecoder(nn.Module):
@@ -81,11 +83,6 @@ class VectorDecoder(nn.Module):
         """Two raw vectors a node: (nodes, 2, channels)."""
         decoded: Tensor = self.layers(states)
         return decoded.view(len(states), 2, self.channels)
-
-
-def tiled_vector(values: Tensor, length: int) -> Tensor:
-    """The first ``length`` of ``values`` (channels,), repeated as often as that takes."""
-    return values[:length] if length <= len(values) else values.repeat(-(-length // len(values)))[:length]
 
 
 class ClassifierDecoder(nn.Module):

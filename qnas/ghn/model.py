@@ -10,9 +10,9 @@ from torch_geometric.data import Data
 
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
-from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, normalised, tile, tiled_vector
-from qnas.ghn.sweep import GatedSweeps, schedule
-from qnas.graph.encoding import batch_graphs, encode
+from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, fan_in_factor, tile
+from qnas.ghn.sweep import GatedSweeps, schedule, sent_to
+from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
 from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVES, WIDTHS
 from qnas.network.plan import CLASSIFIER, Plan, Slot
 
@@ -21,7 +21,7 @@ CLASSIFIER_BIAS = f"{CLASSIFIER}/bias"
 
 
 class GHN(nn.Module):
-    """GHN-2 (Knyazev et al., 2021), whose nodes also know the bit widths of their weights and activations.
+    """GHN-2 (Knyazev et al., 2021), whose nodes, unless configured otherwise, know more: all shapes, and bit widths.
 
     Bit widths enter as embeddings that start at zero and are added to a node's features, so a hypernetwork trained in
     float predicts the same parameters at every width until it is trained further.
@@ -35,9 +35,10 @@ class GHN(nn.Module):
         self.config = config
         hidden = config.hidden
         self.primitive = nn.Embedding(len(PRIMITIVES), hidden)
-        self.channels = nn.ModuleList(nn.Embedding(len(CHANNELS), hidden // 4) for _ in range(2))
-        self.kernels = nn.ModuleList(nn.Embedding(len(KERNELS), hidden // 4) for _ in range(2))
-        self.widths = nn.ModuleList(nn.Embedding(len(WIDTHS), hidden) for _ in range(2))
+        extra, tables = (1, 1) if config.features == "ghn-2" else (0, 2)  # a word for no shape; Cout and Cin, kh and kw
+        self.channels = nn.ModuleList(nn.Embedding(len(CHANNELS) + extra, hidden // 4) for _ in range(tables))
+        self.kernels = nn.ModuleList(nn.Embedding(len(KERNELS) + extra, hidden // 4) for _ in range(tables))
+        self.widths = nn.ModuleList(nn.Embedding(len(WIDTHS), hidden) for _ in range(2 * config.knows_bits))
         self.sweeps = GatedSweeps(hidden, config.rounds)
         self.norm = nn.LayerNorm(hidden)
         self.conv = ConvDecoder(hidden, config.channels, config.kernel, config.decoder)
@@ -51,17 +52,25 @@ class GHN(nn.Module):
         return ", ".join(f"{key}={value}" for key, value in asdict(self.config).items())
 
     def embed(self, graph: Data) -> Tensor:
-        """Node states (nodes, hidden) after message passing and layer norm."""
-        x = graph.x
-        shape = [table(x[:, 1 + place]) for place, table in enumerate((*self.channels, *self.kernels))]
+        """Node states (nodes, hidden) of a graph in the processor's memory, after message passing and layer norm."""
+        device = self.primitive.weight.device
+        sweeps = schedule(graph, self.config.sweep == "sequential", device)
+        x = sent_to(ghn_2_features(graph.x) if self.config.features == "ghn-2" else graph.x, device)
+        tables = (self.channels[0], self.channels[-1], self.kernels[0], self.kernels[-1])
+        shape = [table(x[:, place]) for place, table in enumerate(tables, start=1)]
         states = self.primitive(x[:, 0]) + torch.cat(shape, dim=1)
-        states = states + self.widths[0](x[:, 5]) + self.widths[1](x[:, 6])
-        states = self.sweeps(states, schedule(graph, self.config.sweep == "sequential"))
-        normed: Tensor = self.norm(states)
+        for place, table in enumerate(self.widths, start=5):
+            states = states + table(x[:, place])
+        normed: Tensor = self.norm(self.sweeps(states, sweeps))
         return normed
 
-    def forward(self, plans: list[Plan]) -> list[Predicted]:
+    def forward(self, plans: list[Plan], whole: bool = True) -> list[Predicted]:
         """Parameters of every plan, by slot name, differentiable in the hypernetwork's own.
+
+        Args:
+            plans: of the networks.
+            whole: give every tensor in full; else a weight that repeats as its first tile, which is all that the
+                forward pass needs and far less memory.
 
         Raises:
             QnasError: a plan has another number of classes, or a larger kernel, than the hypernetwork decodes.
@@ -77,42 +86,52 @@ class GHN(nn.Module):
                     f"This hypernetwork decodes kernels up to {self.config.kernel}, the network has one of {kernel}; "
                     "train one for its space with: qnas fit-ghn --space NAME"
                 )
-        device = self.primitive.weight.device
-        graph = batch_graphs([encode(plan) for plan in plans]).to(device)
-        return self.decode(self.embed(graph), graph.slot_index, plans)
+        graph = batch_graphs([encode(plan) for plan in plans])
+        return self.decode(self.embed(graph), graph.slot_index, plans, whole)
 
-    def decode(self, states: Tensor, slot_index: Tensor, plans: list[Plan]) -> list[Predicted]:
-        """Parameters from node states; all slots of one weight shape are decoded together, and so are all vectors."""
+    def decode(self, states: Tensor, slot_index: Tensor, plans: list[Plan], whole: bool) -> list[Predicted]:
+        """Parameters from node states; all slots of one decoded shape are decoded together, and so are all vectors."""
         slots = [(net, slot) for net, plan in enumerate(plans) for slot in plan.slots]
-        states = states.index_select(0, slot_index)
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for place, (_, slot) in enumerate(slots):
-            groups[slot.shape if slot.kind == "weight" else ()].append(place)
+            groups[self._decoded_shape(slot)].append(place)
+        order = torch.tensor([place for places in groups.values() for place in places])
+        ordered = states.index_select(0, sent_to(slot_index[order], states.device))
+        members_of = ordered.split([len(places) for places in groups.values()])
         predicted: list[Predicted] = [{} for _ in plans]
-        for shape, places in groups.items():
+        for (shape, places), members in zip(groups.items(), members_of, strict=True):
             group = [slots[place] for place in places]
-            members = states[places]
-            for (net, slot), tensor in zip(group, self._decode_group(members, shape, group), strict=True):
-                predicted[net][slot.name] = tensor
+            decoded = self._decode_weights(members, shape, group) if shape else self._decode_vectors(members, group)
+            for (net, slot), tensor in zip(group, decoded, strict=True):
+                predicted[net][slot.name] = tile(tensor, slot.shape) if whole or slot.kind != "weight" else tensor
         return predicted
 
-    def _decode_group(self, states: Tensor, shape: tuple[int, ...], group: list[tuple[int, Slot]]) -> Iterable[Tensor]:
-        if shape == ():
-            return self._decode_vectors(states, [slot for _, slot in group])
-        if len(shape) == 2:
-            decoded = self.conv(states, self.config.channels, shape[1], 1)
-            weight = self.classifier.weights(decoded)[..., None, None]
-        else:
-            weight = self.conv(states, shape[0], shape[1], shape[2])
-        rows, columns = shape[:2]
-        return normalised(tile(weight, rows, columns)).view(len(states), *shape).unbind()
+    def _decoded_shape(self, slot: Slot) -> tuple[int, ...]:
+        """The shape of a weight's first tile, or nothing for a vector."""
+        if slot.kind != "weight":
+            return ()
+        most = self.config.channels
+        if len(slot.shape) == 2:
+            return slot.shape[0], min(slot.shape[1], most)
+        return min(slot.shape[0], most), min(slot.shape[1], most), *slot.shape[2:]
 
-    def _decode_vectors(self, states: Tensor, slots: list[Slot]) -> Iterator[Tensor]:
+    def _decode_weights(
+        self, states: Tensor, shape: tuple[int, ...], group: list[tuple[int, Slot]]
+    ) -> Iterable[Tensor]:
+        if len(shape) == 2:
+            weight = self.classifier.weights(self.conv(states, self.config.channels, shape[1], 1))
+        else:
+            weight = self.conv(states, *shape[:3])
+        factors = torch.tensor([fan_in_factor(slot.shape) for _, slot in group], dtype=weight.dtype)
+        scaled = weight * sent_to(factors, weight.device).view(-1, *[1] * len(shape))
+        return scaled.contiguous().unbind()
+
+    def _decode_vectors(self, states: Tensor, group: list[tuple[int, Slot]]) -> Iterator[Tensor]:
         raw = self.vectors(states)
-        scales, shifts = 2 * torch.sigmoid(raw[:, 0] / 2), torch.tanh(raw[:, 1] / 5)
-        classes = torch.tanh(self.classifier.biases(raw[:, 1]) / 5)
-        for place, slot in enumerate(slots):
-            if slot.name == CLASSIFIER_BIAS:
-                yield classes[place]
-            else:
-                yield tiled_vector((scales if slot.kind == "norm_weight" else shifts)[place], slot.shape[0])
+        scales, shifts = (2 * torch.sigmoid(raw[:, 0] / 2)).unbind(), torch.tanh(raw[:, 1] / 5).unbind()
+        last = [place for place, (_, slot) in enumerate(group) if slot.name == CLASSIFIER_BIAS]
+        biases = torch.tanh(self.classifier.biases(raw[sent_to(torch.tensor(last), raw.device), 1]) / 5).unbind()
+        classes = dict(zip(last, biases, strict=True))
+        for place, (_, slot) in enumerate(group):
+            vector = (scales if slot.kind == "norm_weight" else shifts)[place]
+            yield classes.get(place, vector[: slot.shape[0]])

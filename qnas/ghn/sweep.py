@@ -7,55 +7,69 @@ sweep runs the same update along reversed edges. Nodes at the same distance from
 level; inside a sweep nodes are kept in the order of their levels, so that a level is a slice.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+Array = NDArray[Any]
 
-class Level(NamedTuple):
-    """One slice ``first:last`` of nodes and their incoming edges.
 
-    ``starts`` are places in the sweep's order, ``ends`` places inside the slice, and ``weights`` (edges, 2, 1) what
-    the one-hop and the shortest-path message of each edge count.
+class Sweep(NamedTuple):
+    """The order in which a sweep keeps the nodes, where its levels and their incoming edges begin, and the edges.
+
+    ``starts`` and ``ends`` are places in that order, by their end; ``weights`` (edges, 2, 1) is what the one-hop and
+    the shortest-path message of each edge count. Both lists of bounds end with the number of nodes, or edges.
     """
 
-    first: int
-    last: int
+    order: Tensor
+    bounds: list[int]
+    edge_bounds: list[int]
     starts: Tensor
     ends: Tensor
     weights: Tensor
 
-
-class Sweep(NamedTuple):
-    """The order in which a sweep keeps the nodes, and its levels."""
-
-    order: Tensor
-    levels: list[Level]
-
-
-def schedule(graph: Data, sequential: bool) -> list[Sweep]:
-    """The forward and the backward sweep over a batch of graphs; all nodes are one level if not ``sequential``."""
-    weights = torch.stack([(graph.distance == 1).float(), 1 / graph.distance.float()], dim=1)[:, :, None]
-    starts, ends = graph.edge_index
-    depth, height = (graph.depth, graph.height) if sequential else (torch.zeros_like(graph.depth),) * 2
-    return [_sweep(depth, starts, ends, weights), _sweep(height, ends, starts, weights)]
+    def levels(self) -> list[tuple[int, int, Tensor, Tensor, Tensor]]:
+        """First and last node of each level, and its edges."""
+        counts = [last - first for first, last in pairwise(self.edge_bounds)]
+        edges = (tensor.split(counts) for tensor in (self.starts, self.ends, self.weights))
+        return list(zip(self.bounds, self.bounds[1:], *edges, strict=False))
 
 
-def _sweep(level: Tensor, starts: Tensor, ends: Tensor, weights: Tensor) -> Sweep:
-    order = level.argsort(stable=True)
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device)
-    counts = level.bincount()
-    last = counts.cumsum(0)
-    edge_level = level[ends]
-    edges = edge_level.argsort(stable=True)
-    edge_counts = edge_level.bincount(minlength=len(counts)).tolist()
-    inside = place[ends] - (last - counts)[edge_level]
-    pieces = (tensor[edges].split(edge_counts) for tensor in (place[starts], inside, weights))
-    bounds = [0, *last.tolist()]
-    return Sweep(order, [Level(*row) for row in zip(bounds[:-1], bounds[1:], *pieces, strict=True)])
+def schedule(graph: Data, sequential: bool, device: torch.device | None = None) -> list[Sweep]:
+    """The forward and the backward sweep over a batch of graphs; all nodes are one level if not ``sequential``.
+
+    Args:
+        graph: in the processor's memory, where the schedule is made, so that nothing waits for ``device``.
+        sequential: whether nodes update in topological order.
+        device: where the sweeps will run.
+    """
+    distance, (starts, ends) = graph.distance.numpy(), graph.edge_index.numpy()
+    weights = np.stack([distance == 1, 1 / distance], axis=1).astype(np.float32)[:, :, None]
+    levels = [graph.depth.numpy(), graph.height.numpy()]
+    if not sequential:
+        levels = [np.zeros_like(levels[0])] * 2
+    return [_sweep(levels[0], starts, ends, weights, device), _sweep(levels[1], ends, starts, weights, device)]
+
+
+def sent_to(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """A copy on the device, for which the host does not wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else tensor
+
+
+def _sweep(level: Array, starts: Array, ends: Array, weights: Array, device: torch.device | None) -> Sweep:
+    order = level.argsort(kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    edges = place[ends].argsort(kind="stable")
+    nodes, edge_counts = np.bincount(level), np.bincount(level[ends], minlength=level.max() + 1)
+    tensors = (sent_to(torch.from_numpy(array), device) for array in (place[starts[edges]], place[ends[edges]], weights[edges]))
+    bounds, edge_bounds = ([0, *counts.cumsum().tolist()] for counts in (nodes, edge_counts))
+    return Sweep(sent_to(torch.from_numpy(order), device), bounds, edge_bounds, *tensors)
 
 
 class _SweepFunction(torch.autograd.Function):
@@ -69,18 +83,19 @@ class _SweepFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, levels: list[Level], h: Tensor, w_in: Tensor, b_in: Tensor, w_rec: Tensor, b_rec: Tensor,
+        ctx: Any, sweep: Sweep, h: Tensor, w_in: Tensor, b_in: Tensor, w_rec: Tensor, b_rec: Tensor,
         w_narrow: Tensor, b_narrow: Tensor, w_widen: Tensor, b_widen: Tensor,
     ) -> Tensor:  # fmt: skip
         count, size = h.shape
         recurrent = torch.addmm(b_rec, h, w_rec.t())
         total, new, a = (h.new_zeros(count, size) for _ in range(3))
         gates, sent = h.new_empty(count, 3 * size), h.new_empty(count, 2 * size)
+        levels = sweep.levels()
         for first, last, starts, ends, weights in levels:
             rows = slice(first, last)
             if len(starts):
                 received = (sent.view(count, 2, size).index_select(0, starts) * weights).sum(1)
-                total[rows].index_add_(0, ends, received)
+                total.index_add_(0, ends, received)
             drive = torch.addmm(b_in, total[rows], w_in.t())
             r, z = torch.sigmoid(drive[:, : 2 * size] + recurrent[rows, : 2 * size]).chunk(2, 1)
             n = torch.tanh(torch.addcmul(drive[:, 2 * size :], r, recurrent[rows, 2 * size :]))
@@ -100,6 +115,7 @@ class _SweepFunction(torch.autograd.Function):
         d_new = gradient.clone()
         d_sent, d_drive, d_narrow = torch.zeros_like(sent), torch.empty_like(gates), torch.empty_like(a)
         sent_on, a_on = (sent > 0).to(h.dtype), (a > 0).to(h.dtype)
+        d_total = torch.empty_like(new)
         slope_r, slope_z, slope_n = r * (1 - r) * rec_n, z * (1 - z) * (h - n), (1 - n * n) * (1 - z)
         for first, last, starts, ends, weights in reversed(ctx.levels):
             rows = slice(first, last)
@@ -110,8 +126,9 @@ class _SweepFunction(torch.autograd.Function):
             d_n = step * slope_n[rows]
             d_drive[rows] = torch.cat([d_n * slope_r[rows], step * slope_z[rows], d_n], 1)
             if len(starts):
-                d_total = (d_drive[rows] @ w_in).index_select(0, ends)
-                d_sent.view(count, 2, size).index_add_(0, starts, d_total[:, None] * weights)
+                d_total[rows] = d_drive[rows] @ w_in
+                received = d_total.index_select(0, ends)[:, None] * weights
+                d_sent.view(count, 2, size).index_add_(0, starts, received)
         d_rec = d_drive.clone()
         d_rec[:, 2 * size :] *= r
         d_h = torch.addmm(d_new * z, d_rec, w_rec)
@@ -119,6 +136,33 @@ class _SweepFunction(torch.autograd.Function):
             None, d_h, d_drive.t() @ total, d_drive.sum(0), d_rec.t() @ h, d_rec.sum(0),
             d_narrow.t() @ new, d_narrow.sum(0), d_sent.t() @ a, d_sent.sum(0),
         )  # fmt: skip
+
+
+def swept_without_gradient(sweep: Sweep, h: Tensor, *weights: Tensor) -> Tensor:
+    """What ``_SweepFunction`` computes, for prediction on a processor.
+
+    A level of one network is a node or two, so its time is the overhead of its operations, which numpy has less of.
+    """
+    arrays = [tensor.detach().numpy() for tensor in (h, *weights, sweep.starts, sweep.ends, sweep.weights)]
+    old, w_in, b_in, w_rec, b_rec, w_narrow, b_narrow, w_widen, b_widen, starts, ends, edge_weights = arrays
+    count, size = old.shape
+    w_in, w_narrow, w_widen = (np.ascontiguousarray(weight.T) for weight in (w_in, w_narrow, w_widen))
+    recurrent = old @ w_rec.T + b_rec
+    new, sent = np.empty_like(old), np.empty((count, 2, size), old.dtype)
+    first_edge = np.searchsorted(ends, np.arange(count))
+    for (first, last), (begin, end) in zip(pairwise(sweep.bounds), pairwise(sweep.edge_bounds), strict=True):
+        drive = b_in
+        if end > begin:
+            received = sent.take(starts[begin:end], axis=0)
+            received *= edge_weights[begin:end]
+            drive = np.add.reduceat(received, first_edge[first:last] - begin).sum(1) @ w_in + b_in
+        past = recurrent[first:last]
+        gates = np.tanh((drive[..., : 2 * size] + past[:, : 2 * size]) * 0.5) * 0.5 + 0.5  # the sigmoid
+        n = np.tanh(drive[..., 2 * size :] + gates[:, :size] * past[:, 2 * size :])
+        new[first:last] = state = n + gates[:, size:] * (old[first:last] - n)
+        a = np.maximum(state @ w_narrow + b_narrow, 0)
+        sent[first:last] = np.maximum(a @ w_widen + b_widen, 0).reshape(-1, 2, size)
+    return torch.from_numpy(new)
 
 
 class GatedSweeps(nn.Module):
@@ -140,21 +184,24 @@ class GatedSweeps(nn.Module):
         """States (nodes, hidden) after all rounds."""
         widen = torch.block_diag(*(layer.get_parameter("weight") for layer in self.widen))
         widen_bias = torch.cat([layer.get_parameter("bias") for layer in self.widen])
+        gru, narrow = self.gru, self.narrow
+        weights = (gru.weight_ih, gru.bias_ih, gru.weight_hh, gru.bias_hh, narrow.weight, narrow.bias)
+        plain = states.device.type == "cpu" and not torch.is_grad_enabled()
         for _ in range(self.rounds):
-            for order, levels in sweeps:
-                ordered = states.index_select(0, order)
-                if len(levels) == 1:
-                    updated = self._synchronous(ordered, levels[0], widen, widen_bias)
+            for sweep in sweeps:
+                ordered = states.index_select(0, sweep.order)
+                if len(sweep.bounds) == 2:
+                    updated = self._synchronous(ordered, sweep, widen, widen_bias)
+                elif plain:
+                    updated = swept_without_gradient(sweep, ordered, *weights, widen, widen_bias)
                 else:
-                    gru, narrow = self.gru, self.narrow
-                    weights = (gru.weight_ih, gru.bias_ih, gru.weight_hh, gru.bias_hh, narrow.weight, narrow.bias)
-                    updated = _SweepFunction.apply(levels, ordered, *weights, widen, widen_bias)  # type: ignore[no-untyped-call]
-                states = torch.empty_like(states).index_copy(0, order, updated)
+                    updated = _SweepFunction.apply(sweep, ordered, *weights, widen, widen_bias)  # type: ignore[no-untyped-call]
+                states = torch.empty_like(states).index_copy(0, sweep.order, updated)
         return states
 
-    def _synchronous(self, states: Tensor, level: Level, widen: Tensor, widen_bias: Tensor) -> Tensor:
+    def _synchronous(self, states: Tensor, sweep: Sweep, widen: Tensor, widen_bias: Tensor) -> Tensor:
         sent = torch.addmm(widen_bias, self.narrow(states).relu(), widen.t()).relu()
         pairs = sent.view(len(states), 2, -1)
-        received = (pairs.index_select(0, level.starts) * level.weights).sum(1)
-        updated: Tensor = self.gru(torch.zeros_like(states).index_add(0, level.ends, received), states)
+        received = (pairs.index_select(0, sweep.starts) * sweep.weights).sum(1)
+        updated: Tensor = self.gru(torch.zeros_like(states).index_add(0, sweep.ends, received), states)
         return updated

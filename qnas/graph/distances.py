@@ -3,11 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-FAR = 1 << 14
+Pairs = NDArray[np.int64]
 
 
-def distances(sources: list[list[int]], longest: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def distances(sources: list[list[int]], longest: int) -> tuple[Pairs, Pairs, Pairs]:
     """All pairs of nodes that a directed path of at most ``longest`` edges joins.
+
+    A node's ancestors are bits of one integer: bit i of its s-th lane stands for the i-th node before it and a path of
+    s + 1 edges. A lane is as long as ``longest`` times the widest edge, so a graph of more cells takes more memory
+    only in proportion.
 
     Args:
         sources: for every node in topological order, the nodes with an edge to it.
@@ -16,20 +20,28 @@ def distances(sources: list[list[int]], longest: int) -> tuple[NDArray[np.int64]
     Returns:
         Start, end and length of the shortest path of each pair, ordered by end.
     """
-    count = len(sources)
-    table = np.full((count, count), FAR, dtype=np.int16)  # table[v, u] is the distance from u to v
+    widest = max((node - source for node, before in enumerate(sources) for source in before), default=1)
+    lane = min(len(sources), longest * widest) // 8 + 1  # bytes
+    whole = (1 << (8 * lane * longest)) - 1
+    reached: list[int] = []
     for node, before in enumerate(sources):
-        row = table[node, :node]
+        bits = 0
         for source in before:
-            np.minimum(row[:source], table[source, :source] + 1, out=row[:source])
-            row[source] = 1
-    ends, starts = np.nonzero(table <= longest)
-    return starts, ends, table[ends, starts].astype(np.int64)
+            bits |= (reached[source] << (node - source + 8 * lane)) | (1 << (node - source - 1))
+        reached.append(bits & whole)
+    packed = b"".join([bits.to_bytes(lane * longest, "little") for bits in reached])
+    table = np.frombuffer(packed, np.uint8).reshape(len(sources), longest, lane)
+    shortest = table.copy()
+    shortest[:, 1:] &= ~np.bitwise_or.accumulate(table, axis=1)[:, :-1]
+    places = np.flatnonzero(np.unpackbits(shortest, bitorder="little").view(bool))
+    rows, back = np.divmod(places, 8 * lane)
+    ends, lengths = np.divmod(rows, longest)
+    return ends - back - 1, ends, lengths + 1
 
 
 def depths(sources: list[list[int]]) -> list[int]:
     """For every node in topological order, the length of the longest path that ends in it."""
     result: list[int] = []
     for before in sources:
-        result.append(1 + max((result[source] for source in before), default=-1))
+        result.append(1 + max([result[source] for source in before]) if before else 0)
     return result

@@ -7,36 +7,32 @@ GHN-2, every node carries the bit widths of its weights and activations.
 import networkx as nx
 import numpy as np
 import torch
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from qnas.graph.distances import depths, distances
-from qnas.graph.vocabulary import PRIMITIVE_INDEX, PRIMITIVES, WIDTH_INDEX, shape_code
+from qnas.graph.vocabulary import (
+    CHANNEL_INDEX,
+    CHANNELS,
+    KERNELS,
+    PRIMITIVE_INDEX,
+    PRIMITIVES,
+    WIDTH_INDEX,
+    shape_code,
+)
 from qnas.network.plan import Node, Plan
 
 LONGEST_VIRTUAL_EDGE = 10
 Row = tuple[int, int, int, int, int, int, int]
+NORM, BIAS = PRIMITIVE_INDEX["batch_norm"], PRIMITIVE_INDEX["bias"]
 
 
-class _Rows:
-    """Graph nodes while they are collected: features, incoming edges and the plan's node-to-graph mapping."""
-
-    def __init__(self) -> None:
-        self.features: list[Row] = []
-        self.sources: list[list[int]] = []
-
-    def add(self, primitive: str, node: Node, sources: list[int], code: tuple[int, int, int]) -> int:
-        widths = (WIDTH_INDEX[node.bits.weights], WIDTH_INDEX[node.bits.activations])
-        self.features.append((PRIMITIVE_INDEX[primitive], *shape_code(*code), *widths))
-        self.sources.append(sorted(set(sources)))
-        return len(self.features) - 1
-
-
-def _primitive(node: Node) -> str:
+def _primitive(node: Node) -> int:
     if node.kind != "conv":
-        return node.kind
+        return PRIMITIVE_INDEX[node.kind]
     if node.dilation > 1:
-        return "dilated_conv"
-    return "depthwise_conv" if node.groups > 1 else "conv"
+        return PRIMITIVE_INDEX["dilated_conv"]
+    return PRIMITIVE_INDEX["depthwise_conv" if node.groups > 1 else "conv"]
 
 
 def encode(plan: Plan) -> Data:
@@ -48,29 +44,36 @@ def encode(plan: Plan) -> Data:
         10 for a virtual one; ``depth`` and ``height`` (nodes,): longest path from the input and to the output;
         ``slot_index`` (slots,): the node that predicts each parameter slot.
     """
-    rows = _Rows()
+    features: list[Row] = []
+    sources: list[list[int]] = []
     result: list[int] = []
     slot_index: list[int] = []
     for node in plan.nodes:
-        sources = [result[source] for source in node.inputs]
-        channels, before = node.shape[0], plan.nodes[node.inputs[0]].shape[0] if node.inputs else 1
+        before = list(dict.fromkeys([result[source] for source in node.inputs]))
+        if node.kind == "sum" and len(before) == 1:
+            result += before
+            continue
+        widths = (WIDTH_INDEX[node.bits.weights], WIDTH_INDEX[node.bits.activations])
+        channels, place = node.shape[0], len(features)
+        sources.append(before)
+        result.append(place)
         if node.kind in ("conv", "linear"):
-            weight = rows.add(_primitive(node), node, sources, (channels, before // node.groups, node.kernel))
-            after = rows.add("batch_norm" if node.norm else "bias", node, [weight], (channels, 1, 1))
-            slot_index += [weight, after, after] if node.norm else [weight, after]
-            result.append(after)
-        elif node.kind == "sum" and sources[0] == sources[1]:
-            result.append(sources[0])
+            width = plan.nodes[node.inputs[0]].shape[0] // node.groups
+            features.append((_primitive(node), *shape_code(channels, width, node.kernel), *widths))
+            features.append((NORM if node.norm else BIAS, *shape_code(channels, 1, 1), *widths))
+            sources.append([place])
+            result[-1] = place + 1
+            slot_index += (place, place + 1, place + 1) if node.norm else (place, place + 1)
         else:
-            result.append(rows.add(_primitive(node), node, sources, (channels, 1, node.kernel)))
-    starts, ends, lengths = distances(rows.sources, LONGEST_VIRTUAL_EDGE)
+            features.append((_primitive(node), *shape_code(channels, 1, node.kernel), *widths))
+    starts, ends, lengths = distances(sources, LONGEST_VIRTUAL_EDGE)
     return Data(
-        x=torch.tensor(rows.features),
+        x=torch.from_numpy(np.array(features)),
         edge_index=torch.from_numpy(np.stack([starts, ends])),
         distance=torch.from_numpy(lengths),
-        depth=torch.tensor(depths(rows.sources)),
-        height=torch.tensor(_heights(rows.sources)),
-        slot_index=torch.tensor(slot_index),
+        depth=torch.from_numpy(np.array(depths(sources))),
+        height=torch.from_numpy(np.array(_heights(sources))),
+        slot_index=torch.from_numpy(np.array(slot_index)),
     )
 
 
@@ -78,14 +81,34 @@ def _heights(sources: list[list[int]]) -> list[int]:
     """For every node, the length of the longest path from it to the output."""
     result = [0] * len(sources)
     for node in range(len(sources) - 1, -1, -1):
+        height = result[node] + 1
         for source in sources[node]:
-            result[source] = max(result[source], result[node] + 1)
+            if result[source] < height:
+                result[source] = height
     return result
+
+
+SHAPELESS = torch.tensor([PRIMITIVE_INDEX[name] for name in ("input", "sum", "concat", "global_avg")])
+POOLS = torch.tensor([PRIMITIVE_INDEX[name] for name in ("max_pool", "avg_pool")])
+
+
+def ghn_2_features(x: Tensor) -> Tensor:
+    """Features (nodes, 7) with no more in them than GHN-2's have (Knyazev et al., 2021).
+
+    A pool has one channel, a node that is neither pool nor parameter has the index after the last word for its shape,
+    and a linear layer is a convolution.
+    """
+    x = x.clone()
+    primitive = x[:, 0]
+    x[torch.isin(primitive, POOLS), 1:3] = CHANNEL_INDEX[1]
+    x[torch.isin(primitive, SHAPELESS), 1:5] = torch.tensor([len(CHANNELS)] * 2 + [len(KERNELS)] * 2)
+    primitive[primitive == PRIMITIVE_INDEX["linear"]] = PRIMITIVE_INDEX["conv"]
+    return x
 
 
 def batch_graphs(graphs: list[Data]) -> Data:
     """Several graphs as one, node numbers shifted; ``slot_index`` points into the joint graph."""
-    batch: Data = Batch.from_data_list(graphs)
+    batch: Data = Batch.from_data_list(graphs) if len(graphs) > 1 else graphs[0]
     return batch
 
 

@@ -4,6 +4,7 @@ Channels and kernels follow GHN-2 (Knyazev et al., 2021): a value that is not in
 """
 
 from bisect import bisect_left
+from functools import cache
 
 PRIMITIVES = (
     "input", "conv", "depthwise_conv", "dilated_conv", "linear", "bias", "batch_norm",
@@ -28,6 +29,7 @@ PRIMITIVE_INDEX = {name: index for index, name in enumerate(PRIMITIVES)}
 WIDTH_INDEX = {width: index for index, width in enumerate(WIDTHS)}
 
 
+@cache
 def shape_code(channels_out: int, channels_in: int, kernel: int) -> tuple[int, int, int, int]:
     """Indices of Cout, Cin, kh and kw."""
     side = KERNEL_INDEX[min(kernel, KERNELS[-1])]

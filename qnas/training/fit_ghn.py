@@ -2,8 +2,9 @@
 
 Each step draws a few architectures, predicts all of their parameters at once, and runs each network on its own batch
 of images. A network's gradient is taken with respect to its predicted parameters alone and handed back to the
-hypernetwork in a single backward pass, so only one network's activations are alive at a time and a network whose loss
-is not finite is left out at no cost.
+hypernetwork in a single backward pass, so only one network's activations are alive at a time, and a network whose loss
+or gradient is not finite is left out. Under ``torchrun`` the networks of a step are dealt out to the processes; what a
+step computes does not depend on how many there are. Nothing inside a step makes the host wait for the device.
 """
 
 import json
@@ -12,7 +13,6 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -25,25 +25,43 @@ from qnas.checkpoints.files import write_tensors
 from qnas.checkpoints.identity import refuse_changes
 from qnas.data.batches import random_batch
 from qnas.data.images import DataSet
+from qnas.distributed import Ranks
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.forward import arithmetic_for, forward
+from qnas.network.forward import Arithmetic, DynamicArithmetic, arithmetic_for, forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.sampling.generator import stream
-from qnas.space.genotype import Genotype
-from qnas.space.space import SearchSpace
+from qnas.space.space import SPLITS, SearchSpace
 from qnas.training.schedule import learning_rate
 
 STATE = "state.safetensors"
 BIT_SHARES = dict(zip(PAPER_BITS, (0.15, 0.10, 0.15, 0.25, 0.35), strict=True))
 """How often the quantization-aware phase trains at each of the paper's settings: the harder ones more often."""
+SPLIT_SHARES = dict(zip(SPLITS, (0.7, 0.1, 0.1, 0.1), strict=True))
+"""How often a network comes from each split of the space, as far as the space has it."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a hypernetwork is trained. The length is ``steps``, or ``minutes`` of training time if ``steps`` is 0.
+    """How a hypernetwork is trained.
+
+    Args:
+        steps: length of the run; 0 to go by ``minutes``.
+        minutes: of training time.
+        float_share: share of the run in float, before quantization-aware.
+        meta_batch: networks a step.
+        batch: images a network and step.
+        rate: highest learning rate in float.
+        quantized_rate: highest learning rate after that.
+        weight_decay: of Adam.
+        clip: longest gradient, of one network's parameters and of the hypernetwork.
+        average: decay of the moving average of the weights, which is what a checkpoint holds.
+        bits: train at this width only; empty for a draw by ``BIT_SHARES``.
+        splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
+        noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
+        seed: of everything random.
 
     Raises:
         QnasError: a value is out of range.
@@ -60,6 +78,8 @@ class FitSettings:
     clip: float = 5.0
     average: float = 0.998
     bits: str = ""
+    splits: str = ""
+    noise: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,8 +92,38 @@ class FitSettings:
             raise QnasError(f"--float-share is a share of the run, 0 to 1, got {self.float_share}; 0.4 is usual.")
         if min(self.meta_batch, self.batch) < 1 or min(self.rate, self.quantized_rate) <= 0:
             raise QnasError("Batches and learning rates must be positive; leave them out for the defaults.")
-        if self.bits:
-            Bits.parse(self.bits)
+        if not 0 <= self.average < 1:
+            raise QnasError(f"--average is a decay, 0 to below 1, got {self.average}; 0.998 is usual.")
+        _ = (self.bit_shares, self.split_shares, self.noisy)
+
+    @property
+    def bit_shares(self) -> dict[Bits, float]:
+        """How often each bit width is trained at."""
+        return {Bits.parse(self.bits): 1.0} if self.bits else BIT_SHARES
+
+    @property
+    def split_shares(self) -> dict[str, float]:
+        """How often a network comes from each split."""
+        if not self.splits:
+            return SPLIT_SHARES
+        shares = {}
+        for item in self.splits.split(","):
+            name, _, share = item.partition("=")
+            try:
+                shares[name.strip()] = float(share)
+            except ValueError:
+                shares[name.strip()] = -1.0
+        if not set(shares) <= set(SPLITS) or min(shares.values()) < 0 or sum(shares.values()) == 0:
+            raise QnasError(
+                f"--splits names splits ({', '.join(SPLITS)}) with their shares, got {self.splits!r}; "
+                "write for example id=0.8,deep=0.2."
+            )
+        return shares
+
+    @property
+    def noisy(self) -> set[Bits]:
+        """The bit widths that are trained with noise."""
+        return {Bits.parse(item.strip()) for item in self.noise.split(",")} if self.noise else set()
 
 
 @dataclass
@@ -89,15 +139,18 @@ class Counters:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did: mean loss and accuracy (per cent) of its networks, their bit widths, and the learning rate."""
+    """What one step did: its learning rate, mean loss and accuracy (per cent) of its networks, and how many counted.
+
+    Loss and accuracy are scalars on the device, summed over the networks that count; reading them waits for the step.
+    """
 
     step: int
     progress: float
     phase: str
     rate: float
-    loss: float
-    accuracy: float
-    bits: tuple[str, ...]
+    loss_sum: Tensor
+    accuracy_sum: Tensor
+    networks: Tensor
 
 
 class GHNTrainer:
@@ -108,14 +161,30 @@ class GHNTrainer:
         data: to train on, on the same device.
         space: to draw networks from, its limits counted for the data.
         settings: of the run.
+        ranks: the processes that share the work.
+
+    Raises:
+        QnasError: the networks of a step cannot be dealt out evenly, or the space lacks a split that is asked for.
     """
 
-    def __init__(self, ghn: GHN, data: DataSet, space: SearchSpace, settings: FitSettings) -> None:
+    def __init__(
+        self, ghn: GHN, data: DataSet, space: SearchSpace, settings: FitSettings, ranks: Ranks | None = None
+    ) -> None:
         self.ghn, self.data, self.space, self.settings = ghn, data, space, settings
+        self.ranks = ranks or Ranks()
+        if settings.meta_batch % self.ranks.count:
+            raise QnasError(
+                f"--meta-batch is a multiple of the processes, got {settings.meta_batch} networks and "
+                f"{self.ranks.count} processes; take another of the two."
+            )
+        asked = settings.split_shares
+        self.splits = {name: space.of_split(name) for name in asked if settings.splits or _has_split(space, name)}
         self.counters = Counters()
         self.averaged = {name: value.detach().clone() for name, value in ghn.state_dict().items()}
-        self.optimizer = torch.optim.Adam(ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
-        self.shares = {Bits.parse(settings.bits): 1.0} if settings.bits else BIT_SHARES
+        self.optimizer = torch.optim.Adam(
+            ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.skipped = torch.zeros(2, device=self.device)  # networks and steps, not yet in the counters
 
     @property
     def progress(self) -> float:
@@ -134,7 +203,8 @@ class GHNTrainer:
         while self.progress < 1:
             started = time.perf_counter()
             report = self.step()
-            self.counters.seconds += time.perf_counter() - started
+            seconds = torch.tensor(time.perf_counter() - started, dtype=torch.float64)
+            self.counters.seconds += self.ranks.sum(seconds).item() / self.ranks.count
             yield report
 
     def step(self) -> StepReport:
@@ -148,70 +218,89 @@ class GHNTrainer:
             rate = learning_rate(progress / settings.float_share, settings.rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        plans = self._draw_plans(quantized)
-        losses, accuracies = self._accumulate(plans)
-        self._update()
+        places = range(self.ranks.rank, settings.meta_batch, self.ranks.count)
+        sums = self._accumulate({self._seed(place): self.draw(self._seed(place), quantized) for place in places})
+        self._update(sums)
         counters.step += 1
-        loss, accuracy = (sum(values) / len(values) if values else float("nan") for values in (losses, accuracies))
-        bits = tuple(str(plan.nodes[-1].bits) for plan in plans)
-        phase = "quantized" if quantized else "float"
-        return StepReport(counters.step, self.progress, phase, rate, loss, accuracy, bits)
+        counters.image_passes += settings.meta_batch * min(settings.batch, len(self.data.train))
+        return StepReport(counters.step, self.progress, "quantized" if quantized else "float", rate, *sums.unbind())
 
-    def _draw_plans(self, quantized: bool) -> list[Plan]:
-        seed = self.settings.seed * 1_000_003 + self.counters.step
-        drawn = islice(stream(self.space, seed, "train"), self.settings.meta_batch)
-        if not quantized:
-            return [self._plan_at(genotype, FP32) for genotype in drawn]
-        chosen = random.Random(seed).choices(list(self.shares), list(self.shares.values()), k=self.settings.meta_batch)
-        return [self._plan_at(genotype, bits) for genotype, bits in zip(drawn, chosen, strict=True)]
+    def _seed(self, place: int) -> int:
+        """The seed of one network of this step, and of its images."""
+        settings = self.settings
+        return (settings.seed * 1_000_003 + self.counters.step) * settings.meta_batch + place
 
-    def _plan_at(self, genotype: Genotype, bits: Bits) -> Plan:
-        return build_plan(genotype.with_bits(bits), self.data.image, len(self.data.classes))
+    def draw(self, seed: int, quantized: bool) -> Plan:
+        """A training network of a drawn split, at a drawn bit width."""
+        settings, rng = self.settings, random.Random(seed)
+        split = rng.choices(list(self.splits), [settings.split_shares[name] for name in self.splits])[0]
+        bits = rng.choices(list(settings.bit_shares), list(settings.bit_shares.values()))[0] if quantized else FP32
+        genotype = next(stream(self.splits[split], seed, "train", bits))
+        return build_plan(genotype, self.data.image, len(self.data.classes))
 
-    def _accumulate(self, plans: list[Plan]) -> tuple[list[float], list[float]]:
-        """Leave the mean loss's gradient in the hypernetwork; return loss and accuracy of the networks that count."""
-        predictions = self.ghn(plans)
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.counters.step)
+    def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
+        noisy = plan.nodes[-1].bits in self.settings.noisy
+        return DynamicArithmetic(True, generator) if noisy else arithmetic_for(plan)
+
+    def _accumulate(self, plans: dict[int, Plan]) -> Tensor:
+        """Leave the share of the mean loss's gradient that is due to ``plans`` (by their seeds) in the hypernetwork.
+
+        Returns:
+            Loss, accuracy and number of the networks that count, each summed: (3,).
+        """
+        settings, device = self.settings, self.device
+        predictions = self.ghn(list(plans.values()))
+        sums = torch.zeros(3, device=device)
         outputs: list[Tensor] = []
         gradients: list[Tensor] = []
-        losses, accuracies = [], []
-        for plan, predicted in zip(plans, predictions, strict=True):
+        for (seed, plan), predicted in zip(plans.items(), predictions, strict=True):
             leaves = {name: value.detach().requires_grad_() for name, value in predicted.items()}
-            images, labels = random_batch(self.data, self.settings.batch, generator)
-            logits = forward(plan, leaves, images, arithmetic_for(plan))
+            generator = torch.Generator(device).manual_seed(seed)
+            images, labels = random_batch(self.data, settings.batch, generator)
+            logits = forward(plan, leaves, images, self._arithmetic(plan, generator))
             loss = F.cross_entropy(logits, labels)
-            self.counters.image_passes += len(labels)
-            if not torch.isfinite(loss):
-                self.counters.skipped_networks += 1
-                continue
             shares = torch.autograd.grad(loss, list(leaves.values()))
-            norm = torch.stack(torch._foreach_norm(shares)).norm()
-            if not torch.isfinite(norm):
-                self.counters.skipped_networks += 1
-                continue
-            losses.append(loss.item())
-            accuracies.append(100 * (logits.argmax(1) == labels).float().mean().item())
+            gradient = torch.cat([share.flatten() for share in shares])
+            norm = gradient.norm()
+            counts = loss.isfinite() & norm.isfinite()
+            gradient = gradient * (clip_factor(norm, settings.clip) / settings.meta_batch)
+            pieces = torch.where(counts, gradient, 0).split([share.numel() for share in shares])
             outputs += predicted.values()
-            gradients += torch._foreach_mul(shares, clip_factor(norm, self.settings.clip) / len(plans))
+            gradients += [piece.view_as(share) for piece, share in zip(pieces, shares, strict=True)]
+            accuracy = 100 * (logits.argmax(1) == labels).float().mean()
+            sums += torch.where(counts, torch.stack([loss.detach(), accuracy, torch.ones_like(loss)]), 0)
         self.optimizer.zero_grad()
-        if outputs:
-            torch.autograd.backward(outputs, gradients)
-        return losses, accuracies
+        torch.autograd.backward(outputs, gradients)
+        return sums
 
-    def _update(self) -> None:
-        """Clip and apply the gradient, unless it is not finite; then average the weights."""
-        if any(parameter.grad is not None for parameter in self.ghn.parameters()):
-            norm = torch.nn.utils.clip_grad_norm_(self.ghn.parameters(), self.settings.clip)
-            if torch.isfinite(norm):
-                self.optimizer.step()
-                self._average()
-                return
-        self.counters.skipped_steps += 1
-
-    def _average(self) -> None:
+    def _update(self, sums: Tensor) -> None:
+        """Clip and apply the gradient and average the weights, unless the gradient is not finite or empty."""
+        parameters = list(self.ghn.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.ranks.count > 1:
+            tensors = [sums, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
+            total = self.ranks.sum(torch.cat([tensor.flatten() for tensor in tensors]))
+            pieces = total.split([tensor.numel() for tensor in tensors])
+            torch._foreach_copy_(tensors, [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)])
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
+        useless = ~norm.isfinite() | (sums[2] == 0)
+        self.optimizer.found_inf = useless.float()  # type: ignore[attr-defined]  # the fused Adam then leaves all as it is
+        self.optimizer.step()
+        self.skipped += torch.stack([self.settings.meta_batch - sums[2], useless.float()])
         decay = min(self.settings.average, (1 + self.counters.step) / (10 + self.counters.step))
         state = self.ghn.state_dict()
-        torch._foreach_lerp_([self.averaged[name] for name in state], list(state.values()), 1 - decay)
+        share = torch.where(useless, 0.0, 1 - decay)
+        torch._foreach_lerp_([self.averaged[name] for name in state], list(state.values()), [share] * len(state))
+
+    def count_skipped(self) -> Counters:
+        """The counters with the networks and steps that were left out; waits for the device."""
+        networks, steps = self.skipped.tolist()
+        self.skipped.zero_()
+        self.counters.skipped_networks += int(networks)
+        self.counters.skipped_steps += int(steps)
+        return self.counters
 
     def save(self, folder: Path) -> None:
         """Write everything a resumed run needs into one file."""
@@ -220,7 +309,7 @@ class GHNTrainer:
         for name, parameter in self.ghn.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam/{key}/{name}"] = value
-        header = {"settings": json.dumps(self.identity()), "counters": json.dumps(asdict(self.counters))}
+        header = {"settings": json.dumps(self.identity()), "counters": json.dumps(asdict(self.count_skipped()))}
         write_tensors(folder / STATE, tensors, header)
 
     def identity(self) -> dict[str, object]:
@@ -235,9 +324,10 @@ class GHNTrainer:
         return {
             "settings": self.identity(),
             "start": start,
-            "counters": asdict(self.counters),
+            "counters": asdict(self.count_skipped()),
             "parameters": sum(parameter.numel() for parameter in self.ghn.parameters()),
             "hardware": processor() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
+            "processes": self.ranks.count,
             "threads": torch.get_num_threads(),
             "versions": {"qnas": qnas.__version__, "torch": torch.__version__, "python": platform.python_version()},
         }
@@ -267,6 +357,10 @@ class GHNTrainer:
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in tensors]
             state = {key: tensors[f"adam/{key}/{name}"] for key in keys}
             self.optimizer.state[parameter] = {k: v if k == "step" else v.to(self.device) for k, v in state.items()}
+
+
+def _has_split(space: SearchSpace, name: str) -> bool:
+    return name == "id" or name in space.overrides
 
 
 def clip_factor(norm: Tensor, most: float) -> Tensor:

@@ -28,7 +28,7 @@ def open_fit(trainer: GHNTrainer, folder: Path, resume: bool) -> None:
 
 
 def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, str], None]) -> None:
-    """Train to the end and write checkpoint, card, metrics and state.
+    """Train to the end; the first process writes checkpoint, card, metrics and state.
 
     Args:
         trainer: opened by ``open_fit``.
@@ -36,11 +36,15 @@ def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, st
         start: checkpoint that the weights came from, for the card.
         tell: called after each step with the share that is done and a remark.
     """
+    if not trainer.ranks.is_first:
+        for report in trainer.run():
+            tell(report.progress, "")
+        return
     saved = time.monotonic()
     log = MetricsLog(folder / METRICS, trainer.counters.step)
     for report in trainer.run():
         log.add(report)
-        tell(report.progress, f"{report.phase} step {report.step} {log.summary()}")
+        tell(report.progress, f"{report.phase} step {report.step} {log.remark}")
         if time.monotonic() - saved > SAVE_EVERY:
             trainer.save(folder)
             saved = time.monotonic()

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from qnas.checkpoints.files import append_row, read_rows, write_bytes
 from qnas.training.fit_ghn import StepReport
 
@@ -11,6 +14,8 @@ STEPS_PER_LINE = 50
 
 class MetricsLog:
     """Appends averaged metrics to a file; lines after ``resumed_at``, from a run that was killed, are dropped first.
+
+    The device is read once a line.
 
     Args:
         path: of the file.
@@ -21,24 +26,17 @@ class MetricsLog:
         kept = [row for row in read_rows(path) if row["step"] <= resumed_at]
         write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
         self.path = path
-        self.reports: list[StepReport] = []
+        self.remark = ""
+        self._sums: list[Tensor] = []
 
     def add(self, report: StepReport) -> None:
-        """Take a step's report; write a line when enough have come."""
-        if len(self.reports) == STEPS_PER_LINE:
-            self.reports.clear()
-        self.reports.append(report)
-        if len(self.reports) == STEPS_PER_LINE:
-            loss, accuracy = self._means()
-            row = {"step": report.step, "phase": report.phase, "rate": report.rate, "loss": loss, "accuracy": accuracy}
-            append_row(self.path, row)
-
-    def summary(self) -> str:
-        """Mean loss and accuracy of the reports since the last line, for a progress bar."""
-        loss, accuracy = self._means()
-        return f"loss {loss:.2f} accuracy {accuracy:.1f} %"
-
-    def _means(self) -> tuple[float, float]:
-        finite = [report for report in self.reports if report.loss == report.loss]
-        count = max(1, len(finite))
-        return sum(report.loss for report in finite) / count, sum(report.accuracy for report in finite) / count
+        """Take a step's report; write a line, and renew ``remark``, when enough have come."""
+        self._sums.append(torch.stack([report.loss_sum, report.accuracy_sum, report.networks]))
+        if len(self._sums) < STEPS_PER_LINE:
+            return
+        loss, accuracy, networks = torch.stack(self._sums).sum(0).tolist()
+        self._sums.clear()
+        loss, accuracy = (value / max(1, networks) for value in (loss, accuracy))
+        row = {"step": report.step, "phase": report.phase, "rate": report.rate, "loss": loss, "accuracy": accuracy}
+        append_row(self.path, row)
+        self.remark = f"loss {loss:.2f} accuracy {accuracy:.1f} %"

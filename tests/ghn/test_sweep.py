@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
 
-from qnas.ghn.sweep import GatedSweeps, Level, Sweep, schedule
+from qnas.ghn.sweep import GatedSweeps, Sweep, schedule
 from qnas.graph.encoding import batch_graphs, encode
 from qnas.network.plan import Plan
 
@@ -71,16 +71,25 @@ class Messages(MessagePassing):  # type: ignore[misc]
 def exact(sweeps: list[Sweep]) -> list[Sweep]:
     """The schedule with its edge weights 1/s in float64."""
 
-    def level(old: Level) -> Level:
-        near, far = old.weights.double().unbind(1)
-        return old._replace(weights=torch.stack([near, 1 / (1 / far).round()], 1))
+    def weights(sweep: Sweep) -> Tensor:
+        near, far = sweep.weights.double().unbind(1)
+        return torch.stack([near, 1 / (1 / far).round()], 1)
 
-    return [sweep._replace(levels=[level(old) for old in sweep.levels]) for sweep in sweeps]
+    return [sweep._replace(weights=weights(sweep)) for sweep in sweeps]
 
 
 def gradients(module: GatedSweeps, states: Tensor, output: Tensor) -> list[Tensor]:
     weights = torch.randn(output.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     return list(torch.autograd.grad((output * weights).sum(), [states, *module.parameters()]))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_prediction_without_gradients_equals_one_node_at_a_time(graph: Data, rounds: int) -> None:
+    module = GatedSweeps(HIDDEN, rounds).double()
+    states = torch.randn(len(graph.x), HIDDEN, dtype=torch.float64)
+    with torch.no_grad():
+        found = module(states, exact(schedule(graph, sequential=True)))
+    torch.testing.assert_close(found, one_node_at_a_time(module, states, graph), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("rounds", [1, 2])
@@ -128,14 +137,19 @@ def test_the_hand_made_gradient_is_the_derivative(draw: Draw) -> None:
 def test_a_schedule_visits_every_node_and_every_edge_once_each_way(graph: Data, sequential: bool) -> None:
     for sweep in schedule(graph, sequential):
         assert sorted(sweep.order.tolist()) == list(range(len(graph.x)))
-        assert [level.first for level in sweep.levels[1:]] == [level.last for level in sweep.levels[:-1]]
-        assert (sweep.levels[0].first, sweep.levels[-1].last) == (0, len(graph.x))
-        assert sum(len(level.starts) for level in sweep.levels) == graph.edge_index.shape[1]
+        assert sweep.bounds == sorted(sweep.bounds)
+        assert (sweep.bounds[0], sweep.bounds[-1]) == (0, len(graph.x))
+        edges = torch.stack([sweep.order[sweep.starts], sweep.order[sweep.ends]]).t().tolist()
+        expected = graph.edge_index.t().tolist()
+        assert sorted(map(sorted, edges)) == sorted(expected)
+        assert sum(len(level[2]) for level in sweep.levels()) == len(expected)
 
 
 def test_a_level_reads_only_levels_before_it(graph: Data) -> None:
     for sweep in schedule(graph, sequential=True):
-        assert all((level.starts < level.first).all() for level in sweep.levels)
+        for first, last, starts, ends, _ in sweep.levels():
+            assert (starts < first).all()
+            assert ((first <= ends) & (ends < last)).all()
 
 
 def test_networks_in_a_batch_do_not_touch(draw: Draw) -> None:

@@ -20,10 +20,10 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.forward import FloatArithmetic, forward
 from qnas.network.plan import Plan
-from qnas.quant.scheme import PAPER_BITS
+from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
-from qnas.space.space import find_space
-from qnas.training.fit_ghn import BIT_SHARES, Counters, FitSettings, GHNTrainer, clip_factor
+from qnas.space.space import SPLITS, find_space
+from qnas.training.fit_ghn import BIT_SHARES, SPLIT_SHARES, Counters, FitSettings, GHNTrainer, clip_factor
 
 SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8))
 Make = Callable[..., GHNTrainer]
@@ -53,8 +53,8 @@ def finite(tensors: dict[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
-def not_a_number(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: object) -> Tensor:
-    return parameters["classifier/bias"].expand(len(images), -1) * float("nan")
+def not_a_number(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+    return forward(plan, parameters, images, arithmetic) * float("nan")
 
 
 def test_three_steps_train(make: Make) -> None:
@@ -72,18 +72,43 @@ def test_three_steps_train(make: Make) -> None:
 def test_a_run_is_first_float_then_quantized(make: Make) -> None:
     reports = list(make(float_share=0.5).run())
     assert [report.phase for report in reports] == ["float", "float", "quantized", "quantized"]
-    assert {bits for report in reports[:2] for bits in report.bits} == {"fp32"}
-    assert {bits for report in reports[2:] for bits in report.bits} <= {str(bits) for bits in PAPER_BITS}
 
 
 def test_one_width_can_be_asked_for(make: Make) -> None:
-    reports = list(make(steps=2, float_share=0.0, bits="w4a8").run())
-    assert [report.bits for report in reports] == [("w4a8", "w4a8")] * 2
+    trainer = make(bits="w4a8")
+    assert {trainer.draw(seed, quantized=True).nodes[-1].bits for seed in range(5)} == {Bits(4, 8)}
+    assert {trainer.draw(seed, quantized=False).nodes[-1].bits for seed in range(5)} == {FP32}
 
 
-def test_widths_are_drawn_in_their_shares() -> None:
+def test_widths_and_splits_are_drawn_in_their_shares(make: Make) -> None:
     assert tuple(BIT_SHARES) == PAPER_BITS
-    assert sum(BIT_SHARES.values()) == pytest.approx(1)
+    assert tuple(SPLIT_SHARES) == SPLITS
+    trainer = make()
+    plans = [trainer.draw(seed, quantized=True) for seed in range(300)]
+    for bits, share in BIT_SHARES.items():
+        assert sum(plan.nodes[-1].bits == bits for plan in plans) == pytest.approx(300 * share, abs=25)
+    channels = [plan.nodes[1].shape[0] for plan in plans]
+    assert sum(count >= 40 for count in channels) == pytest.approx(300 * SPLIT_SHARES["wide"], abs=20)
+    assert sum(not plan.nodes[1].norm for plan in plans) == pytest.approx(300 * (0.1 + 0.9 * 0.2), abs=30)
+
+
+def test_splits_can_be_asked_for(make: Make) -> None:
+    trainer = make(splits="wide=1, bn_free=0")
+    assert {trainer.draw(seed, quantized=False).nodes[1].shape[0] for seed in range(20)} <= {40, 48, 56, 64}
+
+
+def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy: list[bool] = []
+
+    def record(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+        noisy.append(getattr(arithmetic, "noise", False))
+        return forward(plan, parameters, images, arithmetic)
+
+    monkeypatch.setattr(fit_ghn, "forward", record)
+    for bits, expected in (("w2a2", True), ("w4a4", False)):
+        noisy.clear()
+        make(bits=bits, noise="w2a2, w3a3", float_share=0.0).step()
+        assert noisy == [expected, expected]
 
 
 def test_without_steps_the_minutes_count(make: Make) -> None:
@@ -97,7 +122,7 @@ def test_without_steps_the_minutes_count(make: Make) -> None:
 def test_a_run_is_reproducible_from_its_seed(make: Make) -> None:
     trainers = [make(steps=2, seed=0), make(steps=2, seed=0)]
     reports = [list(trainer.run()) for trainer in trainers]
-    assert reports[0] == reports[1]
+    assert [report.loss_sum for report in reports[0]] == [report.loss_sum for report in reports[1]]
     assert equal(weights(trainers[0]), weights(trainers[1]))
 
 
@@ -108,7 +133,7 @@ def test_the_gradient_is_that_of_the_mean_loss(
     images, labels = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
     plans = [build_plan(genotype, (1, 8, 8), 10), other]
     trainer = make(clip=1e9)
-    monkeypatch.setattr(GHNTrainer, "_draw_plans", lambda *_: plans)
+    monkeypatch.setattr(GHNTrainer, "draw", lambda _, seed, quantized: plans[seed % 2])
     monkeypatch.setattr(fit_ghn, "random_batch", lambda *_: (images, labels))
     ghn = copy.deepcopy(trainer.ghn)
     report = trainer.step()
@@ -118,7 +143,7 @@ def test_the_gradient_is_that_of_the_mean_loss(
     ]
     loss = torch.stack(losses).mean()
     loss.backward()
-    assert report.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert report.loss_sum.item() / 2 == pytest.approx(loss.item(), rel=1e-5)
     for ours, theirs in zip(trainer.ghn.parameters(), ghn.parameters(), strict=True):
         assert ours.grad is not None
         assert theirs.grad is not None
@@ -219,8 +244,10 @@ def test_a_network_whose_loss_is_not_finite_is_left_out_and_counted(
     monkeypatch.setattr(fit_ghn, "forward", second_fails)
     before = weights(trainer)
     report = trainer.step()
-    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps) == (1, 0)
-    assert torch.tensor([report.loss, report.accuracy]).isfinite().all()
+    counters = trainer.count_skipped()
+    assert (counters.skipped_networks, counters.skipped_steps) == (1, 0)
+    assert report.networks == 2
+    assert torch.stack([report.loss_sum, report.accuracy_sum]).isfinite().all()
     assert finite(weights(trainer))
     assert not equal(weights(trainer), before)
 
@@ -231,8 +258,9 @@ def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make, monkeypa
     before, averaged, optimizer = weights(trainer), copy.deepcopy(trainer.averaged), optimizer_state(trainer)
     monkeypatch.setattr(fit_ghn, "forward", not_a_number)
     report = trainer.step()
-    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (2, 1, 2)
-    assert torch.tensor(report.loss).isnan()
+    counters = trainer.count_skipped()
+    assert (counters.skipped_networks, counters.skipped_steps, counters.step) == (2, 1, 2)
+    assert report.networks == 0
     assert equal(weights(trainer), before)
     assert equal(trainer.averaged, averaged)
     assert equal(optimizer_state(trainer), optimizer)
@@ -251,7 +279,8 @@ def test_networks_whose_gradients_are_not_finite_are_left_out_and_with_all_of_th
 
     monkeypatch.setattr(fit_ghn, "forward", steep)
     trainer.step()
-    assert (trainer.counters.skipped_networks, trainer.counters.skipped_steps, trainer.counters.step) == (2, 1, 2)
+    counters = trainer.count_skipped()
+    assert (counters.skipped_networks, counters.skipped_steps, counters.step) == (2, 1, 2)
     assert equal(weights(trainer), before)
     assert equal(trainer.averaged, averaged)
     assert equal(optimizer_state(trainer), optimizer)
@@ -291,9 +320,16 @@ def test_counters_survive_a_save_after_skipped_steps(
         ({"meta_batch": 0}, "Batches and learning rates must be positive; leave them out for the defaults."),
         ({"rate": 0.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
         ({"quantized_rate": -1.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
+        ({"average": 1.0}, "--average is a decay, 0 to below 1, got 1.0; 0.998 is usual."),
+        (
+            {"splits": "deeper=1"},
+            "--splits names splits (id, deep, wide, bn_free) with their shares, got 'deeper=1'; "
+            "write for example id=0.8,deep=0.2.",
+        ),
+        ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; write for example --bits w4a4."),
         ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; write for example --bits w4a4."),
     ],
-    ids=["steps", "minutes", "float share", "meta-batch", "rate", "quantized rate", "bits"],
+    ids=["steps", "minutes", "float share", "meta-batch", "rate", "quantized rate", "average", "splits", "noise", "bits"],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(QnasError) as error:

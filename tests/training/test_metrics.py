@@ -2,20 +2,21 @@
 
 import json
 from dataclasses import replace
-from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from qnas.training.fit_ghn import StepReport
 from qnas.training.metrics import STEPS_PER_LINE, MetricsLog
 
 
-def report(step: int, loss: float | None = None) -> StepReport:
-    """A report whose loss and accuracy tell its step."""
+def report(step: int, loss: float | None = None, networks: int = 2) -> StepReport:
+    """A report of two networks whose loss and accuracy tell its step."""
     value = step / 10 if loss is None else loss
-    return StepReport(step, step / 1000, "float", 0.5 / step, value, 2.0 * step, ("fp32",))
+    sums = (torch.tensor(networks * number) for number in (value, 2.0 * step, 1.0))
+    return StepReport(step, step / 1000, "float", 0.5 / step, *sums)
 
 
 def write(path: Path, steps: range, resumed_at: int = 0) -> None:
@@ -49,10 +50,10 @@ def test_rate_and_phase_are_those_of_the_last_step(tmp_path: Path) -> None:
     assert (line["rate"], line["phase"]) == (0.5 / STEPS_PER_LINE, "quantized")
 
 
-def test_a_step_without_a_finite_loss_does_not_count(tmp_path: Path) -> None:
+def test_a_step_without_networks_does_not_count(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics")
     for step in range(1, STEPS_PER_LINE + 1):
-        log.add(report(step, nan if step == 7 else 3.0))
+        log.add(report(step, 3.0, networks=0 if step == 7 else 2))
     (line,) = lines(tmp_path / "metrics")
     others = [2 * step for step in range(1, STEPS_PER_LINE + 1) if step != 7]
     assert line["loss"] == 3
@@ -88,10 +89,10 @@ def test_folders_are_made(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "a" / "b" / "metrics")) == 1
 
 
-def test_the_summary_is_the_mean_since_the_last_line(tmp_path: Path) -> None:
+def test_the_remark_is_that_of_the_last_line(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics")
-    assert log.summary() == "loss 0.00 accuracy 0.0 %"
+    assert log.remark == ""
     for step in range(1, STEPS_PER_LINE + 3):
         log.add(report(step))
-    first, second = STEPS_PER_LINE + 1, STEPS_PER_LINE + 2
-    assert log.summary() == f"loss {(first + second) / 20:.2f} accuracy {first + second:.1f} %"
+    mean = (STEPS_PER_LINE + 1) / 2
+    assert log.remark == f"loss {mean / 10:.2f} accuracy {2 * mean:.1f} %"

@@ -1,0 +1,153 @@
+"""How fast parameters are predicted, beside GHN-2's published implementation on the same networks and threads.
+
+    python benchmarks/predict.py --reference PATH       # a checkout of facebookresearch/ppuda
+    python benchmarks/predict.py                        # beside the plain reference of plain_ghn.py
+
+Measured from the genotype on: our graph against a module, its trace and its virtual edges; parameters of one network;
+parameters of a batch of networks, per network. Every tensor is also held against the reference's. The last line is
+JSON: medians over the networks of the reference's time by ours.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import plain_ghn
+import torch
+from ppuda_reference import Reference
+from torch import Tensor
+
+from qnas.ghn.config import GHN_2
+from qnas.ghn.model import GHN
+from qnas.graph.encoding import encode
+from qnas.network.build import build_plan
+from qnas.network.plan import Plan
+from qnas.sampling.generator import stream
+from qnas.space.genotype import Genotype
+from qnas.space.space import find_space
+
+
+class Rival(Protocol):
+    """What is raced against: each step from a plan on, and a look at what it predicted."""
+
+    def network(self, plan: Plan) -> Any:
+        """What the rival makes of a plan before its graph."""
+
+    def graph(self, network: Any) -> Any:
+        """The graph with virtual edges."""
+
+    def predict(self, network: Any, graph: Any) -> Any:
+        """All parameters of one network."""
+
+    def predict_batch(self, networks: list[Any], graphs: list[Any]) -> Any:
+        """All parameters of many networks."""
+
+
+class Plain:
+    """The plain reference, in single precision; it has no batches."""
+
+    def __init__(self, ghn: GHN) -> None:
+        self.ghn, self.predicted = ghn, {}
+
+    def network(self, plan: Plan) -> Plan:
+        """The plan itself."""
+        return plan
+
+    def graph(self, network: Plan) -> plain_ghn.PlainGraph:
+        """Nodes, edges and all shortest paths by networkx."""
+        return plain_ghn.PlainGraph(network)
+
+    def predict(self, network: Plan, graph: Any) -> None:
+        """One node and one tensor after another."""
+        self.predicted = plain_ghn.predict(self.ghn, network)
+
+    def predict_batch(self, networks: list[Plan], graphs: list[Any]) -> None:
+        """One network after another."""
+        for network, graph in zip(networks, graphs, strict=True):
+            self.predict(network, graph)
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> float:
+    """The median time of ``work``."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def difference(rival: Rival, network: Any, ours: dict[str, Tensor]) -> float:
+    """Largest difference of any tensor, relative to the tensor's largest value."""
+    theirs = {name: rival.predicted[name] if isinstance(rival, Plain) else network.parameter_of(name) for name in ours}
+    return max(float((theirs[name] - value).abs().max() / value.abs().max()) for name, value in ours.items())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reference", type=Path, help="checkout of facebookresearch/ppuda")
+    parser.add_argument("--networks", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    ghn = GHN(GHN_2).eval()
+    rival: Rival = Reference(arguments.reference, ghn) if arguments.reference else Plain(ghn)
+    space = find_space("mobile")
+    genotypes = list(islice(stream(space, 0, "held_out"), arguments.networks))
+
+    def plan_of(genotype: Genotype) -> Plan:
+        return build_plan(genotype, space.image, space.classes)
+
+    @torch.no_grad()
+    def ours(chosen: list[Genotype]) -> list[dict[str, Tensor]]:
+        return ghn([plan_of(genotype) for genotype in chosen])
+
+    ours(genotypes[:2])
+    ratios: dict[str, list[float]] = {"graph": [], "predict": []}
+    times: dict[str, list[float]] = {"graph": [], "predict": [], "rival graph": [], "rival predict": []}
+    worst, sizes = 0.0, []
+    for genotype in genotypes:
+        plan = plan_of(genotype)
+        sizes.append(len(encode(plan).x))
+        times["graph"].append(seconds(lambda g=genotype: encode(plan_of(g)), 5))
+        times["predict"].append(seconds(lambda g=genotype: ours([g]), 5))
+        network, graph = rival.network(plan), rival.graph(rival.network(plan))
+        times["rival graph"].append(seconds(lambda p=plan: rival.graph(rival.network(p)), 3))
+        alone = seconds(lambda n=network, g=graph: rival.predict(n, g), 3)
+        worst = max(worst, difference(rival, network, ours([genotype])[0]))
+        # the plain reference makes its graph anew when it predicts
+        times["rival predict"].append(alone + (times["rival graph"][-1] if arguments.reference else 0.0))
+        for kind in ratios:
+            ratios[kind].append(times[f"rival {kind}"][-1] / times[kind][-1])
+    batch = seconds(lambda: ours(genotypes), 5) / len(genotypes)
+    plans = [plan_of(genotype) for genotype in genotypes]
+    networks = [rival.network(plan) for plan in plans]
+    graphs = [rival.graph(network) for network in networks]
+    rival_batch = seconds(lambda: rival.predict_batch(networks, graphs), 3) / len(genotypes)
+    if arguments.reference:
+        rival_batch += statistics.mean(times["rival graph"])
+    for kind, values in times.items():
+        print(f"{kind:14} {1000 * statistics.median(values):8.2f} ms  ({min(values):.4f} to {max(values):.4f} s)")
+    print(f"{'batch':14} {1000 * batch:8.2f} ms a network; rival {1000 * rival_batch:.2f} ms")
+    print(f"nodes {min(sizes)} to {max(sizes)}, median {statistics.median(sizes)}; largest difference {worst:.1e}")
+    deep = next(islice(stream(find_space("mobile").of_split("deep"), 0, "held_out"), 0, None))
+    print(json.dumps({
+        "graph": round(statistics.median(ratios["graph"]), 1),
+        "predict": round(statistics.median(ratios["predict"]), 1),
+        "predict_batch": round(rival_batch / batch, 1),
+        "against": "facebookresearch/ppuda" if arguments.reference else "the plain reference",
+        "largest_difference": worst,
+        "n": len(genotypes),
+        "threads": arguments.threads,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
