@@ -24,7 +24,7 @@ def fit_ghn(
     quantized_rate: Annotated[float, typer.Option(help="Highest learning rate after that.")] = 1e-3,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = 0.998,
     sweep: Annotated[str, typer.Option(help="Message passing: sequential or synchronous.")] = "sequential",
-    start: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
+    start_from: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -69,12 +69,12 @@ def fit_ghn(
         images = find_data(data).to(target)
         networks = find_space(space or default_space(data)).for_data(images.image, len(images.classes))
         torch.manual_seed(seed)
-        ghn = load_checkpoint(start).ghn.train() if start else GHN(config_for(networks, sweep))
+        ghn = load_checkpoint(start_from).ghn.train() if start_from else GHN(config_for(networks, sweep))
         trainer = GHNTrainer(ghn.to(target), images, networks, settings, ranks)
         open_fit(trainer, out, resume)
         say(f"Training a hypernetwork for {networks.name} on {images.name}, {target}.")
         with bar("fit-ghn") as progress:
-            fit(trainer, out, start, progress.update)
+            fit(trainer, out, start_from, progress.update)
     counters = trainer.count_skipped()
     if counters.skipped_networks or counters.skipped_steps:
         say(f"Left out as not finite: {counters.skipped_networks} networks, {counters.skipped_steps} steps.")
@@ -118,12 +118,10 @@ def eval_ghn(
     drawn_from = find_space(space or checkpoint.space).for_data(images.image, len(images.classes))
     settings = [Bits.parse(text) for text in bits] if bits else PAPER_BITS
     splits = split or [name for name in SPLITS if name == "id" or name in drawn_from.overrides]
-    done, total = 0, len(splits) * len(settings) * networks
+    total = len(splits) * len(settings) * networks
     with bar("eval-ghn") as progress:
 
-        def tell() -> None:
-            nonlocal done
-            done += 1
+        def tell(done: int) -> None:
             progress.update(done / total)
 
         scored = images.test if part == "test" else images.validation

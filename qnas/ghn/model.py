@@ -69,8 +69,8 @@ class GHN(nn.Module):
 
         Args:
             plans: of the networks.
-            whole: give every tensor in full; else a weight that repeats as its first tile, which is all that the
-                forward pass needs and far less memory.
+            whole: give every tensor in full; else of those that repeat the first tile, which is all that the forward
+                pass needs and far less memory and work.
 
         Raises:
             QnasError: a plan has another number of classes, or a larger kernel, than the hypernetwork decodes.
@@ -103,7 +103,7 @@ class GHN(nn.Module):
             group = [slots[place] for place in places]
             decoded = self._decode_weights(members, shape, group) if shape else self._decode_vectors(members, group)
             for (net, slot), tensor in zip(group, decoded, strict=True):
-                predicted[net][slot.name] = tile(tensor, slot.shape) if whole or slot.kind != "weight" else tensor
+                predicted[net][slot.name] = tile(tensor, slot.shape) if whole else tensor
         return predicted
 
     def _decoded_shape(self, slot: Slot) -> tuple[int, ...]:

@@ -58,8 +58,8 @@ def encode(plan: Plan) -> Data:
         sources.append(before)
         result.append(place)
         if node.kind in ("conv", "linear"):
-            width = plan.nodes[node.inputs[0]].shape[0] // node.groups
-            features.append((_primitive(node), *shape_code(channels, width, node.kernel), *widths))
+            code = shape_code(channels, node.channels_in // node.groups, node.kernel)
+            features.append((_primitive(node), *code, *widths))
             features.append((NORM if node.norm else BIAS, *shape_code(channels, 1, 1), *widths))
             sources.append([place])
             result[-1] = place + 1

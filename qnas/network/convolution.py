@@ -39,7 +39,9 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A dense 1 x 1 convolution as one matrix product over all pixels."""
-    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    pixels = x.permute(0, 2, 3, 1)
+    output = F.linear(pixels.reshape(-1, x.shape[1]), weight.flatten(1), bias)
+    return output.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 
 def reachable_taps(weight: Tensor, height: int, width: int, dilation: int) -> Tensor:

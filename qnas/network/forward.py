@@ -14,6 +14,7 @@ from torch import Tensor
 
 from qnas.network.convolution import conv2d
 from qnas.network.plan import Node, Plan
+from qnas.network.tiles import concatenated, met
 from qnas.quant.fake import noise_quant, sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
 from qnas.quant.ranges import CLIP_AT, range_of
@@ -36,7 +37,7 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
 
     Args:
         plan: the network.
-        parameters: a tensor for every slot, by its name.
+        parameters: a tensor for every slot, by its name: all of them whole, or all their first tiles.
         images: (batch, channels, height, width).
         arithmetic: float, quantized with the batch's statistics, or frozen.
 
@@ -51,7 +52,7 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
             case "input":
                 value = images.contiguous(memory_format=torch.channels_last)
             case "conv":
-                value = arithmetic.layer(node, inputs[0], parameters).relu()
+                value = arithmetic.layer(node, inputs[0], parameters).relu_()
             case "linear":
                 value = arithmetic.layer(node, inputs[0].flatten(1), parameters)
             case "max_pool":
@@ -63,16 +64,20 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
             case "sum":
                 value = unrounded[position] = inputs[0] + inputs[1]
             case "concat":
-                value = torch.cat([unrounded[source] for source in node.inputs], dim=1)
+                channels = [plan.nodes[source].shape[0] for source in node.inputs]
+                value = concatenated([unrounded[source] for source in node.inputs], channels)
         values.append(arithmetic.activation(node, value) if node.quantized else value)
     return values[-1]
 
 
 def convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The linear part of a convolution or linear node."""
+    """The linear part of a convolution or linear node, also of tiles."""
+    if node.groups > 1:
+        return conv2d(x, weight, bias, node.stride, node.dilation, x.shape[1])
+    x, weight = met(x, weight, node.channels_in)
     if node.kind == "linear":
         return F.linear(x, weight, bias)
-    return conv2d(x, weight, bias, node.stride, node.dilation, node.groups)
+    return conv2d(x, weight, bias, node.stride, node.dilation, 1)
 
 
 class FloatArithmetic:

@@ -18,8 +18,8 @@ CLASSIFIER = "classifier"
 class Node(NamedTuple):
     """One layer.
 
-    ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm`` matter to convolutions (``kernel`` and ``stride``
-    to pools too). The output is quantized at ``bits.activations`` if ``quantized``; a ``sum`` that a ``concat`` reads
+    ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm`` and ``channels_in`` matter to layers with weights (``kernel`` and
+    ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``; a ``sum`` that a ``concat`` reads
     is handed to it unrounded, so that no value is rounded twice.
     """
 
@@ -34,6 +34,7 @@ class Node(NamedTuple):
     groups: int = 1
     norm: bool = False
     quantized: bool = True
+    channels_in: int = 0
 
     @property
     def padding(self) -> int:
@@ -86,7 +87,7 @@ class Builder:
         height_width = [-(-side // stride) for side in size]
         shape = (channels, height_width[0], height_width[1])
         details = (kernel, stride, dilation, groups, self.batch_norm)
-        node = self._add(Node(self.scope + name, "conv", (source,), shape, self.bits, *details))
+        node = self._add(Node(self.scope + name, "conv", (source,), shape, self.bits, *details, channels_in=width))
         self._slot(node, "weight", (channels, width // groups, kernel, kernel))
         if self.batch_norm:
             self._slot(node, "norm_weight", (channels,))
@@ -117,7 +118,9 @@ class Builder:
 
     def classifier(self, source: int, classes: int) -> None:
         """Global average pool and linear layer."""
-        pooled = self._add(Node("pool", "global_avg", (source,), (self.nodes[source].shape[0], 1, 1), self.bits))
-        node = self._add(Node(CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False))
-        self._slot(node, "weight", (classes, self.nodes[pooled].shape[0]))
+        width = self.nodes[source].shape[0]
+        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), self.bits))
+        linear = Node(CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False, channels_in=width)
+        node = self._add(linear)
+        self._slot(node, "weight", (classes, width))
         self._slot(node, "bias", (classes,))

@@ -5,6 +5,7 @@ Ranges are widened to contain 0, so that 0 is exactly on the grid and padding st
 integers, so Q and Z always fit an N-bit unsigned type; rounding is half to even, as in ONNX.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,13 @@ def step_and_zero_point(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, T
     low, high = low.clamp(max=0), high.clamp(min=0)
     step = ((high - low) / levels(bits)).clamp(min=SMALLEST_STEP)
     return step, (-low / step).round().clamp(max=levels(bits))
+
+
+def grid_in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
+    """``step_and_zero_point`` of two scalars in the processor's memory, as numbers: the same bits, much sooner."""
+    first, last = min(low.numpy()[()], 0), max(high.numpy()[()], 0)
+    step = max((last - first) / type(last - first)(levels(bits)), SMALLEST_STEP)
+    return float(step), float(min(np.rint(-first / step), levels(bits)))
 
 
 def quantize(real: Tensor, step: Tensor, zero_point: Tensor, bits: int) -> Tensor:

@@ -9,25 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qnas.quant.affine import levels, step_and_zero_point
+from qnas.quant.affine import grid_in_numbers, levels, step_and_zero_point
+
+
+Number = Tensor | float
 
 
 class _SimQuant(torch.autograd.Function):
     """Round to the grid; the gradient is the identity where the value was not clamped and zero where it was."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, zero_point: Tensor, bits: int, inside: bool) -> Tensor:
-        lowest, highest = -zero_point, levels(bits) - zero_point
-        rounded = (x / step).round_()
+    def forward(ctx: Any, x: Tensor, step: Number, lowest: Number, highest: Number, inside: bool) -> Tensor:
         ctx.inside = inside
-        if not inside:
-            ctx.save_for_backward((rounded >= lowest) & (rounded <= highest))
-        return torch.clamp(rounded, lowest, highest, out=rounded).mul_(step)
+        if inside:
+            return rounded(x, step, lowest, highest)
+        before = torch.div(x, step).round_()
+        after = before.clamp(lowest, highest)  # type: ignore[arg-type]  # both are numbers, or both tensors
+        ctx.save_for_backward(before == after)
+        return after.mul_(step)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         passed = gradient if ctx.inside else gradient * ctx.saved_tensors[0]
         return passed, None, None, None, None
+
+
+def rounded(x: Tensor, step: Number, lowest: Number, highest: Number) -> Tensor:
+    """The nearest multiples of ``step`` from ``lowest`` to ``highest`` steps."""
+    return torch.div(x, step).round_().clamp_(lowest, highest).mul_(step)  # type: ignore[arg-type]
 
 
 def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool = False) -> Tensor:
@@ -40,8 +49,11 @@ def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool =
         bits: width N.
         inside: promise that all of ``x`` lies within the range, which spares the gradient's mask.
     """
-    step, zero_point = step_and_zero_point(low.detach(), high.detach(), bits)
-    result: Tensor = _SimQuant.apply(x, step, zero_point, bits, inside)  # type: ignore[no-untyped-call]
+    step, zero_point = (step_and_zero_point if x.is_cuda else grid_in_numbers)(low.detach(), high.detach(), bits)
+    numbers = (step, -zero_point, levels(bits) - zero_point)
+    if not torch.is_grad_enabled():
+        return rounded(x, *numbers)
+    result: Tensor = _SimQuant.apply(x, *numbers, inside)  # type: ignore[no-untyped-call]
     return result
 
 

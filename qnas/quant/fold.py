@@ -11,19 +11,22 @@ to 300-fold by the fold and take the whole range of its tensor. Costs nothing in
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and biased variance over the rows of (rows, channels); on a CPU far faster than ``torch.var_mean``."""
+    """Mean and biased variance over the rows of (rows, channels); on a CPU far faster than ``torch.var_mean``.
+
+    The variance is E[x²] - E[x]²: its rounding error is far below ``EPSILON``, which is added to it.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = x.mean(0)
-        centred = x - mean
-        ctx.save_for_backward(centred)
-        return mean, (centred * centred).mean(0)
+        ctx.save_for_backward(x, mean)
+        return mean, ((x * x).mean(0) - mean * mean).clamp_(min=0)
 
     @staticmethod
     def backward(ctx: Any, d_mean: Tensor, d_variance: Tensor) -> Tensor:
-        (centred,) = ctx.saved_tensors
-        return torch.addcmul(d_mean / len(centred), centred, d_variance * (2 / len(centred)))
+        x, mean = ctx.saved_tensors
+        slope = d_variance * (2 / len(x))
+        return torch.addcmul(d_mean / len(x) - slope * mean, x, slope)
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:

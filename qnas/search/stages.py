@@ -87,7 +87,7 @@ class Screen:
             return INFEASIBLE_SCORE, excess
         if known is None:
             with torch.no_grad():
-                known = predicted_accuracy(plan, self.ghn([plan])[0], self.data.validation).top1
+                known = predicted_accuracy(plan, self.ghn([plan], whole=False)[0], self.data.validation).top1
         self.found[genotype.key] = Candidate(genotype, spent, known)
         return known, excess
 

@@ -249,7 +249,7 @@ class GHNTrainer:
             Loss, accuracy and number of the networks that count, each summed: (3,).
         """
         settings, device = self.settings, self.device
-        predictions = self.ghn(list(plans.values()))
+        predictions = self.ghn(list(plans.values()), whole=False)
         sums = torch.zeros(3, device=device)
         outputs: list[Tensor] = []
         gradients: list[Tensor] = []

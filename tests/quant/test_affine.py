@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qnas.quant.affine import dequantize, levels, quantize, step_and_zero_point
+from qnas.quant.affine import dequantize, grid_in_numbers, levels, quantize, step_and_zero_point
 
 reals = st.floats(-1000, 1000, width=32)
 bit_widths = st.integers(2, 8)
@@ -15,6 +15,12 @@ bit_widths = st.integers(2, 8)
 
 def grid(low: float, high: float, bits: int) -> tuple[Tensor, Tensor]:
     return step_and_zero_point(torch.tensor(low), torch.tensor(high), bits)
+
+
+@given(reals, reals, bit_widths, st.sampled_from([torch.float32, torch.float64]))
+def test_a_grid_in_numbers_is_the_grid_to_the_last_bit(low: float, high: float, bits: int, dtype: torch.dtype) -> None:
+    ends = torch.tensor(min(low, high), dtype=dtype), torch.tensor(max(low, high), dtype=dtype)
+    assert grid_in_numbers(*ends, bits) == tuple(value.item() for value in step_and_zero_point(*ends, bits))
 
 
 @pytest.mark.parametrize(("bits", "largest"), [(2, 3), (3, 7), (4, 15), (8, 255)])

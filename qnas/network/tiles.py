@@ -1,0 +1,55 @@
+"""Weights and activations of which only the first tile is kept, because the others equal it.
+
+A predicted weight with more channels than the hypernetwork decodes repeats along them, and so do the vectors beside it.
+What such a layer computes repeats likewise: a network of hundreds of channels is computed at the width of one tile. A
+dense layer that reads repeated channels reads their sum; one whose input does not repeat reads the sum of the input's
+blocks of a tile's length. Both hold exactly after rounding too, which is done once for all tiles.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def met(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
+    """What a dense layer computes with where its input or its weight are tiles of ``channels_in`` channels.
+
+    Args:
+        x: (batch, c, ...): all channels, or the first tile, or the tiles of a concatenation's parts.
+        weight: (Cout, m, ...): all columns, or those of the first tile.
+        channels_in: how many channels and columns they stand for.
+
+    Returns:
+        An input and a weight of m channels each.
+    """
+    present, columns = x.shape[1], weight.shape[1]
+    if present == columns == channels_in:
+        return x, weight
+    if present > columns:
+        x = _sum_of_blocks(x, columns)
+        return x, weight * (channels_in // present) if channels_in > present else weight
+    copies, rest = divmod(channels_in, columns)
+    counts = torch.full((columns,), float(copies), dtype=weight.dtype, device=weight.device)
+    counts[:rest] += 1
+    return x, weight * counts.view(1, -1, *[1] * (weight.dim() - 2))
+
+
+def _sum_of_blocks(x: Tensor, length: int) -> Tensor:
+    first, *others = x.split(length, 1)
+    for block in others:
+        short = length - block.shape[1]
+        first = first + (F.pad(block, [0, 0] * (x.dim() - 2) + [0, short]) if short else block)
+    return first
+
+
+def concatenated(parts: list[Tensor], channels: list[int]) -> Tensor:
+    """The parts one after another, each standing for that many channels; spread out where their tiles would not fit."""
+    if any(count % part.shape[1] for part, count in zip(parts, channels, strict=True)):
+        parts = [spread(part, count) for part, count in zip(parts, channels, strict=True)]
+    return torch.cat(parts, 1)
+
+
+def spread(x: Tensor, channels: int) -> Tensor:
+    """All ``channels`` of which ``x`` is the first tile."""
+    times, rest = divmod(channels, x.shape[1])
+    return x if (times, rest) == (1, 0) else torch.cat([x] * times + [x[:, :rest]] * (rest > 0), 1)
