@@ -135,7 +135,9 @@ def decoded(ghn: GHN, state: Tensor, slot: Slot) -> Tensor:
         weight = largest.view(size, size, height, width)
         if last:
             table = ghn.classifier.weight
-            weight = F.conv2d(weight[None, :, :, 0].relu(), table.weight[:, :, None, None], table.bias)[0, :, :, :, None]
+            weight = F.conv2d(weight[None, :, :, 0].relu(), table.weight[:, :, None, None], table.bias)[
+                0, :, :, :, None
+            ]
         weight = weight.repeat(-(-out // len(weight)), -(-into // size), 1, 1)[:out, :into]
         gain = 1 if into == 1 or height < width else 2
         return (weight * sqrt(gain / prod(slot.shape[1:]))).view(slot.shape)

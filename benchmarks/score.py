@@ -80,7 +80,9 @@ def main() -> None:
         pairs = [(row[place].top1, other[place]) for row, other in zip(ours, theirs, strict=True)]
         means = [statistics.mean(column) for column in zip(*pairs, strict=True)]
         largest = max(abs(mine - other) for mine, other in pairs)
-        print(f"{bits!s:5} mean accuracy {means[0]:.2f}, plain {means[1]:.2f}; largest difference of a net {largest:.2f}")
+        print(
+            f"{bits!s:5} mean accuracy {means[0]:.2f}, plain {means[1]:.2f}; largest difference of a net {largest:.2f}"
+        )
     for name, values in times.items():
         rates = sorted(count / value for value in values)
         print(f"{name:5} {statistics.median(rates):7.2f} evaluations a second ({rates[0]:.2f} to {rates[-1]:.2f})")

@@ -45,7 +45,7 @@ def fit_ghn(
     from qnas.ghn.model import GHN
     from qnas.space.space import find_space
     from qnas.training.fit_ghn import FitSettings, GHNTrainer
-    from qnas.training.fit_run import fit, open_fit
+    from qnas.training.fit_run import METRICS, fit, open_fit
 
     use_threads(threads)
     settings = FitSettings(
@@ -78,6 +78,10 @@ def fit_ghn(
     counters = trainer.count_skipped()
     if counters.skipped_networks or counters.skipped_steps:
         say(f"Left out as not finite: {counters.skipped_networks} networks, {counters.skipped_steps} steps.")
+    if ranks.is_first:
+        from qnas.reports.figures import training_figure
+
+        training_figure(out / METRICS, out / "metrics.svg")
     say(f"Checkpoint: {out}. Measure it with: qnas eval-ghn --ghn {out} --data {data}")
 
 
@@ -89,53 +93,78 @@ def eval_ghn(
     split: Annotated[list[str] | None, typer.Option(help="Split: id, deep, wide, bn_free; repeatable.")] = None,
     bits: Annotated[list[str] | None, typer.Option(help="Bit widths such as w4a4; repeatable.")] = None,
     part: Annotated[str, typer.Option(help="Images to score on: test or validation.")] = "test",
+    images: Annotated[int, typer.Option(help="Score on the first so many of them; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     card: Annotated[bool, typer.Option(help="Also write the table into the checkpoint's card.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Also draw the table, into this SVG file.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Also write every network's own scores into this file of JSON lines.")
+    ] = None,
 ) -> None:
     """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5."""
     import json
     from dataclasses import asdict
 
+    from qnas.checkpoints.files import write_bytes
     from qnas.checkpoints.store import load_checkpoint, read_card, save_card
     from qnas.cli.devices import pick_device, use_threads
     from qnas.cli.progress import bar
     from qnas.data.find import find_data
     from qnas.errors import QnasError
-    from qnas.evaluation.ghn_tables import evaluate_ghn
+    from qnas.evaluation.ghn_tables import Score, evaluate_ghn
     from qnas.quant.scheme import PAPER_BITS, Bits
     from qnas.reports.tables import ghn_table, show
+    from qnas.space.genotype import Genotype
     from qnas.space.space import SPLITS, find_space
 
-    if part not in ("test", "validation") or networks < 1:
-        raise QnasError(f"--part is test or validation and --networks at least 1, got {part!r} and {networks}.")
+    if part not in ("test", "validation") or networks < 1 or images < 0:
+        raise QnasError(
+            "--part is test or validation, --networks at least 1 and --images at least 0, "
+            f"got {part!r}, {networks} and {images}; correct them."
+        )
     use_threads(threads)
     target = pick_device(device)
     checkpoint = load_checkpoint(ghn or data)
-    images = find_data(data).to(target)
-    drawn_from = find_space(space or checkpoint.space).for_data(images.image, len(images.classes))
+    found = find_data(data).to(target)
+    drawn_from = find_space(space or checkpoint.space).for_data(found.image, len(found.classes))
     settings = [Bits.parse(text) for text in bits] if bits else PAPER_BITS
     splits = split or [name for name in SPLITS if name == "id" or name in drawn_from.overrides]
     total = len(splits) * len(settings) * networks
+    scored = found.test if part == "test" else found.validation
+    scored = scored.first(images or len(scored))
+    lines: list[str] = []
+
+    def keep(split: str, bits: Bits, genotype: Genotype, score: Score) -> None:
+        lines.append(
+            json.dumps({"split": split, "bits": str(bits), "network": genotype.architecture, **score._asdict()}) + "\n"
+        )
+
     with bar("eval-ghn") as progress:
-
-        def tell(done: int) -> None:
-            progress.update(done / total)
-
-        scored = images.test if part == "test" else images.validation
-        rows = evaluate_ghn(checkpoint.ghn.to(target), drawn_from, scored, splits, settings, networks, seed, tell)
+        rows = evaluate_ghn(
+            checkpoint.ghn.to(target), drawn_from, scored, splits, settings, networks, seed,
+            lambda done: progress.update(done / total), keep,
+        )  # fmt: skip
     table = {
-        "data": images.name,
+        "data": found.name,
         "part": part,
+        "images": len(scored),
         "space": drawn_from.name,
         "seed": seed,
         "rows": [asdict(row) for row in rows],
     }
+    title = f"{found.name}, {len(scored)} {part} images, predicted parameters without training"
+    if scores:
+        write_bytes(scores, "".join(lines).encode())
+    if figure:
+        from qnas.reports.figures import ghn_figure
+
+        ghn_figure(rows, title, figure)
     if card:
         save_card(checkpoint.path, {**read_card(checkpoint.path), "table": table})
     if json_output:
         print(json.dumps(table))
     else:
-        show(ghn_table(rows, f"{images.name}, {part} images, predicted parameters without training"))
+        show(ghn_table(rows, title))

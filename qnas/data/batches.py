@@ -47,6 +47,9 @@ def augment(x: Tensor, shift: int, mirror: bool, generator: torch.Generator) -> 
     if shift:
         height, width = x.shape[2:]
         offsets = torch.randint(0, 2 * shift + 1, (2, 1), generator=generator, device=device)
-        rows, columns = torch.arange(height, device=device) + offsets[0], torch.arange(width, device=device) + offsets[1]
+        rows, columns = (
+            torch.arange(height, device=device) + offsets[0],
+            torch.arange(width, device=device) + offsets[1],
+        )
         x = F.pad(x, (shift, shift, shift, shift)).index_select(2, rows).index_select(3, columns)
     return x

@@ -22,15 +22,19 @@ class Accuracy(NamedTuple):
     top5: float
 
 
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many images have their class first, and among the first five, of the logits: (2,)."""
+    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    return torch.stack([ranked[:, 0].sum(), ranked.any(1).sum()])
+
+
 @torch.no_grad()
 def accuracy(network: Callable[[Tensor], Tensor], images: Images, batch: int = EVALUATION_BATCH) -> Accuracy:
     """Accuracy of anything that turns images (batch, channels, height, width) into logits (batch, classes)."""
-    hits = torch.zeros(2, device=images.labels.device)
+    counts = torch.zeros(2, device=images.labels.device)
     for x, labels in evaluation_batches(images, batch):
-        logits = network(x)
-        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        hits += torch.stack([ranked[:, 0].sum(), ranked.any(1).sum()])
-    first, five = (100 * hits / len(images)).tolist()
+        counts += hits(network(x), labels)
+    first, five = (100 * counts / len(images)).tolist()
     return Accuracy(first, five)
 
 

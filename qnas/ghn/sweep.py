@@ -67,7 +67,9 @@ def _sweep(level: Array, starts: Array, ends: Array, weights: Array, device: tor
     place[order] = np.arange(len(order))
     edges = place[ends].argsort(kind="stable")
     nodes, edge_counts = np.bincount(level), np.bincount(level[ends], minlength=level.max() + 1)
-    tensors = (sent_to(torch.from_numpy(array), device) for array in (place[starts[edges]], place[ends[edges]], weights[edges]))
+    tensors = (
+        sent_to(torch.from_numpy(array), device) for array in (place[starts[edges]], place[ends[edges]], weights[edges])
+    )
     bounds, edge_bounds = ([0, *counts.cumsum().tolist()] for counts in (nodes, edge_counts))
     return Sweep(sent_to(torch.from_numpy(order), device), bounds, edge_bounds, *tensors)
 

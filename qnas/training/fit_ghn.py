@@ -283,7 +283,9 @@ class GHNTrainer:
             tensors = [sums, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
             total = self.ranks.sum(torch.cat([tensor.flatten() for tensor in tensors]))
             pieces = total.split([tensor.numel() for tensor in tensors])
-            torch._foreach_copy_(tensors, [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)])
+            torch._foreach_copy_(
+                tensors, [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
+            )
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         useless = ~norm.isfinite() | (sums[2] == 0)
         self.optimizer.found_inf = useless.float()  # type: ignore[attr-defined]  # the fused Adam then leaves all as it is

@@ -154,7 +154,7 @@ OTHERS = [
     ("fit-ghn --steps 1 --float-share 2", ["--float-share", "2"]),
     ("fit-ghn --steps 1 --batch 0", ["positive"]),
     ("fit-ghn --steps 1 --data nowhere", ["'nowhere'"]),
-    ("fit-ghn --steps 1 --start nowhere", ["No checkpoint 'nowhere'"]),
+    ("fit-ghn --steps 1 --start-from nowhere", ["No checkpoint 'nowhere'"]),
     ("fit-ghn --steps 1 --sweep sideways", ["sideways"]),
     ("fit-ghn --steps 1 --threads 0", ["--threads"]),
     ("fit-ghn --steps 1 --resume --out {given}/letters", ["cannot be resumed"]),

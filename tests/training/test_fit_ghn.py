@@ -329,7 +329,18 @@ def test_counters_survive_a_save_after_skipped_steps(
         ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; write for example --bits w4a4."),
         ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; write for example --bits w4a4."),
     ],
-    ids=["steps", "minutes", "float share", "meta-batch", "rate", "quantized rate", "average", "splits", "noise", "bits"],
+    ids=[
+        "steps",
+        "minutes",
+        "float share",
+        "meta-batch",
+        "rate",
+        "quantized rate",
+        "average",
+        "splits",
+        "noise",
+        "bits",
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(QnasError) as error:

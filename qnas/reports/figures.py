@@ -1,0 +1,60 @@
+"""Figures as SVG files: a hypernetwork's accuracies beside the paper's, and its training curve."""
+
+import io
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from qnas.checkpoints.files import read_rows, write_bytes
+from qnas.evaluation.ghn_tables import Row
+from qnas.evaluation.paper import PAPER
+
+NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    write_bytes(path, buffer.getvalue())
+
+
+def ghn_figure(rows: list[Row], title: str, path: Path) -> None:
+    """Top-1 of every split against the bit widths: mean, two standard errors, maximum, and the paper's mean."""
+    splits = list(dict.fromkeys(row.split for row in rows))
+    figure = Figure(figsize=(3.2 * len(splits) + 0.6, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    for axes, split in zip(panels, splits, strict=True):
+        own = [row for row in rows if row.split == split]
+        places = range(len(own))
+        errors = [2 * row.top1_sem for row in own]
+        axes.errorbar(places, [row.top1_mean for row in own], errors, fmt="o-", capsize=3, label="mean ± 2 SEM")
+        axes.plot(places, [row.top1_max for row in own], "^", color="C0", alpha=0.5, label="best network")
+        known = [(place, PAPER[split, row.bits].top1) for place, row in enumerate(own) if (split, row.bits) in PAPER]
+        axes.plot(*zip(*known, strict=True) if known else ((), ()), "s--", color="C1", label="Yun and Wong, CIFAR-10")
+        axes.set_xticks(list(places), [row.bits.upper() for row in own])
+        axes.set_title(f"{NAMES.get(split, split)}, n = {own[0].n}")
+        axes.grid(axis="y", alpha=0.3)
+    panels[0].set_ylabel("top-1 accuracy, %")
+    panels[0].set_ylim(0, 100)
+    panels[0].legend(loc="lower left", fontsize="small")
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def training_figure(metrics: Path, path: Path) -> None:
+    """Loss and accuracy of the training batches against the step; the start of the quantized phase is marked."""
+    rows = read_rows(metrics)
+    figure = Figure(figsize=(7, 3.4), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 2))
+    steps = [row["step"] for row in rows]
+    quantized = [row["step"] for row in rows if row["phase"] == "quantized"]
+    for axes, key, label in zip(panels, ("loss", "accuracy"), ("cross-entropy", "accuracy, %"), strict=True):
+        axes.plot(steps, [row[key] for row in rows], linewidth=1)
+        if quantized and quantized[0] != steps[0]:
+            axes.axvline(quantized[0], color="C1", linestyle="--", label="quantization-aware from here")
+            axes.legend(fontsize="small")
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    _save(figure, path)

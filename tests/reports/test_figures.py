@@ -1,0 +1,50 @@
+"""Figures are whole SVG files that hold what they are drawn from."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from qnas.evaluation.ghn_tables import Row, Score, row_of
+from qnas.quant.scheme import PAPER_BITS, Bits
+from qnas.reports.figures import ghn_figure, training_figure
+
+
+def row(split: str, bits: Bits) -> Row:
+    return row_of(split, bits, [Score(50.0, 90.0, 1.0, 0.1), Score(60.0, 95.0, 2.0, 0.3)])
+
+
+def test_a_row_summarises_its_networks() -> None:
+    found = row("deep", Bits(4, 4))
+    assert (found.split, found.bits, found.n) == ("deep", "w4a4", 2)
+    assert (found.top1_mean, found.top1_max, found.top5_mean, found.drop_max) == (55, 60, 92.5, 2)
+    assert (found.top1_sem, found.qmse_mean) == pytest.approx((5, 0.2))
+
+
+@pytest.mark.parametrize("splits", [("id",), ("id", "deep", "wide", "bn_free")])
+def test_a_table_is_drawn_with_a_panel_a_split(splits: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "table.svg"
+    ghn_figure([row(split, bits) for split in splits for bits in PAPER_BITS], "some data", path)
+    groups = [element.get("id", "") for element in ET.parse(path).iter() if element.tag.endswith("}g")]
+    assert sum(name.startswith("axes_") for name in groups) == len(splits)
+
+
+def test_the_same_table_is_the_same_file(tmp_path: Path) -> None:
+    rows = [row("id", Bits(3, 3))]
+    for name in ("one.svg", "two.svg"):
+        ghn_figure(rows, "some data", tmp_path / name)
+    first, second = ((tmp_path / name).read_text(encoding="utf-8") for name in ("one.svg", "two.svg"))
+    assert len(first) == len(second)
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_a_training_curve_of_any_length_is_drawn(count: int, tmp_path: Path) -> None:
+    rows = [
+        {"step": 50 * n, "phase": "float" if n < 3 else "quantized", "rate": 0.1, "loss": 2.0, "accuracy": 20.0}
+        for n in range(count)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in rows), encoding="utf-8")
+    training_figure(tmp_path / "metrics.jsonl", tmp_path / "metrics.svg")
+    panels = [element.get("id", "") for element in ET.parse(tmp_path / "metrics.svg").iter()]
+    assert sum(name.startswith("axes_") for name in panels) == 2
