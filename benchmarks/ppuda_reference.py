@@ -108,9 +108,9 @@ class Reference:
             warnings.simplefilter("ignore")
             from ppuda.deepnets1m.graph import Graph, GraphBatch  # type: ignore[import-not-found]
             from ppuda.deepnets1m.net import named_layered_modules  # type: ignore[import-not-found]
-            from ppuda.ghn.nn import GHN as Theirs  # type: ignore[import-not-found]
+            from ppuda.ghn import nn as theirs  # type: ignore[import-not-found]
         self._graph, self._batch, self._modules = Graph, GraphBatch, named_layered_modules
-        self.ghn = Theirs(max_shape=LARGEST, num_classes=10, weight_norm=True, ve=True, layernorm=True)
+        self.ghn = theirs.GHN(max_shape=LARGEST, num_classes=10, weight_norm=True, ve=True, layernorm=True)
         self.ghn.load_state_dict(_their_weights(ghn, self.ghn.state_dict()))
 
     def network(self, plan: Plan) -> PlainNetwork:

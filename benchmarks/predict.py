@@ -5,7 +5,8 @@
 
 Measured from the genotype on: our graph against a module, its trace and its virtual edges; parameters of one network;
 parameters of a batch of networks, per network. Every tensor is also held against the reference's. The last line is
-JSON: medians over the networks of the reference's time by ours.
+JSON: medians over the networks of the reference's time by ours. ``predict_batch`` is of whole tensors;
+``predict_batch_first_tiles`` of those that the tool's own forward pass takes, a repeating tensor as its first tile.
 """
 
 import argparse
@@ -85,7 +86,14 @@ def seconds(work: Callable[[], Any], repeats: int) -> float:
 def difference(rival: Rival, network: Any, ours: dict[str, Tensor]) -> float:
     """Largest difference of any tensor, relative to the tensor's largest value."""
     theirs = {name: rival.predicted[name] if isinstance(rival, Plain) else network.parameter_of(name) for name in ours}
-    return max(float((theirs[name] - value).abs().max() / value.abs().max()) for name, value in ours.items())
+    return max(float((theirs[name].detach() - value).abs().max() / value.abs().max()) for name, value in ours.items())
+
+
+def largest_deep() -> Genotype:
+    """The network of most nodes among some of the deep split's with the most cells."""
+    space = find_space("mobile").of_split("deep")
+    drawn = (genotype for genotype in islice(stream(space, 0), 2000) if genotype.cells == space.cells[1])
+    return max(drawn, key=lambda genotype: len(build_plan(genotype, space.image, space.classes).slots))
 
 
 def main() -> None:
@@ -106,8 +114,8 @@ def main() -> None:
         return build_plan(genotype, space.image, space.classes)
 
     @torch.no_grad()
-    def ours(chosen: list[Genotype]) -> list[dict[str, Tensor]]:
-        return ghn([plan_of(genotype) for genotype in chosen])
+    def ours(chosen: list[Genotype], whole: bool = True) -> list[dict[str, Tensor]]:
+        return ghn([plan_of(genotype) for genotype in chosen], whole)
 
     ours(genotypes[:2])
     ratios: dict[str, list[float]] = {"graph": [], "predict": []}
@@ -127,6 +135,7 @@ def main() -> None:
         for kind in ratios:
             ratios[kind].append(times[f"rival {kind}"][-1] / times[kind][-1])
     batch = seconds(lambda: ours(genotypes), 5) / len(genotypes)
+    tiles = seconds(lambda: ours(genotypes, whole=False), 5) / len(genotypes)
     plans = [plan_of(genotype) for genotype in genotypes]
     networks = [rival.network(plan) for plan in plans]
     graphs = [rival.graph(network) for network in networks]
@@ -135,13 +144,21 @@ def main() -> None:
         rival_batch += statistics.mean(times["rival graph"])
     for kind, values in times.items():
         print(f"{kind:14} {1000 * statistics.median(values):8.2f} ms  ({min(values):.4f} to {max(values):.4f} s)")
-    print(f"{'batch':14} {1000 * batch:8.2f} ms a network; rival {1000 * rival_batch:.2f} ms")
+    print(
+        f"{'batch':14} {1000 * batch:8.2f} ms a network, {1000 * tiles:.2f} of first tiles; rival {1000 * rival_batch:.2f} ms"
+    )
     print(f"nodes {min(sizes)} to {max(sizes)}, median {statistics.median(sizes)}; largest difference {worst:.1e}")
-    deep = next(islice(stream(find_space("mobile").of_split("deep"), 0, "held_out"), 0, None))
+    deep = largest_deep()
+    deep_plan = plan_of(deep)
+    deep_seconds = seconds(lambda: ours([deep]), 3)
+    print(f"{deep.cells} cells, {len(encode(deep_plan).x)} nodes: {deep_seconds:.2f} s")
     print(json.dumps({
         "graph": round(statistics.median(ratios["graph"]), 1),
         "predict": round(statistics.median(ratios["predict"]), 1),
         "predict_batch": round(rival_batch / batch, 1),
+        "predict_batch_first_tiles": round(rival_batch / tiles, 1),
+        "deep_nodes": len(encode(deep_plan).x),
+        "deep_seconds": round(deep_seconds, 3),
         "against": "facebookresearch/ppuda" if arguments.reference else "the plain reference",
         "largest_difference": worst,
         "n": len(genotypes),

@@ -11,8 +11,8 @@ import pytest
 import qnas
 
 LAYERS = (
-    "errors", "resources", "distributed", "quant", "space", "network", "sampling", "graph", "ghn", "data", "checkpoints",
-    "evaluation", "training", "search", "export", "reports", "cli",
+    "errors", "resources", "distributed", "quant", "space", "network", "sampling", "graph", "ghn", "data",
+    "checkpoints", "evaluation", "training", "search", "export", "reports", "cli",
 )  # fmt: skip
 ROOT = Path(qnas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

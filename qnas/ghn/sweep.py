@@ -148,22 +148,35 @@ def swept_without_gradient(sweep: Sweep, h: Tensor, *weights: Tensor) -> Tensor:
     arrays = [tensor.detach().numpy() for tensor in (h, *weights, sweep.starts, sweep.ends, sweep.weights)]
     old, w_in, b_in, w_rec, b_rec, w_narrow, b_narrow, w_widen, b_widen, starts, ends, edge_weights = arrays
     count, size = old.shape
-    w_in, w_narrow, w_widen = (np.ascontiguousarray(weight.T) for weight in (w_in, w_narrow, w_widen))
-    recurrent = old @ w_rec.T + b_rec
-    new, sent = np.empty_like(old), np.empty((count, 2, size), old.dtype)
+    halved = np.concatenate([np.full(2 * size, 0.5), np.ones(size)]).astype(old.dtype)  # σ(x) = (1 + tanh(x / 2)) / 2
+    w_both = np.tile((w_in.T * halved), (2, 1))  # the sum of both messages, times the weight
+    b_in, recurrent = b_in * halved, (old @ w_rec.T + b_rec) * halved
+    w_narrow, w_widen = np.ascontiguousarray(w_narrow.T), np.ascontiguousarray(w_widen.T)
+    new, sent = np.empty_like(old), np.empty((count, 2 * size), old.dtype)
+    pairs = sent.reshape(count, 2, size)
     first_edge = np.searchsorted(ends, np.arange(count))
     for (first, last), (begin, end) in zip(pairwise(sweep.bounds), pairwise(sweep.edge_bounds), strict=True):
-        drive = b_in
+        past, before = recurrent[first:last], old[first:last]
+        drive = b_in[None]
         if end > begin:
-            received = sent.take(starts[begin:end], axis=0)
+            received = pairs.take(starts[begin:end], axis=0)
             received *= edge_weights[begin:end]
-            drive = np.add.reduceat(received, first_edge[first:last] - begin).sum(1) @ w_in + b_in
-        past = recurrent[first:last]
-        gates = np.tanh((drive[..., : 2 * size] + past[:, : 2 * size]) * 0.5) * 0.5 + 0.5  # the sigmoid
-        n = np.tanh(drive[..., 2 * size :] + gates[:, :size] * past[:, 2 * size :])
-        new[first:last] = state = n + gates[:, size:] * (old[first:last] - n)
-        a = np.maximum(state @ w_narrow + b_narrow, 0)
-        sent[first:last] = np.maximum(a @ w_widen + b_widen, 0).reshape(-1, 2, size)
+            total = np.add.reduceat(received, first_edge[first:last] - begin)
+            drive = total.reshape(last - first, 2 * size) @ w_both
+            drive += b_in
+        gates = np.tanh(drive[:, : 2 * size] + past[:, : 2 * size])
+        gates += 1
+        gates *= 0.5
+        n = np.tanh(drive[:, 2 * size :] + gates[:, :size] * past[:, 2 * size :])
+        state = before - n
+        state *= gates[:, size:]
+        state += n
+        new[first:last] = state
+        a = state @ w_narrow
+        a += b_narrow
+        wide = np.maximum(a, 0, out=a) @ w_widen
+        wide += b_widen
+        np.maximum(wide, 0, out=sent[first:last])
     return torch.from_numpy(new)
 
 

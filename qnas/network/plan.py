@@ -18,9 +18,9 @@ CLASSIFIER = "classifier"
 class Node(NamedTuple):
     """One layer.
 
-    ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm`` and ``channels_in`` matter to layers with weights (``kernel`` and
-    ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``; a ``sum`` that a ``concat`` reads
-    is handed to it unrounded, so that no value is rounded twice.
+    ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm``, and ``channels_in``, matter to layers with
+    weights (``kernel`` and ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``; a
+    ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice.
     """
 
     name: str

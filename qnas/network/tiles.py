@@ -35,11 +35,11 @@ def met(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
 
 
 def _sum_of_blocks(x: Tensor, length: int) -> Tensor:
-    first, *others = x.split(length, 1)
+    total, *others = x.split(length, 1)
     for block in others:
         short = length - block.shape[1]
-        first = first + (F.pad(block, [0, 0] * (x.dim() - 2) + [0, short]) if short else block)
-    return first
+        total = total + (F.pad(block, [0, 0] * (x.dim() - 2) + [0, short]) if short else block)
+    return torch.as_tensor(total)
 
 
 def concatenated(parts: list[Tensor], channels: list[int]) -> Tensor:

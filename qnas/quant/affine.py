@@ -26,8 +26,9 @@ def step_and_zero_point(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, T
 
 def grid_in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
     """``step_and_zero_point`` of two scalars in the processor's memory, as numbers: the same bits, much sooner."""
-    first, last = min(low.numpy()[()], 0), max(high.numpy()[()], 0)
-    step = max((last - first) / type(last - first)(levels(bits)), SMALLEST_STEP)
+    kind = low.numpy().dtype.type
+    first, last = kind(min(low.item(), 0)), kind(max(high.item(), 0))
+    step = max((last - first) / kind(levels(bits)), kind(SMALLEST_STEP))
     return float(step), float(min(np.rint(-first / step), levels(bits)))
 
 

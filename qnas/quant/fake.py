@@ -11,7 +11,6 @@ from torch import Tensor
 
 from qnas.quant.affine import grid_in_numbers, levels, step_and_zero_point
 
-
 Number = Tensor | float
 
 
