@@ -43,7 +43,6 @@ def layer(node: Node, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:
     return F.conv2d(x, weight, shift - mean * ratio, *shape)
 
 
-@torch.no_grad()
 def forward(plan: Plan, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
     """Logits (batch, classes) of images (batch, channels, height, width)."""
     values: list[Tensor] = []

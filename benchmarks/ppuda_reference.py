@@ -7,6 +7,7 @@ No line of it is part of this project. Packages that it imports and that its gra
 import importlib.util
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,8 +110,11 @@ class Reference:
             from ppuda.deepnets1m.graph import Graph, GraphBatch  # type: ignore[import-not-found]
             from ppuda.deepnets1m.net import named_layered_modules  # type: ignore[import-not-found]
             from ppuda.ghn import nn as theirs  # type: ignore[import-not-found]
+            from ppuda.utils import trainer  # type: ignore[import-not-found]
         self._graph, self._batch, self._modules = Graph, GraphBatch, named_layered_modules
         self.ghn = theirs.GHN(max_shape=LARGEST, num_classes=10, weight_norm=True, ve=True, layernorm=True)
+        optimizer = torch.optim.Adam(self.ghn.parameters(), 1e-3, weight_decay=1e-5)
+        self._trainer = trainer.Trainer(optimizer, 10, is_imagenet=False, n_batches=1, device="cpu")
         self.ghn.load_state_dict(_their_weights(ghn, self.ghn.state_dict()))
 
     def network(self, plan: Plan) -> PlainNetwork:
@@ -134,6 +138,15 @@ class Reference:
             network.__dict__["_layered_modules"] = self._modules(network)
         result: list[PlainNetwork] = self.ghn(networks, graphs=self._batch(graphs).to_device(torch.device("cpu")))
         return result
+
+    def step(self, plans: list[Plan], images: Tensor, labels: Tensor) -> Callable[[], Any]:
+        """Everything ready for one step of their trainer on these networks."""
+        networks = [self.network(plan) for plan in plans]
+        graphs = self._batch([self.graph(network) for network in networks])
+        for network in networks:
+            network.__dict__["_layered_modules"] = self._modules(network)
+        self.ghn.train()
+        return lambda: self._trainer.update(networks, images, labels, ghn=self.ghn, graphs=graphs)
 
 
 def _empty(name: str) -> ModuleType:

@@ -10,13 +10,13 @@ from qnas.data.images import DataSet
 from qnas.errors import QnasError
 
 VARIABLE = "QNAS_DATA"
-SPACES = {"digits": "tiny"}
-"""The search space of a data set where none is named; ``mobile`` for all others."""
+SPACES = {"digits": "tiny", "cifar10": "mobile-small"}
+"""The search space of a data set where none is named, that of its shipped checkpoint; ``mobile`` for all others."""
 
 
 def default_space(data: str) -> str:
     """The search space that suits a data set."""
-    return SPACES.get(data, "mobile")
+    return SPACES.get("cifar10" if is_cifar10(data) else data, "mobile")
 
 
 def is_cifar10(data: str) -> bool:

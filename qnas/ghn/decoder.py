@@ -62,7 +62,7 @@ class ConvDecoder(nn.Module):
         if rows < self.channels or columns < self.channels:
             weight = weight.view(self.channels, self.channels, -1)[:rows, :columns].flatten(0, 1)
             bias = bias.view(self.channels, self.channels)[:rows, :columns].flatten()
-        decoded = torch.matmul(hidden, weight.t()) + bias
+        decoded = torch.addmm(bias, hidden.flatten(0, 1), weight.t())
         return decoded.view(len(states), kernel, kernel, rows, columns).permute(0, 3, 4, 1, 2)
 
 

@@ -19,8 +19,8 @@ class Node(NamedTuple):
     """One layer.
 
     ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm``, and ``channels_in``, matter to layers with
-    weights (``kernel`` and ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``; a
-    ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice.
+    weights (``kernel`` and ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``;
+    a ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice.
     """
 
     name: str

@@ -81,7 +81,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
 def screen(proposer: Listed, data: DataSet, trials: int, limits: Limits = LIMITS) -> Screen:
     settings = SearchSettings(BITS, limits, trials=trials)
 
-    def ghn(plans: list[Plan]) -> list[dict[str, object]]:
+    def ghn(plans: list[Plan], whole: bool = True) -> list[dict[str, object]]:
         return [{} for _ in plans]
 
     return Screen(settings, SPACE, data, ghn, proposer)  # type: ignore[arg-type]

@@ -1,0 +1,37 @@
+"""The benchmarks run without a checkout to compare with, and end with one line of JSON."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "keys"),
+    [
+        ("predict.py --networks 2", {"graph", "predict", "predict_batch", "n", "threads"}),
+        ("score.py --networks 2 --repeats 1 --images 64", {"score", "n", "threads"}),
+        ("fit.py --steps 1 --space tiny --meta-batch 2", {"step", "n", "threads"}),
+        ("sample.py --count 50 --repeats 1", {"rates"}),
+    ],
+    ids=["predict", "score", "fit", "sample"],
+)
+def test_a_benchmark_ends_with_json(command: str, keys: set[str]) -> None:
+    script, *options = command.split()
+    result = subprocess.run(
+        [sys.executable, str(FOLDER / script), *options], capture_output=True, text=True, check=True
+    )
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert keys <= found.keys()
+
+
+def test_a_reference_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "fit.py"), "--reference", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "--reference is a checkout of facebookresearch/ppuda" in result.stderr
