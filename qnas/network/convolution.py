@@ -44,6 +44,20 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return output.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
 
 
+def max_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
+    """A max pool of odd kernel whose padding does not count; without gradients rows and columns are taken in turn."""
+    if torch.is_grad_enabled() or stride > 1:
+        return F.max_pool2d(x, kernel, stride, kernel // 2)
+    x = F.pad(x, [kernel // 2] * 4, value=float("-inf"))
+    for dimension in (2, 3):
+        length = x.shape[dimension] - kernel + 1
+        total = x.narrow(dimension, 0, length)
+        for offset in range(1, kernel):
+            total = torch.maximum(total, x.narrow(dimension, offset, length))
+        x = total
+    return x
+
+
 def reachable_taps(weight: Tensor, height: int, width: int, dilation: int) -> Tensor:
     """The middle of a kernel: the taps that reach a pixel of a (height, width) image from some other pixel of it."""
     rows, columns = ((min(weight.shape[2] // 2, (side - 1) // dilation)) for side in (height, width))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qnas.network.convolution import conv2d
+from qnas.network.convolution import conv2d, max_pool
 from qnas.network.plan import Node, Plan
 from qnas.network.tiles import concatenated, met
 from qnas.quant.fake import noise_quant, sim_quant
@@ -56,7 +56,7 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
             case "linear":
                 value = arithmetic.layer(node, inputs[0].flatten(1), parameters)
             case "max_pool":
-                value = F.max_pool2d(inputs[0], node.kernel, node.stride, node.padding)
+                value = max_pool(inputs[0], node.kernel, node.stride)
             case "avg_pool":
                 value = F.avg_pool2d(inputs[0], node.kernel, node.stride, node.padding, count_include_pad=False)
             case "global_avg":
@@ -115,10 +115,10 @@ class DynamicArithmetic:
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         """See ``Arithmetic``."""
-        return self._round(x, node.bits.activations)
+        return self._round(x, node.bits.activations, from_zero=node.kind != "input")
 
-    def _round(self, x: Tensor, bits: int) -> Tensor:
-        low, high = range_of(x.detach(), bits)
+    def _round(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        low, high = range_of(x.detach(), bits, from_zero)
         if self.noise:
             return noise_quant(x, low, high, bits, self.generator)
         return sim_quant(x, low, high, bits, inside=bits > CLIP_AT)

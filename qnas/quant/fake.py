@@ -21,7 +21,7 @@ class _SimQuant(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, step: Number, lowest: Number, highest: Number, inside: bool) -> Tensor:
         ctx.inside = inside
         if inside:
-            return rounded(x, step, lowest, highest)
+            return rounded(x, step, lowest, highest, inside)
         before = torch.div(x, step).round_()
         after = before.clamp(lowest, highest)  # type: ignore[arg-type]  # both are numbers, or both tensors
         ctx.save_for_backward(before == after)
@@ -33,9 +33,16 @@ class _SimQuant(torch.autograd.Function):
         return passed, None, None, None, None
 
 
-def rounded(x: Tensor, step: Number, lowest: Number, highest: Number) -> Tensor:
-    """The nearest multiples of ``step`` from ``lowest`` to ``highest`` steps."""
-    return torch.div(x, step).round_().clamp_(lowest, highest).mul_(step)  # type: ignore[arg-type]
+def rounded(x: Tensor, step: Number, lowest: Number, highest: Number, inside: bool) -> Tensor:
+    """The nearest multiples of ``step`` from ``lowest`` to ``highest`` steps.
+
+    Values inside a range that begins at 0 round to no more than its steps. Where it begins below, the rounding of the
+    zero point can leave one step too many at an end.
+    """
+    result = torch.div(x, step).round_()
+    if not (inside and isinstance(lowest, float) and lowest == 0):
+        result.clamp_(lowest, highest)  # type: ignore[arg-type]  # both are numbers, or both tensors
+    return result.mul_(step)
 
 
 def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool = False) -> Tensor:
@@ -51,7 +58,7 @@ def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool =
     step, zero_point = (step_and_zero_point if x.is_cuda else grid_in_numbers)(low.detach(), high.detach(), bits)
     numbers = (step, -zero_point, levels(bits) - zero_point)
     if not torch.is_grad_enabled():
-        return rounded(x, *numbers)
+        return rounded(x, *numbers, inside)
     result: Tensor = _SimQuant.apply(x, *numbers, inside)  # type: ignore[no-untyped-call]
     return result
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qnas.network.convolution import conv2d, from_phases, pointwise, reachable_taps, to_phases
+from qnas.network.convolution import conv2d, from_phases, max_pool, pointwise, reachable_taps, to_phases
 
 SIDES = (1, 2, 4, 5, 8)
 
@@ -74,3 +74,12 @@ def test_phases_are_every_second_row_and_column() -> None:
 def test_phases_are_put_back_in_place() -> None:
     x = torch.randn(3, 2, 6, 4)
     assert torch.equal(from_phases(to_phases(x), 3), x)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1)])
+def test_a_max_pool_is_the_librarys(kernel: int, stride: int, grad: bool) -> None:
+    x = torch.randn(2, 3, 7, 6).contiguous(memory_format=torch.channels_last)
+    with torch.set_grad_enabled(grad):
+        found = max_pool(x, kernel, stride)
+    assert torch.equal(found, F.max_pool2d(x, kernel, stride, kernel // 2))

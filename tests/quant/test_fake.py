@@ -217,3 +217,11 @@ def test_noise_is_reproducible_from_its_generator() -> None:
     )
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+@given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=50), st.integers(2, 8), st.booleans())
+def test_a_range_from_zero_needs_no_clamping(values: list[float], bits: int, grad: bool) -> None:
+    x = torch.tensor(values)
+    with torch.set_grad_enabled(grad):
+        found, expected = (sim_quant(x, x.new_zeros(()), x.max(), bits, inside=inside) for inside in (True, False))
+    assert torch.equal(found, expected)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qnas.quant.affine import step_and_zero_point
 from qnas.quant.ranges import absolute_range, percentile_range, range_of
 
 
@@ -65,3 +66,13 @@ def test_the_sample_meets_every_channel_whatever_their_number(shape: tuple[int, 
     x[:, ::stride] = 0
     expected = np.percentile(x.numpy(), [1, 99], method="nearest")
     assert [end.item() for end in percentile_range(x)] == pytest.approx(expected.tolist(), abs=0.3)
+
+
+@given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=50), st.integers(3, 8))
+def test_a_range_from_zero_gives_the_same_grid(values: list[float], bits: int) -> None:
+    x = torch.tensor(values)
+    low, high = range_of(x, bits, from_zero=True)
+    assert (low, high) == (0, x.max())
+    assert [step.item() for step in step_and_zero_point(low, high, bits)] == [
+        step.item() for step in step_and_zero_point(*range_of(x, bits), bits)
+    ]
