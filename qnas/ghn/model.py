@@ -123,8 +123,7 @@ class GHN(nn.Module):
         else:
             weight = self.conv(states, *shape[:3])
         factors = torch.tensor([fan_in_factor(slot.shape) for _, slot in group], dtype=weight.dtype)
-        scaled = weight * sent_to(factors, weight.device).view(-1, *[1] * len(shape))
-        return scaled.contiguous().unbind()
+        return weight.contiguous().mul_(sent_to(factors, weight.device).view(-1, *[1] * len(shape))).unbind()
 
     def _decode_vectors(self, states: Tensor, group: list[tuple[int, Slot]]) -> Iterator[Tensor]:
         raw = self.vectors(states)

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ def ghn_figure(rows: list[Row], title: str, path: Path) -> None:
         axes.set_title(f"{NAMES.get(split, split)}, n = {own[0].n}")
         axes.grid(axis="y", alpha=0.3)
     panels[0].set_ylabel("top-1 accuracy, %")
-    panels[0].set_ylim(0, 100)
+    panels[0].set_ylim(0, 103)
     panels[0].legend(loc="lower left", fontsize="small")
     figure.suptitle(title)
     _save(figure, path)
@@ -50,7 +51,11 @@ def training_figure(metrics: Path, path: Path) -> None:
     steps = [row["step"] for row in rows]
     quantized = [row["step"] for row in rows if row["phase"] == "quantized"]
     for axes, key, label in zip(panels, ("loss", "accuracy"), ("cross-entropy", "accuracy, %"), strict=True):
-        axes.plot(steps, [row[key] for row in rows], linewidth=1)
+        values = [row[key] for row in rows]
+        axes.plot(steps, values, linewidth=1)
+        if len(values) > 1:
+            low, high = np.percentile(values, [0, 98])  # a step of a bad network may tower above the curve
+            axes.set_ylim(low - 0.05 * (high - low) - 0.01, high + 0.15 * (high - low) + 0.01)
         if quantized and quantized[0] != steps[0]:
             axes.axvline(quantized[0], color="C1", linestyle="--", label="quantization-aware from here")
             axes.legend(fontsize="small")
