@@ -79,6 +79,8 @@ def _facts(title: str, facts: dict[str, Any]) -> Table:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "; ".join(_text(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torch_geometric
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -321,17 +323,23 @@ class GHNTrainer:
         identity: dict[str, object] = json.loads(json.dumps({**asdict(self.settings), **names, **config}))
         return identity
 
-    def card(self, start: str) -> dict[str, object]:
-        """How the checkpoint was made: settings, data, counts, time, hardware and versions."""
+    def card(self, start: str, history: list[dict[str, Any]]) -> dict[str, object]:
+        """How the checkpoint was made: settings, data, counts, time, hardware, versions and the runs before it."""
         return {
             "settings": self.identity(),
             "start": start,
+            "history": history,
             "counters": asdict(self.count_skipped()),
             "parameters": sum(parameter.numel() for parameter in self.ghn.parameters()),
             "hardware": processor() if self.device.type == "cpu" else torch.cuda.get_device_name(self.device),
             "processes": self.ranks.count,
             "threads": torch.get_num_threads(),
-            "versions": {"qnas": qnas.__version__, "torch": torch.__version__, "python": platform.python_version()},
+            "versions": {
+                "qnas": qnas.__version__,
+                "torch": torch.__version__,
+                "torch-geometric": torch_geometric.__version__,
+                "python": platform.python_version(),
+            },
         }
 
     def resume(self, folder: Path) -> None:

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from qnas.checkpoints.store import WEIGHTS, save_card, save_checkpoint
+from qnas.checkpoints.store import WEIGHTS, find_checkpoint, read_card, save_card, save_checkpoint
 from qnas.errors import QnasError
 from qnas.training.fit_ghn import STATE, GHNTrainer
 from qnas.training.metrics import MetricsLog
@@ -25,6 +26,15 @@ def open_fit(trainer: GHNTrainer, folder: Path, resume: bool) -> None:
     elif (folder / STATE).exists() or (folder / WEIGHTS).exists():
         raise QnasError(f"{folder} already holds a run; continue it with --resume, or name another --out.")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def lineage(start: str) -> list[dict[str, Any]]:
+    """The runs that the weights of a checkpoint went through, the first one first; none if ``start`` is empty."""
+    if not start:
+        return []
+    card = read_card(find_checkpoint(start))
+    kept = {key: card[key] for key in ("settings", "counters", "hardware", "processes", "versions") if key in card}
+    return [*card.get("history", []), kept]
 
 
 def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, str], None]) -> None:
@@ -50,4 +60,4 @@ def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, st
             saved = time.monotonic()
     trainer.save(folder)
     save_checkpoint(folder, trainer.ghn, trainer.averaged, trainer.data.name, trainer.space.name)
-    save_card(folder, trainer.card(start))
+    save_card(folder, trainer.card(Path(start).name, lineage(start)))
