@@ -365,8 +365,7 @@ class GHNTrainer:
         self.ghn.load_state_dict(model)
         for name, parameter in self.ghn.named_parameters():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in tensors]
-            state = {key: tensors[f"adam/{key}/{name}"] for key in keys}
-            self.optimizer.state[parameter] = {k: v if k == "step" else v.to(self.device) for k, v in state.items()}
+            self.optimizer.state[parameter] = {key: tensors[f"adam/{key}/{name}"].to(self.device) for key in keys}
 
 
 def _has_split(space: SearchSpace, name: str) -> bool:
