@@ -13,7 +13,7 @@ from qnas.distributed import Ranks, joined_ranks, local_device
 
 FIT = ["-m", "qnas", "fit-ghn", "--data", "digits", "--steps", "100", "--float-share", "0.5"]
 FIT += ["--meta-batch", "4", "--batch", "16"]
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def curve(command: list[str], out: Path) -> list[dict[str, Any]]:
