@@ -118,7 +118,7 @@ def eval_ghn(
     from qnas.quant.scheme import PAPER_BITS, Bits
     from qnas.reports.tables import ghn_table, show
     from qnas.space.genotype import Genotype
-    from qnas.space.space import SPLITS, find_space
+    from qnas.space.space import find_space
 
     if part not in ("test", "validation") or networks < 1 or images < 0:
         raise QnasError(
@@ -131,7 +131,7 @@ def eval_ghn(
     found = find_data(data).to(target)
     drawn_from = find_space(space or checkpoint.space).for_data(found.image, len(found.classes))
     settings = [Bits.parse(text) for text in bits] if bits else PAPER_BITS
-    splits = split or [name for name in SPLITS if name == "id" or name in drawn_from.overrides]
+    splits = split or drawn_from.splits
     total = len(splits) * len(settings) * networks
     scored = found.test if part == "test" else found.validation
     scored = scored.first(images or len(scored))

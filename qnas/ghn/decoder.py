@@ -9,6 +9,8 @@ from math import prod, sqrt
 import torch
 from torch import Tensor, nn
 
+from qnas.network.tiles import spread
+
 
 def tile(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Repeat a tensor along its first two dimensions, or its only one, until it has the wanted shape.
@@ -16,9 +18,7 @@ def tile(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     The second dimension comes first, while the tensor is small, so that all of the result is written only once.
     """
     for dimension in range(min(2, len(shape)) - 1, -1, -1):
-        times, rest = divmod(shape[dimension], tensor.shape[dimension])
-        if (times, rest) != (1, 0):
-            tensor = torch.cat([tensor] * times + [tensor.narrow(dimension, 0, rest)] * (rest > 0), dimension)
+        tensor = spread(tensor, shape[dimension], dimension)
     return tensor
 
 

@@ -35,11 +35,12 @@ def met(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
 
 
 def _sum_of_blocks(x: Tensor, length: int) -> Tensor:
+    total: Tensor
     total, *others = x.split(length, 1)
     for block in others:
         short = length - block.shape[1]
         total = total + (F.pad(block, [0, 0] * (x.dim() - 2) + [0, short]) if short else block)
-    return torch.as_tensor(total)
+    return total
 
 
 def concatenated(parts: list[Tensor], channels: list[int]) -> Tensor:
@@ -49,7 +50,9 @@ def concatenated(parts: list[Tensor], channels: list[int]) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def spread(x: Tensor, channels: int) -> Tensor:
-    """All ``channels`` of which ``x`` is the first tile."""
-    times, rest = divmod(channels, x.shape[1])
-    return x if (times, rest) == (1, 0) else torch.cat([x] * times + [x[:, :rest]] * (rest > 0), 1)
+def spread(x: Tensor, length: int, dimension: int = 1) -> Tensor:
+    """All ``length`` entries along a dimension, of which ``x`` holds the first tile."""
+    times, rest = divmod(length, x.shape[dimension])
+    if (times, rest) == (1, 0):
+        return x
+    return torch.cat([x] * times + [x.narrow(dimension, 0, rest)] * (rest > 0), dimension)

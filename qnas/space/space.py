@@ -83,6 +83,11 @@ class SearchSpace:
         if len(self.image) != 3 or min(positive) < 1 or self.max_macs < 0:
             raise _bad(self.name, "channels, stem_strides, image, classes or limits", positive, "use positive numbers.")
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the space has."""
+        return tuple(name for name in SPLITS if name == "id" or name in self.overrides)
+
     def of_split(self, split: str) -> "SearchSpace":
         """The space with what ``split`` changes.
 

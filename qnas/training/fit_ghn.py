@@ -180,7 +180,7 @@ class GHNTrainer:
                 f"{self.ranks.count} processes; take another of the two."
             )
         asked = settings.split_shares
-        self.splits = {name: space.of_split(name) for name in asked if settings.splits or _has_split(space, name)}
+        self.splits = {name: space.of_split(name) for name in asked if settings.splits or name in space.splits}
         self.counters = Counters()
         self.averaged = {name: value.detach().clone() for name, value in ghn.state_dict().items()}
         self.optimizer = torch.optim.Adam(
@@ -366,10 +366,6 @@ class GHNTrainer:
         for name, parameter in self.ghn.named_parameters():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in tensors]
             self.optimizer.state[parameter] = {key: tensors[f"adam/{key}/{name}"].to(self.device) for key in keys}
-
-
-def _has_split(space: SearchSpace, name: str) -> bool:
-    return name == "id" or name in space.overrides
 
 
 def clip_factor(norm: Tensor, most: float) -> Tensor:
