@@ -17,6 +17,8 @@ from qnas.quant.ranges import CLIP_AT, range_of
 
 MOMENTUM = 0.1
 """What a batch counts in a batch norm's moving averages."""
+GOLDEN = 0.618034
+"""Its multiples modulo 1 lie apart from one another."""
 
 
 class Network(nn.Module):
@@ -95,12 +97,18 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:
-        """Set steps and moving averages to what the batches show under the dynamic arithmetic."""
+        """Set steps and moving averages to what the batches show under the dynamic arithmetic.
+
+        Each step is widened by another share of 1/1024. A step that was found from an average of values on a grid is a
+        fraction of theirs: many averages would lie halfway between its multiples, where the last bit, which differs
+        between runtimes, decides how they round.
+        """
         observer = _Observer(self.plan.nodes[-1].bits.is_float)
         for images in batches:
             forward(self.plan, dict(self.slots), images, observer)
-        for name, log_step in self.log_steps.items():
-            log_step.copy_(torch.stack(observer.steps[name]).mean().clamp(min=SMALLEST_STEP).log())
+        for index, (name, log_step) in enumerate(self.log_steps.items()):
+            step = torch.stack(observer.steps[name]).mean() * (1 + index * GOLDEN % 1 / 1024)
+            log_step.copy_(step.clamp(min=SMALLEST_STEP).log())
         for name, moments in observer.moments.items():
             for statistic, place in (("mean", 0), ("variance", 1)):
                 self.get_buffer(f"{name}/{statistic}").copy_(torch.stack([pair[place] for pair in moments]).mean(0))
