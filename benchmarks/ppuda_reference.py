@@ -133,19 +133,21 @@ class Reference:
 
     def predict_batch(self, networks: list[PlainNetwork], graphs: list[Any]) -> list[PlainNetwork]:
         """Put predicted parameters, with their gradients, into many networks."""
+        self._prepare(networks)
+        result: list[PlainNetwork] = self.ghn(networks, graphs=self._batch(graphs).to_device(torch.device("cpu")))
+        return result
+
+    def _prepare(self, networks: list[PlainNetwork]) -> None:
+        """Make ready to predict parameters with gradients."""
         self.ghn.train()
         for network in networks:
             network.__dict__["_layered_modules"] = self._modules(network)
-        result: list[PlainNetwork] = self.ghn(networks, graphs=self._batch(graphs).to_device(torch.device("cpu")))
-        return result
 
     def step(self, plans: list[Plan], images: Tensor, labels: Tensor) -> Callable[[], Any]:
         """Everything ready for one step of their trainer on these networks."""
         networks = [self.network(plan) for plan in plans]
         graphs = self._batch([self.graph(network) for network in networks])
-        for network in networks:
-            network.__dict__["_layered_modules"] = self._modules(network)
-        self.ghn.train()
+        self._prepare(networks)
         return lambda: self._trainer.update(networks, images, labels, ghn=self.ghn, graphs=graphs)
 
 
