@@ -1,14 +1,15 @@
 """What each choice beyond GHN-2 and the paper's recipe is worth: hypernetworks for the digits, one choice changed each.
 
-    python benchmarks/ablation.py --minutes 4 --out runs/ablation
+    python benchmarks/ablation.py --steps 800 --out runs/ablation
 
-Every variant trains for the same time on one thread and is scored on the same unseen networks and validation images. A
-variant that is already in ``results.jsonl`` is not run again, so the command can be repeated after a kill. The last
-line is JSON: the rows.
+Every variant trains for the same steps on one thread and is scored on the same unseen networks and validation images;
+what a step costs in processor time stands beside. A variant that is already in ``results.jsonl`` is not run again, so
+the command can be repeated after a kill. Prints a Markdown table, and as the last line JSON: the rows.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -24,11 +25,12 @@ from qnas.data.find import find_data
 from qnas.evaluation.ghn_tables import evaluate_ghn
 from qnas.ghn.config import GHN_2, GHNConfig, config_for
 from qnas.ghn.model import GHN
-from qnas.quant.scheme import PAPER_BITS
+from qnas.quant.scheme import Bits
 from qnas.space.space import find_space
 from qnas.training.fit_ghn import FitSettings, GHNTrainer
 
 SPLITS = ("id", "deep", "wide", "bn_free")
+BITS = tuple(Bits.parse(text) for text in ("fp32", "w4a4", "w2a2"))
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,25 @@ def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str
     ghn = GHN(variant.config(config_for(space)))
     with patched(variant.patches):
         trainer = GHNTrainer(ghn, data, space, variant.settings(settings))
+        started = time.process_time()
         for _ in trainer.run():
             pass
+        seconds = time.process_time() - started
         ghn.load_state_dict(trainer.averaged)
-        rows = evaluate_ghn(ghn.eval(), space, data.validation, SPLITS, PAPER_BITS, networks)
+        rows = evaluate_ghn(ghn.eval(), space, data.validation, SPLITS, BITS, networks)
     counters = trainer.count_skipped()
     cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in rows}
-    return {"variant": variant.name, "why": variant.why, "counters": asdict(counters), "n": networks, "cells": cells}
+    return {
+        "variant": variant.name, "why": variant.why, "counters": asdict(counters), "cpu_seconds": round(seconds, 1),
+        "n": networks, "cells": cells,
+    }  # fmt: skip
 
 
 def main() -> None:
     """Measure all variants and print their table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4.0)
-    parser.add_argument("--networks", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
@@ -112,19 +119,21 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "results.jsonl"
-    settings = FitSettings(minutes=arguments.minutes, float_share=0.3, seed=arguments.seed)
+    settings = FitSettings(steps=arguments.steps, float_share=0.3, seed=arguments.seed)
     for variant in VARIANTS:
         known = [row["variant"] for row in read_rows(path)]
         if variant.name not in known and (not arguments.only or variant.name in arguments.only):
             append_row(path, measured(variant, settings, arguments.networks))
     rows = read_rows(path)
-    names = [str(bits) for bits in PAPER_BITS]
-    print(f"{'':28}" + "".join(f"{name:>12}" for name in names) + "   mean of the other splits at w4a4")
+    heads = [f"{bits}".upper() for bits in BITS]
+    print(f"| | {' | '.join(heads)} | other splits, W4A4 | CPU ms a step | why the default |")
+    print("|---|" + "---|" * (len(BITS) + 3))
     for row in rows:
-        own = "".join(f"{row['cells'][f'id {name}'][0]:7.1f} ±{row['cells'][f'id {name}'][1]:3.1f}" for name in names)
+        cells = [f"{mean:.1f} ± {sem:.1f}" for mean, sem in (row["cells"][f"id {bits}"] for bits in BITS)]
         others = fmean(row["cells"][f"{split} w4a4"][0] for split in SPLITS[1:])
-        print(f"{row['variant']:28}{own}   {others:.1f}   {row['counters']['step']} steps")
-    print(json.dumps({"rows": rows, "minutes": arguments.minutes, "n": arguments.networks}))
+        cost = 1000 * row["cpu_seconds"] / row["counters"]["step"]
+        print(f"| {row['variant']} | {' | '.join(cells)} | {others:.1f} | {cost:.0f} | {row['why']} |")
+    print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks}))
 
 
 if __name__ == "__main__":
