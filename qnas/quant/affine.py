@@ -25,11 +25,14 @@ def step_and_zero_point(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, T
 
 
 def grid_in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
-    """``step_and_zero_point`` of two scalars in the processor's memory, as numbers: the same bits, much sooner."""
-    kind = low.numpy().dtype.type
-    first, last = kind(min(low.item(), 0)), kind(max(high.item(), 0))
-    step = max((last - first) / kind(levels(bits)), kind(SMALLEST_STEP))
-    return float(step), float(min(np.rint(-first / step), levels(bits)))
+    """``step_and_zero_point`` of two scalars in the processor's memory, as numbers: the same bits, much sooner.
+
+    An operation on two single-precision numbers gives the same bits when it is done in double precision and rounded.
+    """
+    kind = float if low.dtype == torch.float64 else np.float32
+    first, last = min(low.item(), 0.0), max(high.item(), 0.0)
+    step = max(float(kind(float(kind(last - first)) / levels(bits))), SMALLEST_STEP)
+    return step, float(min(round(float(kind(-first / step))), levels(bits)))
 
 
 def quantize(real: Tensor, step: Tensor, zero_point: Tensor, bits: int) -> Tensor:
