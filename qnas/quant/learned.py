@@ -12,7 +12,7 @@ class _LearnedQuant(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, highest: int) -> Tensor:
         scaled = x / step
-        rounded = scaled.round().clamp_(0, highest)
+        rounded = scaled.round().clamp_(max=highest)
         ctx.save_for_backward(scaled, rounded)
         ctx.highest = highest
         return rounded * step
@@ -20,10 +20,16 @@ class _LearnedQuant(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         scaled, rounded = ctx.saved_tensors
-        inside = (scaled >= 0) & (scaled <= ctx.highest)
-        slope = rounded - scaled * inside
-        scale = 1 / (gradient.numel() * ctx.highest) ** 0.5
-        return gradient * inside, (gradient * slope).sum() * scale, None
+        inside = gradient.masked_fill(scaled > ctx.highest, 0)
+        slope = _dot(gradient, rounded) - _dot(inside, scaled)
+        return inside, slope / (gradient.numel() * ctx.highest) ** 0.5, None
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a b, in one pass where both lie in channels-last memory."""
+    if a.dim() == 4:
+        a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
+    return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
 def learned_quant(x: Tensor, step: Tensor, bits: int) -> Tensor:

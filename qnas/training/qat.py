@@ -92,7 +92,7 @@ def train_network(
     network.to(data.train.pixels.device)
     calibration = training_batches(data, settings.batch, seed)
     network.calibrate([images for images, _ in islice(calibration, CALIBRATION_BATCHES)])
-    optimizer = torch.optim.AdamW(_groups(network, settings))
+    optimizer = torch.optim.AdamW(_groups(network, settings), fused=True)
     batches = training_batches(data, settings.batch, seed)
     for step, (images, labels) in enumerate(islice(batches, settings.steps)):
         network.frozen = step >= settings.steps * (1 - settings.frozen_share)
