@@ -79,7 +79,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "search"
             prepared = prepare(settings)
-            open_run(prepared, folder)
+            open_run(prepared.identity, folder)
             picks: list[Candidate] = search(
                 settings, prepared, folder, "cpu", options.workers, lambda title: nullcontext(Silent())
             )

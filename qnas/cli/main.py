@@ -7,6 +7,7 @@ import typer
 from qnas.cli.fit import eval_ghn, fit_ghn
 from qnas.cli.search import export, search
 from qnas.cli.show import sample, show
+from qnas.cli.study import app as study_app
 from qnas.errors import QnasError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 for command in (search, show, export, sample, fit_ghn, eval_ghn):
     app.command()(command)
+app.add_typer(study_app, name="study")
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def search(
         return
     folder = out or default_folder(settings, prepared)
     processes = worker_count(workers, target)
-    open_run(prepared, folder)
+    open_run(prepared.identity, folder)
     say(remark)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
     if not (folder / RESULT).is_file():

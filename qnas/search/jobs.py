@@ -25,7 +25,10 @@ from qnas.training.qat import QATSettings, deployed_accuracy, train_network
 
 @dataclass(frozen=True)
 class Job:
-    """Train a genotype for some steps from predicted (``ghn`` names the checkpoint) or random (empty) parameters."""
+    """Train a genotype for some steps from predicted (``ghn`` names the checkpoint) or random (empty) parameters.
+
+    ``weights`` names a file for the trained state; ``test`` also reads the test images, which a search never does.
+    """
 
     genotype: Genotype
     steps: int
@@ -34,6 +37,7 @@ class Job:
     ghn: str
     device: str
     weights: str = ""
+    test: bool = False
 
     @property
     def name(self) -> str:
@@ -52,15 +56,17 @@ def _ghn(name: str) -> GHN:
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Do a job; save the trained state if it names a file; return its accuracy on the validation images."""
+    """Do a job; save the trained state if it names a file; return its accuracies on the validation images."""
     started = time.perf_counter()
     data = _data(job.data, job.device)
     network = train_network(job.genotype, data, QATSettings(job.steps), job.seed, _ghn(job.ghn) if job.ghn else None)
     accuracy = deployed_accuracy(network, data.validation)
     if job.weights:
         write_tensors(Path(job.weights), network.state_dict())
-    seconds = round(time.perf_counter() - started, 2)
-    return {"job": job.name, "top1": accuracy.top1, "top5": accuracy.top5, "seconds": seconds}
+    result = {"job": job.name, "top1": accuracy.top1, "top5": accuracy.top5}
+    if job.test:
+        result["test_top1"] = deployed_accuracy(network, data.test).top1
+    return {**result, "seconds": round(time.perf_counter() - started, 2)}
 
 
 class Ledger:

@@ -93,7 +93,7 @@ def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
     return Path("runs") / f"{prepared.data.name}-{settings.bits}-{digest}"
 
 
-def open_run(prepared: Prepared, folder: Path) -> None:
+def open_run(identity: dict[str, Any], folder: Path) -> None:
     """Make the run folder, or check that it belongs to the same settings.
 
     Raises:
@@ -101,12 +101,12 @@ def open_run(prepared: Prepared, folder: Path) -> None:
     """
     path = folder / RUN
     if path.is_file():
-        refuse_changes(read_run(folder)["settings"], prepared.identity, folder)
+        refuse_changes(read_run(folder)["settings"], identity, folder)
     elif folder.is_dir() and any(folder.iterdir()):
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another --out.")
     else:
         try:
-            write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": prepared.identity})
+            write_json(path, {"qnas": qnas.__version__, "torch": torch.__version__, "settings": identity})
         except OSError as error:
             raise QnasError(f"A run needs a folder, but {folder} is none ({error}); name another --out.") from error
 

@@ -51,8 +51,13 @@ class SearchSettings:
     @property
     def rungs(self) -> tuple[int, int, int]:
         """Training steps of a short, a middle and a full run."""
-        return max(1, self.steps // 12), max(1, self.steps // 4), self.steps
+        return training_lengths(self.steps)
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
         return {**asdict(self), "bits": str(self.bits)}
+
+
+def training_lengths(steps: int) -> tuple[int, int, int]:
+    """Steps of a short, a middle and a full training run of a search."""
+    return max(1, steps // 12), max(1, steps // 4), steps

@@ -41,7 +41,7 @@ def prepared() -> Prepared:
 
 
 def run(folder: Path, prepared: Prepared, settings: SearchSettings = SETTINGS) -> list[Candidate]:
-    open_run(prepared, folder)
+    open_run(prepared.identity, folder)
     return search(settings, prepared, folder, "cpu", 1, silent)
 
 
@@ -182,7 +182,7 @@ def test_other_settings_are_refused_with_what_differs(unbroken: Run) -> None:
     before = (unbroken.folder / "run.json").read_bytes()
     other = prepare(replace(SETTINGS, trials=7, limits=Limits(params=40_000)))
     with pytest.raises(QnasError, match=r"differs .*; give the old settings, or another --out") as caught:
-        open_run(other, unbroken.folder)
+        open_run(other.identity, unbroken.folder)
     assert "trials: 6 there, 7 now" in str(caught.value)
     assert "'params': 12000" in str(caught.value)
     assert "'params': 40000" in str(caught.value)
@@ -190,18 +190,18 @@ def test_other_settings_are_refused_with_what_differs(unbroken: Run) -> None:
 
 
 def test_the_same_settings_are_accepted(unbroken: Run, prepared: Prepared) -> None:
-    open_run(prepared, unbroken.folder)
+    open_run(prepared.identity, unbroken.folder)
 
 
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path, prepared: Prepared) -> None:
     (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(QnasError, match=r"holds other files; name another --out"):
-        open_run(prepared, tmp_path)
+        open_run(prepared.identity, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_an_empty_folder_becomes_a_run_folder(tmp_path: Path, prepared: Prepared) -> None:
-    open_run(prepared, tmp_path)
+    open_run(prepared.identity, tmp_path)
     assert read_run(tmp_path)["settings"]["trials"] == 6
 
 
@@ -209,7 +209,7 @@ def test_an_empty_folder_becomes_a_run_folder(tmp_path: Path, prepared: Prepared
 def test_a_damaged_run_file_is_refused(tmp_path: Path, prepared: Prepared, content: str) -> None:
     (tmp_path / "run.json").write_text(content, encoding="utf-8")
     with pytest.raises(QnasError, match=r"run.json cannot be read .*; name the folder of a run"):
-        open_run(prepared, tmp_path)
+        open_run(prepared.identity, tmp_path)
 
 
 def test_the_default_folder_is_told_by_the_settings(prepared: Prepared) -> None:

@@ -1,0 +1,63 @@
+"""``qnas study``: tables that answer questions about the method."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Tables that answer questions about the method.", no_args_is_help=True)
+
+
+@app.callback()
+def study() -> None:
+    """Tables that answer questions about the method."""
+
+
+@app.command()
+def truth(
+    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
+    ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
+    networks: Annotated[int, typer.Option(help="Genotypes.")] = 150,
+    bits: Annotated[list[str] | None, typer.Option(help="Bit widths that each is trained at.")] = None,
+    random: Annotated[list[str] | None, typer.Option(help="Those at which random parameters are trained too.")] = None,
+    seeds: Annotated[int, typer.Option(help="Training runs of each kind.")] = 2,
+    steps: Annotated[int, typer.Option(help="Training steps of a full run.")] = 144,
+    seed: Annotated[int, typer.Option(help="Seed of the genotypes.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the table; continued if it has one.")] = Path("runs/truth"),
+) -> None:
+    """Train many networks, to know how good a score is: a table of accuracies at several bit widths."""
+    import torch
+
+    from qnas.checkpoints.store import default_checkpoint
+    from qnas.cli.devices import worker_count
+    from qnas.cli.progress import bar, say
+    from qnas.data.find import default_space, find_data
+    from qnas.quant.scheme import Bits
+    from qnas.search.jobs import Ledger, Pool
+    from qnas.search.run import LEDGER, open_run
+    from qnas.space.space import find_space
+    from qnas.studies.truth import TruthSettings, build_truth, drawn, save_truth, truth_jobs
+    from qnas.training.qat import QATSettings
+
+    torch.set_num_threads(1)
+    settings = TruthSettings(
+        data=data,
+        space=space or default_space(data),
+        ghn=ghn or default_checkpoint(data),
+        networks=networks,
+        bits=tuple(Bits.parse(text) for text in bits) if bits else TruthSettings.bits,
+        random=tuple(Bits.parse(text) for text in random) if random else TruthSettings.random,
+        seeds=seeds,
+        steps=steps,
+        seed=seed,
+    )
+    found = find_data(data)
+    searched = find_space(settings.space).for_data(found.image, len(found.classes))
+    open_run(settings.identity(), out)
+    epoch = -(-len(found.train) // QATSettings.batch)
+    jobs = truth_jobs(settings, drawn(searched, settings), epoch)
+    with bar("truth") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
+        entries = build_truth(pool, jobs, searched, progress.update)
+    say(f"{len(entries)} networks with {len(jobs)} training runs: {save_truth(out, entries)}")

@@ -1,0 +1,1 @@
+"""Answers questions about the method: what networks reach when trained, and how well they were judged before."""

@@ -1,0 +1,167 @@
+"""A table of what networks reach when they are trained, to hold scores and searches against without training.
+
+For each of many genotypes at several bit widths it holds training runs of a search's three lengths, with accuracies on
+the validation images, as a search would see them, and on the test images, which are the truth here and nothing else.
+"""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from qnas.checkpoints.files import write_bytes
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.quant.scheme import Bits
+from qnas.sampling.generator import stream
+from qnas.search.jobs import Job, Pool
+from qnas.search.settings import training_lengths
+from qnas.space.genotype import Genotype
+from qnas.space.space import SearchSpace
+
+TABLE = "truth.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class TruthSettings:
+    """What a table holds.
+
+    Args:
+        data: name or path of the data set.
+        space: name or path of the search space.
+        ghn: name or path of the checkpoint whose parameters the runs start from.
+        networks: how many genotypes.
+        bits: each is trained at all of these.
+        random: the widths at which runs from random parameters are added.
+        seeds: runs of each kind.
+        steps: of a full run; shorter ones as in a search.
+        seed: of the genotypes.
+
+    Raises:
+        QnasError: a count is out of range, or ``random`` holds a width that ``bits`` does not.
+    """
+
+    data: str
+    space: str
+    ghn: str
+    networks: int = 150
+    bits: tuple[Bits, ...] = tuple(Bits.parse(text) for text in ("w8a8", "w4a8", "w4a4", "w2a2"))
+    random: tuple[Bits, ...] = (Bits(4, 4),)
+    seeds: int = 2
+    steps: int = 144
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option, value in (("--networks", self.networks), ("--seeds", self.seeds), ("--steps", self.steps)):
+            if value < 1:
+                raise QnasError(f"{option} is at least 1, got {value}; leave it out for the default.")
+        if not set(self.random) <= set(self.bits):
+            raise QnasError("--random names widths of --bits; add the missing one there.")
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that must be the same for a table to go on."""
+        bits, random = ([str(one) for one in group] for group in (self.bits, self.random))
+        return {**asdict(self), "bits": bits, "random": random}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: its start (``predicted`` or ``random``), seed and length, and top-1 accuracies in per cent."""
+
+    start: str
+    seed: int
+    steps: int
+    validation: float
+    test: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A genotype at its bit widths: what it costs, and its runs."""
+
+    genotype: Genotype
+    costs: Costs
+    runs: tuple[Run, ...]
+
+
+def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int) -> list[Job]:
+    """All training runs of a table, those of the first seed first.
+
+    Args:
+        settings: of the table.
+        genotypes: without bit widths.
+        epoch: steps that see every training image once: the length of one more run from random parameters.
+    """
+    result = []
+    for seed in range(settings.seeds):
+        for bits in settings.bits:
+            for genotype in genotypes:
+                kinds = [(settings.ghn, steps) for steps in training_lengths(settings.steps)]
+                if bits in settings.random:
+                    kinds += [("", steps) for steps in training_lengths(settings.steps)]
+                if seed == 0:
+                    kinds.append(("", epoch))
+                for ghn, steps in dict.fromkeys(kinds):  # short runs can have the same length
+                    result.append(Job(genotype.with_bits(bits), steps, seed, settings.data, ghn, "cpu", test=True))
+    return result
+
+
+def drawn(space: SearchSpace, settings: TruthSettings) -> list[Genotype]:
+    """The genotypes of a table: of the part of the space that no hypernetwork is trained on."""
+    return list(islice(stream(space, settings.seed, "held_out"), settings.networks))
+
+
+def build_truth(pool: Pool, jobs: list[Job], space: SearchSpace, tell: Callable[[float, str], None]) -> list[Entry]:
+    """Do the jobs that the pool's ledger lacks and gather all results by genotype and bit width."""
+    runs: dict[Genotype, list[Run]] = {}
+    for done, (job, result) in enumerate(pool.run(jobs), 1):
+        start = "predicted" if job.ghn else "random"
+        validation, test = (round(result[key], 3) for key in ("top1", "test_top1"))
+        run = Run(start, job.seed, job.steps, validation, test, result["seconds"])
+        runs.setdefault(job.genotype, []).append(run)
+        tell(done / len(jobs), f"{done} of {len(jobs)} runs")
+    order = list(dict.fromkeys(job.genotype for job in jobs))
+    return [
+        Entry(
+            genotype,
+            costs(build_plan(genotype, space.image, space.classes)),
+            tuple(sorted(runs[genotype], key=lambda run: (run.start, run.seed, run.steps))),
+        )
+        for genotype in order
+    ]
+
+
+def save_truth(folder: Path, entries: list[Entry]) -> Path:
+    """Write a table as compressed JSON lines, the same bytes for the same entries."""
+    rows = []
+    for entry in entries:
+        runs = [asdict(run) for run in entry.runs]
+        rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), "runs": runs})
+    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+    write_bytes(folder / TABLE, gzip.compress(text.encode(), mtime=0))
+    return folder / TABLE
+
+
+def load_truth(path: Path) -> list[Entry]:
+    """Read a table.
+
+    Raises:
+        QnasError: the file is missing or damaged.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            return [_entry(json.loads(line)) for line in file]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise QnasError(
+            f"The table {path} cannot be read ({error}); make one with: qnas study truth --out {path.parent}"
+        ) from error
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    runs = tuple(Run(**run) for run in row["runs"])
+    return Entry(Genotype.from_json(row["genotype"]), Costs(**row["costs"]), runs)

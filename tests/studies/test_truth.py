@@ -1,0 +1,82 @@
+"""The table of trained networks: which runs it holds, that it can be continued, and that its file reads back."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.quant.scheme import Bits
+from qnas.search import jobs as jobs_module
+from qnas.search.jobs import Job, Ledger, Pool
+from qnas.space.space import find_space
+from qnas.studies.truth import Entry, Run, TruthSettings, build_truth, drawn, load_truth, save_truth, truth_jobs
+
+SPACE = find_space("tiny")
+SETTINGS = TruthSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), (Bits(4, 4),), 2, 24)
+
+
+def fake(job: Job) -> dict[str, Any]:
+    return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.steps, "seconds": 0.5}
+
+
+@pytest.fixture
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+    monkeypatch.setattr(jobs_module, "run_job", fake)
+    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+        return build_truth(pool, truth_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), SPACE, lambda share, remark: None)
+
+
+def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None:
+    assert [str(entry.genotype.bits) for entry in entries] == ["w4a4"] * 3 + ["w2a2"] * 3
+    assert len({entry.genotype.key for entry in entries}) == 6
+    predicted = [("predicted", seed, steps) for seed in (0, 1) for steps in (2, 6, 24)]
+    epoch = ("random", 0, 17)
+    random = [("random", seed, steps) for seed in (0, 1) for steps in (2, 6, 24)]
+    for entry in entries:
+        wanted = [*predicted, epoch, *(random if entry.genotype.bits == Bits(4, 4) else [])]
+        assert [(run.start, run.seed, run.steps) for run in entry.runs] == sorted(wanted)
+
+
+def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tmp_path: Path) -> None:
+    path = save_truth(tmp_path, entries)
+    assert load_truth(path) == entries
+    assert save_truth(tmp_path / "again", load_truth(path)).read_bytes() == path.read_bytes()
+
+
+def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
+    from itertools import islice
+
+    from qnas.sampling.generator import stream
+
+    trained_on = {genotype.architecture for genotype in islice(stream(SPACE, 0, "train"), 200)}
+    assert trained_on.isdisjoint(genotype.architecture for genotype in drawn(SPACE, replace(SETTINGS, networks=50)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")])
+def test_a_damaged_table_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "truth.jsonl.gz"
+    path.write_bytes(damage)
+    if not damage:
+        path.unlink()
+    with pytest.raises(QnasError, match="cannot be read"):
+        load_truth(path)
+
+
+@pytest.mark.parametrize("change", [{"networks": 0}, {"seeds": 0}, {"steps": 0}, {"random": (Bits(8, 8),)}])
+def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(QnasError):
+        replace(SETTINGS, **change)
+
+
+def test_a_real_run_has_both_accuracies(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), random=(), seeds=1, steps=1)
+    jobs = truth_jobs(settings, drawn(SPACE, settings), 1)
+    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+        (entry,) = build_truth(pool, jobs, SPACE, lambda share, remark: None)
+    assert {run.start for run in entry.runs} == {"predicted", "random"}
+    assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in entry.runs)
+    predicted, random = (next(run for run in entry.runs if run.start == start) for start in ("predicted", "random"))
+    assert predicted.test > random.test
