@@ -1,0 +1,75 @@
+"""Rank statistics held against their definitions, written out pair by pair."""
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.evaluation.rank import agreement, bootstrap, kendall, precision, regret, spearman
+
+pairs_of_values = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25)
+
+
+def tau_b(scores: list[int], truths: list[int]) -> float:
+    """Concordant less discordant pairs, by the pairs that each side does not tie (Kendall, 1945)."""
+    signs = [
+        (np.sign(scores[i] - scores[j]), np.sign(truths[i] - truths[j])) for i, j in combinations(range(len(scores)), 2)
+    ]
+    own, others = sum(a != 0 for a, _ in signs), sum(b != 0 for _, b in signs)
+    return 0.0 if own * others == 0 else float(sum(a * b for a, b in signs) / np.sqrt(own * others))
+
+
+@given(pairs_of_values)
+def test_tau_counts_pairs(values: list[tuple[int, int]]) -> None:
+    scores, truths = [a for a, _ in values], [b for _, b in values]
+    assert kendall(scores, truths) == pytest.approx(tau_b(scores, truths), abs=1e-12)
+
+
+@given(pairs_of_values)
+def test_correlations_do_not_change_with_the_scale_and_turn_with_the_order(values: list[tuple[int, int]]) -> None:
+    scores, truths = (np.array(side, float) for side in zip(*values, strict=True))
+    for measure in (kendall, spearman):
+        assert measure(np.exp(scores), truths) == pytest.approx(measure(scores, truths), abs=1e-12)
+        assert measure(-scores, truths) == pytest.approx(-measure(scores, truths), abs=1e-12)
+
+
+def test_a_perfect_score() -> None:
+    truths = np.random.default_rng(0).normal(size=60)
+    found = agreement(truths, truths)
+    assert (found.n, found.regret1, found.regret5, found.regret10) == (60, 0, 0, 0)
+    assert (found.tau, found.rho, found.tau_top, found.precision) == pytest.approx((1, 1, 1, 1))
+
+
+def test_a_constant_score_orders_nothing() -> None:
+    assert kendall([1, 1, 1], [1, 2, 3]) == spearman([1, 1, 1], [1, 2, 3]) == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_regret_is_what_the_best_pick_misses(order: tuple[int, ...]) -> None:
+    truths = [90.0, 80.0, 70.0, 60.0]
+    scores = [4 - order.index(place) for place in range(4)]
+    for count in range(1, 5):
+        assert regret(scores, truths, count) == 90 - max(truths[place] for place in order[:count])
+
+
+def test_precision_is_the_share_of_the_best_tenth() -> None:
+    truths = np.arange(40.0)
+    scores = truths.copy()
+    assert precision(scores, truths) == 1
+    scores[[36, 37]] = 0  # two of the best four are no longer seen
+    assert precision(scores, truths) == 0.5
+    assert precision(-truths, truths) == 0
+
+
+def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    correlation, inside = 0.7, 0
+    expected = 2 / np.pi * np.arcsin(correlation)  # Kendall's tau of a bivariate normal
+    for trial in range(60):
+        x = rng.normal(size=80)
+        y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=80)
+        low, high = bootstrap(x, y, trial)
+        inside += low <= expected <= high
+    assert 52 <= inside <= 60
