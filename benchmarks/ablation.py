@@ -27,7 +27,8 @@ from qnas.ghn.config import GHN_2, GHNConfig, config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import Bits
 from qnas.space.space import find_space
-from qnas.training.fit_ghn import FitSettings, GHNTrainer
+from qnas.training.fit_ghn import GHNTrainer
+from qnas.training.fit_settings import FitSettings
 
 SPLITS = ("id", "deep", "wide", "bn_free")
 BITS = tuple(Bits.parse(text) for text in ("fp32", "w4a4", "w2a2"))

@@ -33,7 +33,8 @@ from qnas.quant.scheme import PAPER_BITS
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space
-from qnas.training.fit_ghn import FitSettings, GHNTrainer
+from qnas.training.fit_ghn import GHNTrainer
+from qnas.training.fit_settings import FitSettings
 
 Step = Callable[[list[Plan], Tensor, Tensor], None]
 

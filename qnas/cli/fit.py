@@ -44,8 +44,9 @@ def fit_ghn(
     from qnas.ghn.config import config_for
     from qnas.ghn.model import GHN
     from qnas.space.space import find_space
-    from qnas.training.fit_ghn import FitSettings, GHNTrainer
+    from qnas.training.fit_ghn import GHNTrainer
     from qnas.training.fit_run import METRICS, fit, open_fit
+    from qnas.training.fit_settings import FitSettings
 
     use_threads(threads)
     settings = FitSettings(

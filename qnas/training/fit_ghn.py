@@ -33,99 +33,13 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.forward import Arithmetic, DynamicArithmetic, arithmetic_for, forward
 from qnas.network.plan import Plan
-from qnas.quant.scheme import FP32, PAPER_BITS, Bits
+from qnas.quant.scheme import FP32
 from qnas.sampling.generator import stream
-from qnas.space.space import SPLITS, SearchSpace
+from qnas.space.space import SearchSpace
+from qnas.training.fit_settings import FitSettings
 from qnas.training.schedule import learning_rate
 
 STATE = "state.safetensors"
-BIT_SHARES = dict(zip(PAPER_BITS, (0.15, 0.10, 0.15, 0.25, 0.35), strict=True))
-"""How often the quantization-aware phase trains at each of the paper's settings: the harder ones more often."""
-SPLIT_SHARES = dict(zip(SPLITS, (0.7, 0.1, 0.1, 0.1), strict=True))
-"""How often a network comes from each split of the space, as far as the space has it."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a hypernetwork is trained.
-
-    Args:
-        steps: length of the run; 0 to go by ``minutes``.
-        minutes: of training time.
-        float_share: share of the run in float, before quantization-aware.
-        meta_batch: networks a step.
-        batch: images a network and step.
-        rate: highest learning rate in float.
-        quantized_rate: highest learning rate after that.
-        weight_decay: of Adam.
-        clip: longest gradient, of one network's parameters and of the hypernetwork.
-        average: decay of the moving average of the weights, which is what a checkpoint holds.
-        bits: train at this width only; empty for a draw by ``BIT_SHARES``.
-        splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
-        noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
-        seed: of everything random.
-
-    Raises:
-        QnasError: a value is out of range.
-    """
-
-    steps: int = 0
-    minutes: float = 10.0
-    float_share: float = 0.4
-    meta_batch: int = 4
-    batch: int = 32
-    rate: float = 2e-3
-    quantized_rate: float = 1e-3
-    weight_decay: float = 1e-5
-    clip: float = 5.0
-    average: float = 0.998
-    bits: str = ""
-    splits: str = ""
-    noise: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or (self.steps == 0 and self.minutes <= 0):
-            raise QnasError(
-                f"A fit needs a length, got {self.minutes} minutes and {self.steps} steps; "
-                "give --max-minutes or --steps above 0."
-            )
-        if not 0 <= self.float_share <= 1:
-            raise QnasError(f"--float-share is a share of the run, 0 to 1, got {self.float_share}; 0.4 is usual.")
-        if min(self.meta_batch, self.batch) < 1 or min(self.rate, self.quantized_rate) <= 0:
-            raise QnasError("Batches and learning rates must be positive; leave them out for the defaults.")
-        if not 0 <= self.average < 1:
-            raise QnasError(f"--average is a decay, 0 to below 1, got {self.average}; 0.998 is usual.")
-        _ = (self.bit_shares, self.split_shares, self.noisy)
-
-    @property
-    def bit_shares(self) -> dict[Bits, float]:
-        """How often each bit width is trained at."""
-        return {Bits.parse(self.bits): 1.0} if self.bits else BIT_SHARES
-
-    @property
-    def split_shares(self) -> dict[str, float]:
-        """How often a network comes from each split."""
-        if not self.splits:
-            return SPLIT_SHARES
-        shares = {}
-        for item in self.splits.split(","):
-            name, _, share = item.partition("=")
-            try:
-                shares[name.strip()] = float(share)
-            except ValueError:
-                shares[name.strip()] = -1.0
-        if not set(shares) <= set(SPLITS) or min(shares.values()) < 0 or sum(shares.values()) == 0:
-            raise QnasError(
-                f"--splits names splits ({', '.join(SPLITS)}) with their shares, got {self.splits!r}; "
-                "write for example id=0.8,deep=0.2."
-            )
-        return shares
-
-    @property
-    def noisy(self) -> set[Bits]:
-        """The bit widths that are trained with noise."""
-        return {Bits.parse(item.strip()) for item in self.noise.split(",")} if self.noise else set()
 
 
 @dataclass

@@ -12,8 +12,9 @@ from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.space.space import find_space
-from qnas.training.fit_ghn import FitSettings, GHNTrainer
+from qnas.training.fit_ghn import GHNTrainer
 from qnas.training.fit_run import fit, lineage, open_fit
+from qnas.training.fit_settings import FitSettings
 from qnas.training.metrics import STEPS_PER_LINE
 
 SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8))
