@@ -108,8 +108,8 @@ def test_only_weights_decay(digits_data: DataSet) -> None:
     made: list[torch.optim.AdamW] = []
     original = torch.optim.AdamW
 
-    def keep(groups: list[dict[str, object]]) -> torch.optim.AdamW:
-        made.append(original(groups))  # type: ignore[arg-type]
+    def keep(groups: list[dict[str, object]], **options: bool) -> torch.optim.AdamW:
+        made.append(original(groups, **options))  # type: ignore[arg-type]
         return made[-1]
 
     with pytest.MonkeyPatch.context() as patch:
