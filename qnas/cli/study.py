@@ -30,7 +30,7 @@ def truth(
     """Train many networks, to know how good a score is: a table of accuracies at several bit widths."""
     import torch
 
-    from qnas.checkpoints.store import default_checkpoint
+    from qnas.checkpoints.store import default_checkpoint, load_checkpoint
     from qnas.cli.devices import worker_count
     from qnas.cli.progress import bar, say
     from qnas.data.find import default_space, find_data
@@ -38,7 +38,7 @@ def truth(
     from qnas.search.jobs import Ledger, Pool
     from qnas.search.run import LEDGER, open_run
     from qnas.space.space import find_space
-    from qnas.studies.truth import TruthSettings, build_truth, drawn, save_truth, truth_jobs
+    from qnas.studies.truth import TruthSettings, describe, drawn, run_all, save_truth, truth_jobs
     from qnas.training.qat import QATSettings
 
     torch.set_num_threads(1)
@@ -58,6 +58,8 @@ def truth(
     open_run(settings.identity(), out)
     epoch = -(-len(found.train) // QATSettings.batch)
     jobs = truth_jobs(settings, drawn(searched, settings), epoch)
-    with bar("truth") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
-        entries = build_truth(pool, jobs, searched, progress.update)
+    with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
+        runs = run_all(pool, jobs, progress.update)
+    with bar("describe") as progress:
+        entries = list(describe(runs, load_checkpoint(settings.ghn).ghn, searched, found, progress.update))
     say(f"{len(entries)} networks with {len(jobs)} training runs: {save_truth(out, entries)}")

@@ -1,19 +1,26 @@
 """A table of what networks reach when they are trained, to hold scores and searches against without training.
 
-For each of many genotypes at several bit widths it holds training runs of a search's three lengths, with accuracies on
-the validation images, as a search would see them, and on the test images, which are the truth here and nothing else.
+For each of many genotypes at several bit widths it holds what is known before training, and training runs of a search's
+three lengths with accuracies on the validation images, as a search would see them, and on the test images, which are
+the truth here and nothing else.
 """
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from qnas.checkpoints.files import write_bytes
+from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.evaluation.accuracy import EVALUATION_BATCH
+from qnas.evaluation.signals import embedding, predicted_signals, zero_cost
+from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import Bits
@@ -24,6 +31,7 @@ from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 
 TABLE = "truth.jsonl.gz"
+Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A genotype at its bit widths: what it costs, and its runs."""
+    """A genotype at its bit widths: what it costs, what is known before it is trained, and its runs.
+
+    ``signals`` are those of ``evaluation.signals`` on the validation images, ``embedding`` the mean of its node states.
+    """
 
     genotype: Genotype
     costs: Costs
+    signals: dict[str, float]
+    embedding: tuple[float, ...]
     runs: tuple[Run, ...]
 
 
@@ -116,32 +129,52 @@ def drawn(space: SearchSpace, settings: TruthSettings) -> list[Genotype]:
     return list(islice(stream(space, settings.seed, "held_out"), settings.networks))
 
 
-def build_truth(pool: Pool, jobs: list[Job], space: SearchSpace, tell: Callable[[float, str], None]) -> list[Entry]:
-    """Do the jobs that the pool's ledger lacks and gather all results by genotype and bit width."""
-    runs: dict[Genotype, list[Run]] = {}
+def run_all(pool: Pool, jobs: list[Job], tell: Tell) -> dict[Genotype, list[Run]]:
+    """The runs of every genotype, after the jobs that the pool's ledger lacks are done."""
+    runs: dict[Genotype, list[Run]] = {job.genotype: [] for job in jobs}
     for done, (job, result) in enumerate(pool.run(jobs), 1):
         start = "predicted" if job.ghn else "random"
         validation, test = (round(result[key], 3) for key in ("top1", "test_top1"))
-        run = Run(start, job.seed, job.steps, validation, test, result["seconds"])
-        runs.setdefault(job.genotype, []).append(run)
+        runs[job.genotype].append(Run(start, job.seed, job.steps, validation, test, result["seconds"]))
         tell(done / len(jobs), f"{done} of {len(jobs)} runs")
-    order = list(dict.fromkeys(job.genotype for job in jobs))
-    return [
-        Entry(
+    return runs
+
+
+def describe(
+    runs: dict[Genotype, list[Run]], ghn: GHN, space: SearchSpace, data: DataSet, tell: Tell
+) -> Iterator[Entry]:
+    """The entries of a table: every genotype with its costs and signals beside its runs.
+
+    Args:
+        runs: of every genotype, by ``run_all``.
+        ghn: predicts parameters.
+        space: with its limits counted for the data.
+        data: on the CPU.
+        tell: called after every entry.
+    """
+    images, labels = data.train.batch(slice(0, EVALUATION_BATCH))
+    for done, (genotype, own) in enumerate(runs.items(), 1):
+        plan, generator = build_plan(genotype, space.image, space.classes), torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            (parameters,) = ghn([plan], whole=False)
+        signals = predicted_signals(plan, parameters, data.validation, generator)._asdict()
+        signals["gradient_norm"], signals["snip"] = zero_cost(plan, images, labels, generator)
+        tell(done / len(runs), f"{done} of {len(runs)} networks")
+        yield Entry(
             genotype,
-            costs(build_plan(genotype, space.image, space.classes)),
-            tuple(sorted(runs[genotype], key=lambda run: (run.start, run.seed, run.steps))),
+            costs(plan),
+            {name: round(value, 6) for name, value in signals.items()},
+            tuple(round(value, 5) for value in embedding(ghn, plan).tolist()),
+            tuple(sorted(own, key=lambda run: (run.start, run.seed, run.steps))),
         )
-        for genotype in order
-    ]
 
 
 def save_truth(folder: Path, entries: list[Entry]) -> Path:
     """Write a table as compressed JSON lines, the same bytes for the same entries."""
     rows = []
     for entry in entries:
-        runs = [asdict(run) for run in entry.runs]
-        rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), "runs": runs})
+        plain = {"signals": entry.signals, "embedding": entry.embedding, "runs": [asdict(run) for run in entry.runs]}
+        rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), **plain})
     text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     write_bytes(folder / TABLE, gzip.compress(text.encode(), mtime=0))
     return folder / TABLE
@@ -164,4 +197,5 @@ def load_truth(path: Path) -> list[Entry]:
 
 def _entry(row: dict[str, Any]) -> Entry:
     runs = tuple(Run(**run) for run in row["runs"])
-    return Entry(Genotype.from_json(row["genotype"]), Costs(**row["costs"]), runs)
+    genotype = Genotype.from_json(row["genotype"])
+    return Entry(genotype, Costs(**row["costs"]), row["signals"], tuple(row["embedding"]), runs)

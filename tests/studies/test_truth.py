@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.quant.scheme import Bits
 from qnas.search import jobs as jobs_module
 from qnas.search.jobs import Job, Ledger, Pool
 from qnas.space.space import find_space
-from qnas.studies.truth import Entry, Run, TruthSettings, build_truth, drawn, load_truth, save_truth, truth_jobs
+from qnas.studies.truth import Entry, Run, TruthSettings, describe, drawn, load_truth, run_all, save_truth, truth_jobs
 
 SPACE = find_space("tiny")
 SETTINGS = TruthSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), (Bits(4, 4),), 2, 24)
@@ -22,11 +24,17 @@ def fake(job: Job) -> dict[str, Any]:
     return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.steps, "seconds": 0.5}
 
 
+def silent(share: float, remark: str) -> None:
+    assert 0 < share <= 1
+
+
 @pytest.fixture
-def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_data: DataSet) -> list[Entry]:
     monkeypatch.setattr(jobs_module, "run_job", fake)
     with Pool(1, Ledger(tmp_path / "ledger")) as pool:
-        return build_truth(pool, truth_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), SPACE, lambda share, remark: None)
+        runs = run_all(pool, truth_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), silent)
+    few = replace(digits_data, validation=digits_data.validation.first(64))
+    return list(describe(runs, load_checkpoint("digits").ghn, SPACE, few, silent))
 
 
 def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None:
@@ -38,6 +46,15 @@ def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None
     for entry in entries:
         wanted = [*predicted, epoch, *(random if entry.genotype.bits == Bits(4, 4) else [])]
         assert [(run.start, run.seed, run.steps) for run in entry.runs] == sorted(wanted)
+
+
+def test_every_entry_says_what_is_known_before_training(entries: list[Entry]) -> None:
+    for entry in entries:
+        assert {"top1", "drop", "qmse", "noisy_top1", "gradient_norm", "snip"} <= entry.signals.keys()
+        assert entry.signals["top1"] > 15
+        assert len(entry.embedding) == 32
+        assert entry.costs.params > 0
+    assert len({entry.embedding for entry in entries}) == len(entries)
 
 
 def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tmp_path: Path) -> None:
@@ -75,8 +92,7 @@ def test_a_real_run_has_both_accuracies(tmp_path: Path) -> None:
     settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), random=(), seeds=1, steps=1)
     jobs = truth_jobs(settings, drawn(SPACE, settings), 1)
     with Pool(1, Ledger(tmp_path / "ledger")) as pool:
-        (entry,) = build_truth(pool, jobs, SPACE, lambda share, remark: None)
-    assert {run.start for run in entry.runs} == {"predicted", "random"}
-    assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in entry.runs)
-    predicted, random = (next(run for run in entry.runs if run.start == start) for start in ("predicted", "random"))
+        (runs,) = run_all(pool, jobs, silent).values()
+    assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in runs)
+    predicted, random = (next(run for run in runs if run.start == start) for start in ("predicted", "random"))
     assert predicted.test > random.test

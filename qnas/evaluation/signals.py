@@ -1,0 +1,96 @@
+"""What is known of a network before it is trained: how its predicted parameters do, and two zero-cost proxies."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qnas.data.batches import evaluation_batches
+from qnas.data.images import Images
+from qnas.evaluation.accuracy import EVALUATION_BATCH
+from qnas.ghn.model import GHN
+from qnas.graph.encoding import encode
+from qnas.network.forward import FloatArithmetic, Parameters, arithmetic_for, forward
+from qnas.network.module import he_parameters
+from qnas.network.plan import Plan
+
+NOISE = 0.05
+"""Deviation of the noise on predicted weights, relative to each tensor's own."""
+
+
+class Signals(NamedTuple):
+    """Predicted parameters of one network on some images: top-1 accuracies in per cent, losses in nats.
+
+    ``margin`` is the mean probability of the right class less that of the most likely other one; ``drop`` and ``qmse``
+    are what rounding alone costs, as in ``ghn_tables.Score``; the ``noisy`` ones are with noise on the weights.
+    """
+
+    top1: float
+    loss: float
+    margin: float
+    drop: float
+    qmse: float
+    noisy_top1: float
+    noisy_loss: float
+
+
+@torch.no_grad()
+def predicted_signals(plan: Plan, parameters: Parameters, images: Images, generator: torch.Generator) -> Signals:
+    """The signals of predicted parameters at the plan's bit widths, with folds and ranges of each batch.
+
+    Args:
+        plan: of the network.
+        parameters: whole, or first tiles.
+        images: to measure on, on the parameters' device.
+        generator: of the noise, on the CPU.
+    """
+    noisy = {
+        name: value + (NOISE * value.std() * torch.randn(value.shape, generator=generator).to(value.device))
+        if name.endswith("/weight")
+        else value
+        for name, value in parameters.items()
+    }
+    arithmetic, total = arithmetic_for(plan), torch.zeros(7, device=images.labels.device)
+    for x, labels in evaluation_batches(images, EVALUATION_BATCH):
+        logits = forward(plan, parameters, x, arithmetic)
+        real = forward(plan, parameters, x, FloatArithmetic())
+        shaken = forward(plan, noisy, x, arithmetic)
+        right = logits.softmax(1).gather(1, labels[:, None])
+        others = logits.softmax(1).scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+        total += torch.stack([
+            _right(logits, labels),
+            F.cross_entropy(logits, labels, reduction="sum"),
+            (right - others).sum(),
+            _right(real, labels) - _right(logits, labels),
+            F.mse_loss(logits, real, reduction="sum") / plan.classes,
+            _right(shaken, labels),
+            F.cross_entropy(shaken, labels, reduction="sum"),
+        ])  # fmt: skip
+    return Signals(*(total / len(images)).tolist())
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return 100 * (logits.argmax(1) == labels).float().sum()
+
+
+@torch.no_grad()
+def embedding(ghn: GHN, plan: Plan) -> Tensor:
+    """The mean of a network's node states in the hypernetwork: (hidden,)."""
+    return ghn.embed(encode(plan)).mean(0)
+
+
+def zero_cost(plan: Plan, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[float, float]:
+    """Two proxies of random parameters on one batch, at the plan's bit widths.
+
+    Returns:
+        The norm of the loss's gradient, and SNIP's connection sensitivity, Σ |w ∂L/∂w| (Lee et al., 2019), both over
+        the weights.
+    """
+    parameters = {name: value.requires_grad_() for name, value in he_parameters(plan, generator).items()}
+    weights = [value for name, value in parameters.items() if name.endswith("/weight")]
+    loss = F.cross_entropy(forward(plan, parameters, images, arithmetic_for(plan)), labels)
+    gradients = torch.autograd.grad(loss, weights)
+    norm = torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt()
+    snip = torch.stack([(value * gradient).abs().sum() for value, gradient in zip(weights, gradients, strict=True)])
+    return norm.item(), snip.detach().sum().item()
