@@ -33,11 +33,6 @@ class _SimQuant(torch.autograd.Function):
         return passed, None, None, None, None
 
 
-def grid_of(low: Tensor, high: Tensor, bits: int) -> tuple[Number, Number]:
-    """Step and zero point of a range, as numbers where that makes nothing wait: in the processor's memory."""
-    return (step_and_zero_point if low.is_cuda else grid_in_numbers)(low, high, bits)
-
-
 def rounded(x: Tensor, step: Number, lowest: Number, highest: Number, inside: bool) -> Tensor:
     """The nearest multiples of ``step`` from ``lowest`` to ``highest`` steps.
 
@@ -60,7 +55,7 @@ def sim_quant(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool =
         bits: width N.
         inside: promise that all of ``x`` lies within the range, which spares the gradient's mask.
     """
-    step, zero_point = grid_of(low.detach(), high.detach(), bits)
+    step, zero_point = (step_and_zero_point if x.is_cuda else grid_in_numbers)(low.detach(), high.detach(), bits)
     numbers = (step, -zero_point, levels(bits) - zero_point)
     if not torch.is_grad_enabled():
         return rounded(x, *numbers, inside)
