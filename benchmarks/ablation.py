@@ -36,39 +36,40 @@ BITS = tuple(Bits.parse(text) for text in ("fp32", "w4a4", "w2a2"))
 
 @dataclass(frozen=True)
 class Variant:
-    """One change, and why the default is what it is."""
+    """One choice undone, and what that is."""
 
     name: str
-    why: str
+    what: str
     config: Callable[[GHNConfig], GHNConfig] = lambda config: config
     settings: Callable[[FitSettings], FitSettings] = lambda settings: settings
     patches: tuple[tuple[str, Any], ...] = ()
 
 
 VARIANTS = (
-    Variant("default", ""),
-    Variant("GHN-2's sizes", "64 channels and wide decoders cost time that small networks do not repay",
+    Variant("nothing: the default", ""),
+    Variant("GHN-2's sizes", "64 channels, a decoder of 128 and 256: half again the time a step",
             config=lambda c: replace(GHN_2, knows_bits=True, features=c.features)),
-    Variant("GHN-2's features", "sums, pools and concatenations also tell their channels",
+    Variant("GHN-2's features", "sums, pools and concatenations tell no channels; rows and columns share tables",
             config=lambda c: replace(c, features="ghn-2")),
-    Variant("blind to bit widths", "one hypernetwork serves every width",
+    Variant("blind to bit widths", "one hypernetwork for all widths is not told which one it predicts for",
             config=lambda c: replace(c, knows_bits=False)),
-    Variant("synchronous sweeps", "all nodes at once are cheaper and weaker",
+    Variant("synchronous sweeps", "all nodes at once: cheaper a step",
             config=lambda c: replace(c, sweep="synchronous")),
-    Variant("synchronous, two rounds", "two cheap rounds for one dear one",
+    Variant("synchronous, two rounds", "two cheap sweeps for one dear one",
             config=lambda c: replace(c, sweep="synchronous", rounds=2)),
-    Variant("in distribution only", "a share of deep, wide and BN-free networks leaves no split out",
+    Variant("in distribution only", "no deep, wide or BN-free network in training: BN-free ones fall behind",
             settings=lambda s: replace(s, splits="id=1")),
-    Variant("no float phase", "the first part of the run in float is cheaper",
+    Variant("no float phase", "quantization-aware from the first step",
             settings=lambda s: replace(s, float_share=0.0)),
-    Variant("no averaging", "the moving average of the weights smooths the last steps",
+    Variant("no averaging", "the last weights instead of their moving average",
             settings=lambda s: replace(s, average=0.0)),
-    Variant("no limit a network", "one network's gradient must not drown the others'",
+    Variant("no limit a network", "no network's gradient is cut to length 5 before the mean",
             patches=(("qnas.training.fit_ghn.clip_factor", lambda norm, most: torch.ones_like(norm)),)),
-    Variant("NoiseQuant at 2 bits", "rounding itself at every width", settings=lambda s: replace(s, noise="w2a2")),
-    Variant("absolute ranges at 2 bits", "the outer 1 % is clipped there",
+    Variant("NoiseQuant at 2 bits", "noise instead of rounding in training",
+            settings=lambda s: replace(s, noise="w2a2")),
+    Variant("absolute ranges at 2 bits", "no clipping of the outer 1 %",
             patches=(("qnas.network.forward.CLIP_AT", 1), ("qnas.quant.ranges.CLIP_AT", 1))),
-    Variant("batch-norm epsilon of 1e-5", "1e-2 keeps silenced channels from taking the whole range",
+    Variant("batch-norm epsilon of 1e-5", "the usual one: amplifies channels that rounding has silenced",
             patches=(("qnas.network.forward.EPSILON", 1e-5), ("qnas.quant.fold.EPSILON", 1e-5))),
 )  # fmt: skip
 
@@ -103,7 +104,7 @@ def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str
     counters = trainer.count_skipped()
     cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in rows}
     return {
-        "variant": variant.name, "why": variant.why, "counters": asdict(counters), "cpu_seconds": round(seconds, 1),
+        "variant": variant.name, "what": variant.what, "counters": asdict(counters), "cpu_seconds": round(seconds, 1),
         "n": networks, "cells": cells,
     }  # fmt: skip
 
@@ -127,13 +128,13 @@ def main() -> None:
             append_row(path, measured(variant, settings, arguments.networks))
     rows = read_rows(path)
     heads = [f"{bits}".upper() for bits in BITS]
-    print(f"| | {' | '.join(heads)} | other splits, W4A4 | CPU ms a step | why the default |")
+    print(f"| changed | {' | '.join(heads)} | other splits, W4A4 | CPU ms a step | what that is |")
     print("|---|" + "---|" * (len(BITS) + 3))
     for row in rows:
         cells = [f"{mean:.1f} ± {sem:.1f}" for mean, sem in (row["cells"][f"id {bits}"] for bits in BITS)]
         others = fmean(row["cells"][f"{split} w4a4"][0] for split in SPLITS[1:])
         cost = 1000 * row["cpu_seconds"] / row["counters"]["step"]
-        print(f"| {row['variant']} | {' | '.join(cells)} | {others:.1f} | {cost:.0f} | {row['why']} |")
+        print(f"| {row['variant']} | {' | '.join(cells)} | {others:.1f} | {cost:.0f} | {row['what']} |")
     print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks}))
 
 
