@@ -1,10 +1,11 @@
 """What each choice beyond GHN-2 and the paper's recipe is worth: hypernetworks for the digits, one choice changed each.
 
-    python benchmarks/ablation.py --steps 800 --out runs/ablation
+    python benchmarks/ablation.py --steps 800 --seeds 3 --out runs/ablation
 
-Every variant trains for the same steps on one thread and is scored on the same unseen networks and validation images;
-what a step costs in processor time stands beside. A variant that is already in ``results.jsonl`` is not run again, so
-the command can be repeated after a kill. Prints a Markdown table, and as the last line JSON: the rows.
+Every variant trains for the same steps on one thread, from several seeds, and is scored on the same unseen networks and
+validation images; what a step costs in processor time stands beside. A run that is already in ``results.jsonl`` is not
+done again, so the command can be repeated after a kill, and with more seeds. Prints a Markdown table, mean and standard
+deviation over the seeds, and as the last line JSON: the rows.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 from unittest.mock import patch
 
@@ -104,8 +105,8 @@ def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str
     counters = trainer.count_skipped()
     cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in rows}
     return {
-        "variant": variant.name, "what": variant.what, "counters": asdict(counters), "cpu_seconds": round(seconds, 1),
-        "n": networks, "cells": cells,
+        "variant": variant.name, "what": variant.what, "seed": settings.seed, "counters": asdict(counters),
+        "cpu_seconds": round(seconds, 1), "n": networks, "cells": cells,
     }  # fmt: skip
 
 
@@ -115,27 +116,35 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--networks", type=int, default=30)
     parser.add_argument("--only", nargs="*", help="names of variants")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "results.jsonl"
-    settings = FitSettings(steps=arguments.steps, float_share=0.3, seed=arguments.seed)
-    for variant in VARIANTS:
-        known = [row["variant"] for row in read_rows(path)]
-        if variant.name not in known and (not arguments.only or variant.name in arguments.only):
-            append_row(path, measured(variant, settings, arguments.networks))
+    chosen = [variant for variant in VARIANTS if not arguments.only or variant.name in arguments.only]
+    for seed in range(arguments.seeds):
+        settings = FitSettings(steps=arguments.steps, float_share=0.3, seed=seed)
+        for variant in chosen:
+            if (variant.name, seed) not in {(row["variant"], row["seed"]) for row in read_rows(path)}:
+                append_row(path, measured(variant, settings, arguments.networks))
     rows = read_rows(path)
-    heads = [f"{bits}".upper() for bits in BITS]
-    print(f"| changed | {' | '.join(heads)} | other splits, W4A4 | CPU ms a step | what that is |")
+    heads = " | ".join(str(bits).upper() for bits in BITS)
+    print(f"| changed | {heads} | other splits, W4A4 | CPU ms a step | what that is |")
     print("|---|" + "---|" * (len(BITS) + 3))
-    for row in rows:
-        cells = [f"{mean:.1f} ± {sem:.1f}" for mean, sem in (row["cells"][f"id {bits}"] for bits in BITS)]
-        others = fmean(row["cells"][f"{split} w4a4"][0] for split in SPLITS[1:])
-        cost = 1000 * row["cpu_seconds"] / row["counters"]["step"]
-        print(f"| {row['variant']} | {' | '.join(cells)} | {others:.1f} | {cost:.0f} | {row['what']} |")
-    print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks}))
+    for variant in chosen:
+        own = [row for row in rows if row["variant"] == variant.name]
+        means = [[row["cells"][f"id {bits}"][0] for row in own] for bits in BITS]
+        means.append([fmean(row["cells"][f"{split} w4a4"][0] for split in SPLITS[1:]) for row in own])
+        cells = " | ".join(over_seeds(values) for values in means)
+        cost = fmean(1000 * row["cpu_seconds"] / row["counters"]["step"] for row in own)
+        print(f"| {variant.name} | {cells} | {cost:.0f} | {variant.what} |")
+    print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks, "seeds": arguments.seeds}))
+
+
+def over_seeds(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{fmean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
 if __name__ == "__main__":
