@@ -28,11 +28,12 @@ def grid_in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]
     """``step_and_zero_point`` of two scalars in the processor's memory, as numbers: the same bits, much sooner.
 
     An operation on two single-precision numbers gives the same bits when it is done in double precision and rounded.
+    Ends that are not finite give what is no number, not an error: a network that diverged is for the caller to see.
     """
     kind = float if low.dtype == torch.float64 else np.float32
     first, last = min(low.item(), 0.0), max(high.item(), 0.0)
     step = max(float(kind(float(kind(last - first)) / levels(bits))), SMALLEST_STEP)
-    return step, float(min(round(float(kind(-first / step))), levels(bits)))
+    return step, min(float(np.rint(kind(-first / step))), float(levels(bits)))
 
 
 def quantize(real: Tensor, step: Tensor, zero_point: Tensor, bits: int) -> Tensor:

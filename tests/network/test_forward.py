@@ -206,3 +206,13 @@ def test_weights_and_activations_have_their_own_widths() -> None:
 def test_a_plan_runs_in_the_arithmetic_of_its_bits(bits: Bits) -> None:
     expected = FloatArithmetic if str(bits) == "fp32" else DynamicArithmetic
     assert type(arithmetic_for(small_plan(bits, True))) is expected
+
+
+@QUANTIZED
+def test_a_network_that_diverged_gives_logits_that_are_no_numbers(bits: Bits) -> None:
+    plan = small_plan(bits, True)
+    parameters = {slot.name: torch.full(slot.shape, float("nan")) for slot in plan.slots}
+    images = torch.randn(4, 3, 8, 8)
+    for gradients in (False, True):
+        with torch.set_grad_enabled(gradients):
+            assert forward(plan, parameters, images, DynamicArithmetic()).isnan().all()

@@ -23,6 +23,13 @@ def test_a_grid_in_numbers_is_the_grid_to_the_last_bit(low: float, high: float, 
     assert grid_in_numbers(*ends, bits) == tuple(value.item() for value in step_and_zero_point(*ends, bits))
 
 
+@pytest.mark.parametrize(("low", "high"), [("0", "nan"), ("nan", "1"), ("-inf", "1"), ("0", "inf")])
+def test_a_grid_in_numbers_of_what_is_not_finite_is_the_same_too(low: str, high: str) -> None:
+    ends = torch.tensor(float(low)), torch.tensor(float(high))
+    expected = [value.item() for value in step_and_zero_point(*ends, 4)]
+    np.testing.assert_equal(list(grid_in_numbers(*ends, 4)), expected)
+
+
 @pytest.mark.parametrize(("bits", "largest"), [(2, 3), (3, 7), (4, 15), (8, 255)])
 def test_an_n_bit_grid_ends_at_two_to_the_n_less_one(bits: int, largest: int) -> None:
     assert levels(bits) == largest
