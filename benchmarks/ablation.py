@@ -105,7 +105,7 @@ def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str
     counters = trainer.count_skipped()
     cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in rows}
     return {
-        "variant": variant.name, "what": variant.what, "seed": settings.seed, "counters": asdict(counters),
+        "variant": variant.name, "seed": settings.seed, "counters": asdict(counters),
         "cpu_seconds": round(seconds, 1), "n": networks, "cells": cells,
     }  # fmt: skip
 
@@ -126,9 +126,9 @@ def main() -> None:
     for seed in range(arguments.seeds):
         settings = FitSettings(steps=arguments.steps, float_share=0.3, seed=seed)
         for variant in chosen:
-            if (variant.name, seed) not in {(row["variant"], row["seed"]) for row in read_rows(path)}:
+            if (variant.name, seed) not in {(row["variant"], row["seed"]) for row in rows_of(path, arguments)}:
                 append_row(path, measured(variant, settings, arguments.networks))
-    rows = read_rows(path)
+    rows = rows_of(path, arguments)
     heads = " | ".join(str(bits).upper() for bits in BITS)
     print(f"| changed | {heads} | other splits, W4A4 | CPU ms a step | what that is |")
     print("|---|" + "---|" * (len(BITS) + 3))
@@ -140,6 +140,12 @@ def main() -> None:
         cost = fmean(1000 * row["cpu_seconds"] / row["counters"]["step"] for row in own)
         print(f"| {variant.name} | {cells} | {cost:.0f} | {variant.what} |")
     print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks, "seeds": arguments.seeds}))
+
+
+def rows_of(path: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The results so far of runs as long, and scored on as many networks, as is asked for."""
+    asked = (arguments.steps, arguments.networks)
+    return [row for row in read_rows(path) if (row["counters"]["step"], row["n"]) == asked]
 
 
 def over_seeds(values: list[float]) -> str:

@@ -8,6 +8,17 @@ class QnasError(Exception):
     """A mistake in what the user gave. The message names the rule, the value received and the next step."""
 
 
+def at_least_one(options: dict[str, int]) -> None:
+    """Check counts that were given by these options.
+
+    Raises:
+        QnasError: one is below 1.
+    """
+    for option, value in options.items():
+        if value < 1:
+            raise QnasError(f"{option} is at least 1, got {value}; leave it out for the default.")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A closing remark for an error about an unknown ``word``: the closest known one, else all of them."""
     names = sorted(known)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Tables that answer questions about the method.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
@@ -30,14 +30,13 @@ def truth(
     """Train many networks, to know how good a score is: a table of accuracies at several bit widths."""
     import torch
 
-    from qnas.checkpoints.store import default_checkpoint, load_checkpoint
+    from qnas.checkpoints.store import default_checkpoint
     from qnas.cli.devices import worker_count
     from qnas.cli.progress import bar, say
-    from qnas.data.find import default_space, find_data
+    from qnas.data.find import default_space
     from qnas.quant.scheme import Bits
     from qnas.search.jobs import Ledger, Pool
-    from qnas.search.run import LEDGER, open_run
-    from qnas.space.space import find_space
+    from qnas.search.run import LEDGER, load_named, open_run
     from qnas.studies.truth import TruthSettings, describe, drawn, run_all, save_truth, truth_jobs
     from qnas.training.qat import QATSettings
 
@@ -53,13 +52,12 @@ def truth(
         steps=steps,
         seed=seed,
     )
-    found = find_data(data)
-    searched = find_space(settings.space).for_data(found.image, len(found.classes))
-    open_run(settings.identity(), out)
-    epoch = -(-len(found.train) // QATSettings.batch)
-    jobs = truth_jobs(settings, drawn(searched, settings), epoch)
+    named = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    open_run(named.identity, out)
+    epoch = -(-len(named.data.train) // QATSettings.batch)
+    jobs = truth_jobs(settings, drawn(named.space, settings), epoch)
     with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
         runs = run_all(pool, jobs, progress.update)
     with bar("describe") as progress:
-        entries = list(describe(runs, load_checkpoint(settings.ghn).ghn, searched, found, progress.update))
+        entries = list(describe(runs, named.ghn, named.space, named.data, progress.update))
     say(f"{len(entries)} networks with {len(jobs)} training runs: {save_truth(out, entries)}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
-from qnas.network.forward import Parameters, arithmetic_for, forward
+from qnas.network.forward import FloatArithmetic, Parameters, arithmetic_for, forward
 from qnas.network.plan import Plan
 
 EVALUATION_BATCH = 64
@@ -36,6 +36,12 @@ def accuracy(network: Callable[[Tensor], Tensor], images: Images, batch: int = E
         counts += hits(network(x), labels)
     first, five = (100 * counts / len(images)).tolist()
     return Accuracy(first, five)
+
+
+def logits_and_unrounded(plan: Plan, parameters: Parameters, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits at the plan's bit widths, and those of the same parameters without rounding: the same ones at FP32."""
+    real = forward(plan, parameters, x, FloatArithmetic())
+    return (real if plan.nodes[-1].bits.is_float else forward(plan, parameters, x, arithmetic_for(plan))), real
 
 
 def predicted_accuracy(plan: Plan, parameters: Parameters, images: Images) -> Accuracy:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
-from qnas.evaluation.accuracy import EVALUATION_BATCH, Accuracy, hits, predicted_accuracy
+from qnas.evaluation.accuracy import EVALUATION_BATCH, Accuracy, hits, logits_and_unrounded, predicted_accuracy
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.forward import FloatArithmetic, Parameters, arithmetic_for, forward
+from qnas.network.forward import Parameters
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
@@ -96,10 +96,8 @@ def quantized_score(plan: Plan, parameters: Parameters, images: Images) -> Score
     """The score of predicted parameters, rounded and not, with folds and ranges of each batch."""
     rounded = right = torch.zeros(2, device=images.labels.device)
     error = torch.zeros((), device=images.labels.device)
-    is_float = plan.nodes[-1].bits.is_float
     for x, labels in evaluation_batches(images, EVALUATION_BATCH):
-        real = forward(plan, parameters, x, FloatArithmetic())
-        logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan))
+        logits, real = logits_and_unrounded(plan, parameters, x)
         right, rounded = right + hits(real, labels), rounded + hits(logits, labels)
         error = error + F.mse_loss(logits, real, reduction="sum")
     (before, _), (top1, top5) = ((100 * count / len(images)).tolist() for count in (right, rounded))

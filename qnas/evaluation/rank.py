@@ -1,6 +1,8 @@
 """How well a score orders networks by what they really reach: rank correlations, and what a pick by the score costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,14 +38,18 @@ class Agreement:
 
 def kendall(scores: ArrayLike, truths: ArrayLike) -> float:
     """Kendall's τ-b; 0 where one side is constant, which orders nothing."""
-    a, b = np.asarray(scores, float), np.asarray(truths, float)
-    return 0.0 if _constant(a) or _constant(b) else float(kendalltau(a, b).statistic)
+    return _correlation(kendalltau, scores, truths)
 
 
 def spearman(scores: ArrayLike, truths: ArrayLike) -> float:
     """Spearman's ρ; 0 where one side is constant."""
-    a, b = np.asarray(scores, float), np.asarray(truths, float)
-    return 0.0 if _constant(a) or _constant(b) else float(spearmanr(a, b).statistic)
+    return _correlation(spearmanr, scores, truths)
+
+
+def _correlation(measure: Callable[..., Any], scores: ArrayLike, truths: ArrayLike) -> float:
+    sides = [np.asarray(side, float) for side in (scores, truths)]
+    constant = any(len(side) < 2 or np.all(side == side[0]) for side in sides)
+    return 0.0 if constant else float(measure(*sides).statistic)
 
 
 def regret(scores: ArrayLike, truths: ArrayLike, count: int) -> float:
@@ -93,7 +99,3 @@ def bootstrap(scores: Floats, truths: Floats, seed: int) -> tuple[float, float]:
     taus = pairs(signs[0] * signs[1]) / np.sqrt(np.maximum(own * others, 1))
     low, high = np.quantile(taus, (0.025, 0.975))
     return float(low), float(high)
-
-
-def _constant(values: Floats) -> bool:
-    return len(values) < 2 or bool(np.all(values == values[0]))

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
-from qnas.evaluation.accuracy import EVALUATION_BATCH
+from qnas.evaluation.accuracy import EVALUATION_BATCH, hits, logits_and_unrounded
 from qnas.ghn.model import GHN
 from qnas.graph.encoding import encode
-from qnas.network.forward import FloatArithmetic, Parameters, arithmetic_for, forward
-from qnas.network.module import he_parameters
+from qnas.network.forward import Parameters, arithmetic_for, forward
+from qnas.network.module import he_parameters, with_noise
 from qnas.network.plan import Plan
 
 NOISE = 0.05
@@ -45,33 +45,24 @@ def predicted_signals(plan: Plan, parameters: Parameters, images: Images, genera
         images: to measure on, on the parameters' device.
         generator: of the noise, on the CPU.
     """
-    noisy = {
-        name: value + (NOISE * value.std() * torch.randn(value.shape, generator=generator).to(value.device))
-        if name.endswith("/weight")
-        else value
-        for name, value in parameters.items()
-    }
+    noisy = with_noise(plan, parameters, NOISE, generator)
     arithmetic, total = arithmetic_for(plan), torch.zeros(7, device=images.labels.device)
     for x, labels in evaluation_batches(images, EVALUATION_BATCH):
-        logits = forward(plan, parameters, x, arithmetic)
-        real = forward(plan, parameters, x, FloatArithmetic())
+        logits, real = logits_and_unrounded(plan, parameters, x)
         shaken = forward(plan, noisy, x, arithmetic)
-        right = logits.softmax(1).gather(1, labels[:, None])
-        others = logits.softmax(1).scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+        odds = logits.softmax(1)
+        margins = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+        right, right_unrounded, right_shaken = (100 * hits(one, labels)[0] for one in (logits, real, shaken))
         total += torch.stack([
-            _right(logits, labels),
+            right,
             F.cross_entropy(logits, labels, reduction="sum"),
-            (right - others).sum(),
-            _right(real, labels) - _right(logits, labels),
+            margins.sum(),
+            right_unrounded - right,
             F.mse_loss(logits, real, reduction="sum") / plan.classes,
-            _right(shaken, labels),
+            right_shaken,
             F.cross_entropy(shaken, labels, reduction="sum"),
         ])  # fmt: skip
     return Signals(*(total / len(images)).tolist())
-
-
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    return 100 * (logits.argmax(1) == labels).float().sum()
 
 
 @torch.no_grad()

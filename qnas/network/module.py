@@ -140,6 +140,24 @@ class _Observer:
         return self.arithmetic.activation(node, x)
 
 
+def with_noise(plan: Plan, parameters: Parameters, deviation: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Parameters of a plan with normal noise on its weights.
+
+    Args:
+        plan: of the network.
+        parameters: whole, or first tiles.
+        deviation: of the noise, relative to each weight's own.
+        generator: of the noise, on the CPU.
+    """
+    result = dict(parameters)
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            weight = parameters[slot.name]
+            unit = torch.randn(weight.shape, generator=generator).to(weight.device)
+            result[slot.name] = weight + deviation * weight.std() * unit
+    return result
+
+
 def he_parameters(plan: Plan, generator: torch.Generator) -> dict[str, Tensor]:
     """Random parameters: He-normal weights (He et al., 2015), batch norms at one and zero, biases at zero."""
     result = {}

@@ -56,7 +56,7 @@ def _ghn(name: str) -> GHN:
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Do a job; save the trained state if it names a file; return its accuracies on the validation images."""
+    """Do a job; save the trained state if it names a file; return its accuracies, in per cent."""
     started = time.perf_counter()
     data = _data(job.data, job.device)
     network = train_network(job.genotype, data, QATSettings(job.steps), job.seed, _ghn(job.ghn) if job.ghn else None)

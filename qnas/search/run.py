@@ -52,7 +52,7 @@ Stages = Callable[[str], AbstractContextManager[StageBar]]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data, space and hypernetwork of a search, loaded and checked against each other.
+    """Data, space and hypernetwork, loaded and checked against each other.
 
     ``identity`` tells one run from another: the settings, and hashes of the space and of the checkpoint's weights.
     """
@@ -69,18 +69,28 @@ def prepare(settings: SearchSettings) -> Prepared:
     Raises:
         QnasError: data, space or checkpoint cannot be used, or no network keeps a budget.
     """
-    data = find_data(settings.data)
-    space = find_space(settings.space).for_data(data.image, len(data.classes))
-    checkpoint = load_checkpoint(settings.ghn)
-    ghn = checkpoint.ghn
-    if ghn.config.classes != len(data.classes):
+    prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    check_possible(prepared.space, settings.limits.within(prepared.space), settings.bits)
+    return prepared
+
+
+def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Prepared:
+    """Load a data set, a space and a checkpoint by their names, for a run of these settings.
+
+    Raises:
+        QnasError: one of them cannot be used, or not with the others.
+    """
+    found = find_data(data)
+    searched = find_space(space).for_data(found.image, len(found.classes))
+    checkpoint = load_checkpoint(ghn)
+    if checkpoint.ghn.config.classes != len(found.classes):
         raise QnasError(
-            f"Checkpoint {settings.ghn!r} predicts {ghn.config.classes} classes, data set {data.name!r} has "
-            f"{len(data.classes)}; train one with: qnas fit-ghn --data {settings.data}"
+            f"Checkpoint {ghn!r} predicts {checkpoint.ghn.config.classes} classes, data set {found.name!r} has "
+            f"{len(found.classes)}; train one with: qnas fit-ghn --data {data}"
         )
-    check_possible(space, settings.limits.within(space), settings.bits)
-    hashes = {"space_hash": _hash(repr(space).encode()), "ghn_hash": _hash((checkpoint.path / WEIGHTS).read_bytes())}
-    return Prepared(data, space, ghn, {**settings.identity(), **hashes})
+    weights = (checkpoint.path / WEIGHTS).read_bytes()
+    hashes = {"space_hash": _hash(repr(searched).encode()), "ghn_hash": _hash(weights)}
+    return Prepared(found, searched, checkpoint.ghn, {**identity, **hashes})
 
 
 def _hash(content: bytes) -> str:

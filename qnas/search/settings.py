@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qnas.errors import QnasError
+from qnas.errors import at_least_one
 from qnas.quant.scheme import Bits
 from qnas.search.limits import Limits
 
@@ -44,9 +44,7 @@ class SearchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option, value in (("--trials", self.trials), ("--top", self.top), ("--steps", self.steps)):
-            if value < 1:
-                raise QnasError(f"{option} is at least 1, got {value}; leave it out for the default.")
+        at_least_one({"--trials": self.trials, "--top": self.top, "--steps": self.steps})
 
     @property
     def rungs(self) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ the truth here and nothing else.
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 
 from qnas.checkpoints.files import write_bytes
 from qnas.data.images import DataSet
-from qnas.errors import QnasError
+from qnas.errors import QnasError, at_least_one
 from qnas.evaluation.accuracy import EVALUATION_BATCH
 from qnas.evaluation.signals import embedding, predicted_signals, zero_cost
 from qnas.ghn.model import GHN
@@ -27,11 +27,11 @@ from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.search.jobs import Job, Pool
 from qnas.search.settings import training_lengths
+from qnas.search.stages import Tell
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 
 TABLE = "truth.jsonl.gz"
-Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ class TruthSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option, value in (("--networks", self.networks), ("--seeds", self.seeds), ("--steps", self.steps)):
-            if value < 1:
-                raise QnasError(f"{option} is at least 1, got {value}; leave it out for the default.")
+        at_least_one({"--networks": self.networks, "--seeds": self.seeds, "--steps": self.steps})
         if not set(self.random) <= set(self.bits):
             raise QnasError("--random names widths of --bits; add the missing one there.")
 

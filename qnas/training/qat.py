@@ -17,7 +17,7 @@ from qnas.data.images import DataSet, Images
 from qnas.evaluation.accuracy import Accuracy, accuracy
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.module import Network, he_parameters
+from qnas.network.module import Network, he_parameters, with_noise
 from qnas.network.plan import Plan
 from qnas.space.genotype import Genotype
 from qnas.training.schedule import learning_rate
@@ -52,11 +52,7 @@ def initial_parameters(plan: Plan, ghn: GHN | None, noise: float, generator: tor
         return he_parameters(plan, generator)
     with torch.no_grad():
         parameters = {name: value.cpu() for name, value in ghn([plan])[0].items()}
-    for slot in plan.slots:
-        if slot.kind == "weight":
-            weight = parameters[slot.name]
-            parameters[slot.name] = weight + noise * weight.std() * torch.randn(weight.shape, generator=generator)
-    return parameters
+    return with_noise(plan, parameters, noise, generator)
 
 
 def input_range(images: Images) -> tuple[float, float]:
