@@ -1,8 +1,8 @@
 """A table of what networks reach when they are trained, to hold scores and searches against without training.
 
-For each of many genotypes at several bit widths it holds what is known before training, and training runs of a search's
-three lengths with accuracies on the validation images, as a search would see them, and on the test images, which are
-the truth here and nothing else.
+For each of many genotypes at several bit widths it holds what is known before training, and training runs from
+predicted and from random parameters: full ones, and the shorter ones of a search. Accuracies are on the validation
+images, as a search would see them, and on the test images, which are the truth here and nothing else.
 """
 
 import gzip
@@ -41,37 +41,32 @@ class TruthSettings:
     Args:
         data: name or path of the data set.
         space: name or path of the search space.
-        ghn: name or path of the checkpoint whose parameters the runs start from.
+        ghn: name or path of the checkpoint that predicts.
         networks: how many genotypes.
         bits: each is trained at all of these.
-        random: the widths at which runs from random parameters are added.
-        seeds: runs of each kind.
+        seeds: full runs from each start; shorter ones are of the first seed alone.
         steps: of a full run; shorter ones as in a search.
         seed: of the genotypes.
 
     Raises:
-        QnasError: a count is out of range, or ``random`` holds a width that ``bits`` does not.
+        QnasError: a count is out of range.
     """
 
     data: str
     space: str
     ghn: str
     networks: int = 150
-    bits: tuple[Bits, ...] = tuple(Bits.parse(text) for text in ("w8a8", "w4a8", "w4a4", "w2a2"))
-    random: tuple[Bits, ...] = (Bits(4, 4),)
+    bits: tuple[Bits, ...] = tuple(Bits.parse(text) for text in ("w4a4", "w2a2", "w8a8", "w4a8"))
     seeds: int = 2
-    steps: int = 144
+    steps: int = 96
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least_one({"--networks": self.networks, "--seeds": self.seeds, "--steps": self.steps})
-        if not set(self.random) <= set(self.bits):
-            raise QnasError("--random names widths of --bits; add the missing one there.")
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a table to go on."""
-        bits, random = ([str(one) for one in group] for group in (self.bits, self.random))
-        return {**asdict(self), "bits": bits, "random": random}
+        return {**asdict(self), "bits": [str(bits) for bits in self.bits]}
 
 
 @dataclass(frozen=True)
@@ -106,19 +101,16 @@ def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int) -
     Args:
         settings: of the table.
         genotypes: without bit widths.
-        epoch: steps that see every training image once: the length of one more run from random parameters.
+        epoch: steps that see every training image once: one more length.
     """
     result = []
     for seed in range(settings.seeds):
+        lengths = (*training_lengths(settings.steps), epoch) if seed == 0 else (settings.steps,)
         for bits in settings.bits:
             for genotype in genotypes:
-                kinds = [(settings.ghn, steps) for steps in training_lengths(settings.steps)]
-                if bits in settings.random:
-                    kinds += [("", steps) for steps in training_lengths(settings.steps)]
-                if seed == 0:
-                    kinds.append(("", epoch))
-                for ghn, steps in dict.fromkeys(kinds):  # short runs can have the same length
-                    result.append(Job(genotype.with_bits(bits), steps, seed, settings.data, ghn, "cpu", test=True))
+                for ghn in (settings.ghn, ""):
+                    for steps in dict.fromkeys(lengths):  # short runs can have the same length
+                        result.append(Job(genotype.with_bits(bits), steps, seed, settings.data, ghn, "cpu", test=True))
     return result
 
 
