@@ -12,14 +12,18 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of torch.jit, which is not ours to mend
     import torch_geometric  # noqa: F401
 
+import numpy as np
+
 from qnas.data.digits import digits
 from qnas.data.images import DataSet
 from qnas.network.build import build_plan
+from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import find_space
+from qnas.studies.truth import Entry, Run, Truth
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("suite")
@@ -76,3 +80,27 @@ def draw(sample: Callable[[str, str, int], list[Genotype]]) -> Callable[..., lis
         return [build_plan(genotype.with_bits(bits), image, space.classes) for genotype in sample(name, split, count)]
 
     return take
+
+
+@pytest.fixture(scope="session")
+def made_up_truth() -> Truth:
+    """60 networks at two widths, runs of 24 steps: accuracies that a hidden quality sets, with a little noise.
+
+    At W2A2 the predicted score knows nothing of the quality; SNIP's is its opposite.
+    """
+    rng = np.random.default_rng(0)
+    space, entries = find_space("tiny"), []
+    for bits in (Bits(4, 4), Bits(2, 2)):
+        for genotype in islice(stream(space, 0, bits=bits), 60):
+            quality = rng.uniform(30, 90)
+            score = quality + rng.normal(0, 3) if bits == Bits(4, 4) else rng.uniform(30, 90)
+
+            def run(start: str, seed: int, steps: int, quality: float = quality) -> Run:
+                value = quality + (5 if start == "predicted" else 0) + rng.normal(0, 2)
+                return Run(start, seed, steps, round(value, 3), round(value + rng.normal(0, 1), 3), 1.0)
+
+            runs = [run(start, 0, steps) for start in ("predicted", "random") for steps in (2, 6, 17)]
+            runs += [run(start, seed, 24) for start in ("predicted", "random") for seed in (0, 1)]
+            signals = {"top1": score, "gradient_norm": rng.uniform(), "snip": -quality}
+            entries.append(Entry(genotype, costs(build_plan(genotype, (1, 8, 8), 10)), signals, (0.0,), tuple(runs)))
+    return Truth({"data": "digits", "steps": 24}, 17, tuple(entries))

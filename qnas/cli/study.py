@@ -1,4 +1,4 @@
-"""``qnas study``: tables that answer questions about the method."""
+"""``qnas study`` and ``qnas eval-proxy``: tables that answer questions about the method."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +36,7 @@ def truth(
     from qnas.quant.scheme import Bits
     from qnas.search.jobs import Ledger, Pool
     from qnas.search.run import LEDGER, load_named, open_run
-    from qnas.studies.truth import TruthSettings, describe, drawn, run_all, save_truth, truth_jobs
+    from qnas.studies.truth import Truth, TruthSettings, describe, drawn, run_all, save_truth, truth_jobs
     from qnas.training.qat import QATSettings
 
     torch.set_num_threads(1)
@@ -57,5 +57,45 @@ def truth(
     with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
         runs = run_all(pool, jobs, progress.update)
     with bar("describe") as progress:
-        entries = list(describe(runs, named.ghn, named.space, named.data, progress.update))
-    say(f"{len(entries)} networks with {len(jobs)} training runs: {save_truth(out, entries)}")
+        entries = tuple(describe(runs, named.ghn, named.space, named.data, progress.update))
+    path = save_truth(out, Truth(named.identity, epoch, entries))
+    say(f"{networks} networks with {len(jobs)} training runs: {path}. Next: qnas eval-proxy --truth {path}")
+
+
+def eval_proxy(
+    data: Annotated[str, typer.Option(help="digits or cifar10: whose shipped table is used.")] = "digits",
+    truth: Annotated[Path | None, typer.Option(help="Table of qnas study truth, or its folder.")] = None,
+    start: Annotated[
+        str, typer.Option(help="What the truth is: networks trained from random or from predicted parameters.")
+    ] = "random",
+    labels: Annotated[int, typer.Option(help="Short training runs that the score is calibrated with.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of the choices of labelled networks.")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Also draw scores against truths, into this SVG file.")] = None,
+) -> None:
+    """How far the score of untrained networks can be trusted, beside baselines, against a table of trained ones."""
+    import json
+
+    from qnas.checkpoints.store import find_checkpoint
+    from qnas.data.find import find_data
+    from qnas.errors import QnasError
+    from qnas.reports.tables import proxy_table, show
+    from qnas.studies.proxy import STARTS, evaluate_proxy
+    from qnas.studies.truth import TABLE, load_truth
+
+    if start not in STARTS:
+        raise QnasError(f"--start is one of {', '.join(STARTS)}, got {start!r}; choose one of them.")
+    path = truth or find_checkpoint(data)
+    table = load_truth(path / TABLE if path.is_dir() else path)
+    found = find_data(table.settings["data"])
+    rows = evaluate_proxy(table, found.image, len(found.classes), start, labels, seed)
+    title = f"{found.name}: scores against test accuracy after {table.settings['steps']} steps from {start} parameters"
+    if figure:
+        from qnas.reports.figures import proxy_figure
+
+        proxy_figure(rows, title, figure)
+    if json_output:
+        facts = {"data": found.name, "start": start, "steps": table.settings["steps"]}
+        print(json.dumps({**facts, "rows": [row.to_json() for row in rows]}))
+    else:
+        show(proxy_table(rows, title))

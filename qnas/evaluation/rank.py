@@ -1,6 +1,6 @@
 """How well a score orders networks by what they really reach: rank correlations, and what a pick by the score costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,27 +67,47 @@ def precision(scores: ArrayLike, truths: ArrayLike) -> float:
     return float(np.mean(rankdata(-b, method="min")[chosen] <= count))
 
 
-def agreement(scores: ArrayLike, truths: ArrayLike, seed: int = 0) -> Agreement:
+def agreement(
+    scores: ArrayLike, truths: ArrayLike, seed: int = 0, subsets: Sequence[NDArray[np.intp]] | None = None
+) -> Agreement:
     """Everything at once.
 
     Args:
-        scores: (n,), the higher the better.
+        scores: (n,), the higher the better; or (subsets, n), for scores that were fitted to the networks left out.
         truths: (n,).
         seed: of the resampling.
+        subsets: places of networks to judge on, several times: the result is the mean over them, and its interval that
+            of the mean when networks are resampled for all of them alike. Without it all networks, once.
     """
-    a, b = np.asarray(scores, float), np.asarray(truths, float)
+    b = np.asarray(truths, float)
+    places = [np.arange(len(b))] if subsets is None else list(subsets)
+    rows = np.broadcast_to(np.asarray(scores, float), (len(places), len(b)))
+    times = np.random.default_rng(seed).multinomial(len(b), np.full(len(b), 1 / len(b)), RESAMPLES).astype(float)
+    pairs = [(row[own], b[own]) for row, own in zip(rows, places, strict=True)]
+    taus = np.mean([resampled_taus(*pair, times[:, own]) for pair, own in zip(pairs, places, strict=True)], axis=0)
+    low, high = np.quantile(taus, (0.025, 0.975))
+    measures = np.array([_measures(*pair) for pair in pairs]).mean(0).tolist()
+    return Agreement(len(places[0]), measures[0], float(low), float(high), *measures[1:])
+
+
+def _measures(a: Floats, b: Floats) -> tuple[float, ...]:
+    """τ, ρ, τ in the top, the regrets and the precision."""
     top = np.argsort(-b, kind="stable")[: max(2, round(TOP_SHARE * len(b)))]
-    low, high = bootstrap(a, b, seed)
-    return Agreement(
-        len(a), kendall(a, b), low, high, spearman(a, b), kendall(a[top], b[top]),
-        regret(a, b, 1), regret(a, b, 5), regret(a, b, 10), precision(a, b),
-    )  # fmt: skip
+    regrets = [regret(a, b, count) for count in (1, 5, 10)]
+    return kendall(a, b), spearman(a, b), kendall(a[top], b[top]), *regrets, precision(a, b)
 
 
-def bootstrap(scores: Floats, truths: Floats, seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of τ-b over networks drawn with replacement (Efron, 1979)."""
-    count = len(scores)
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
+def resampled_taus(scores: Floats, truths: Floats, times: Floats) -> Floats:
+    """τ-b over networks drawn with replacement (the bootstrap of Efron, 1979).
+
+    Args:
+        scores: (n,).
+        truths: (n,).
+        times: (draws, n), how often each network was drawn.
+
+    Returns:
+        (draws,).
+    """
     signs = [np.sign(values[:, None] - values) for values in (scores, truths)]
 
     def pairs(weight: Floats) -> Floats:
@@ -96,6 +116,5 @@ def bootstrap(scores: Floats, truths: Floats, seed: int) -> tuple[float, float]:
         return total
 
     own, others = (pairs(np.abs(sign)) for sign in signs)
-    taus = pairs(signs[0] * signs[1]) / np.sqrt(np.maximum(own * others, 1))
-    low, high = np.quantile(taus, (0.025, 0.975))
-    return float(low), float(high)
+    taus: Floats = pairs(signs[0] * signs[1]) / np.sqrt(np.maximum(own * others, 1))
+    return taus

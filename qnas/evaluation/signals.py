@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,6 +11,7 @@ from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
 from qnas.evaluation.accuracy import EVALUATION_BATCH, hits, logits_and_unrounded
 from qnas.ghn.model import GHN
+from qnas.graph.distances import depths
 from qnas.graph.encoding import encode
 from qnas.network.forward import Parameters, arithmetic_for, forward
 from qnas.network.module import he_parameters, with_noise
@@ -17,6 +19,9 @@ from qnas.network.plan import Plan
 
 NOISE = 0.05
 """Deviation of the noise on predicted weights, relative to each tensor's own."""
+
+COUNTED = ("conv", "max_pool", "avg_pool", "sum", "concat")
+"""The kinds of layers that graphs differ in."""
 
 
 class Signals(NamedTuple):
@@ -69,6 +74,28 @@ def predicted_signals(plan: Plan, parameters: Parameters, images: Images, genera
 def embedding(ghn: GHN, plan: Plan) -> Tensor:
     """The mean of a network's node states in the hypernetwork: (hidden,)."""
     return ghn.embed(encode(plan)).mean(0)
+
+
+def graph_statistics(plan: Plan) -> list[float]:
+    """What a graph tells without a hypernetwork: counts of layers by kind, edges, depth, and means over its layers.
+
+    Returns:
+        The number of nodes of each kind, of edges and of separate groups (depthwise layers); the longest path; the
+        share of convolutions with batch norm; means of kernel, dilation and the logarithms of channels and area.
+    """
+    nodes = plan.nodes
+    convolutions = [node for node in nodes if node.kind == "conv"]
+    counts = [float(sum(node.kind == kind for node in nodes)) for kind in COUNTED]
+    sources = [list(node.inputs) for node in nodes]
+    shapes = np.log([(node.shape[0], node.shape[1] * node.shape[2]) for node in convolutions])
+    return [
+        *counts,
+        float(sum(len(before) for before in sources)),
+        float(sum(node.groups > 1 for node in nodes)),
+        float(max(depths(sources))),
+        *np.mean([(node.norm, node.kernel, node.dilation) for node in convolutions], axis=0).tolist(),
+        *shapes.mean(0).tolist(),
+    ]
 
 
 def zero_cost(plan: Plan, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Figures as SVG files: a hypernetwork's accuracies beside the paper's, and its training curve."""
+"""Figures as SVG files: a hypernetwork's accuracies beside the paper's, its training curve, scores beside truths."""
 
 import io
 from pathlib import Path
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from qnas.checkpoints.files import read_rows, write_bytes
 from qnas.evaluation.ghn_tables import Row
 from qnas.evaluation.paper import PAPER
+from qnas.studies.proxy import OWN, ProxyRow
 
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
 
@@ -62,4 +63,21 @@ def training_figure(metrics: Path, path: Path) -> None:
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
+    """The truth of every network against its score, a column for each pair of bit widths, a row for each score."""
+    figure = Figure(figsize=(3.2 * len(rows) + 0.6, 6.4), layout="constrained")
+    panels = figure.subplots(len(OWN), len(rows), squeeze=False)
+    for column, row in enumerate(rows):
+        for place, name in enumerate(OWN):
+            axes: Axes = panels[place][column]
+            axes.plot(row.points[name], row.points["truth"], ".", alpha=0.6)
+            axes.set_xlabel(f"{name} score, %")
+            axes.set_title(f"{row.bits.upper()}, τ = {row.scores[name].tau:.2f}, n = {row.n}")
+            axes.grid(alpha=0.3)
+    for place in range(len(OWN)):
+        panels[place][0].set_ylabel("trained, test accuracy, %")
+    figure.suptitle(title)
     _save(figure, path)

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from qnas.evaluation.ghn_tables import Row
 from qnas.evaluation.paper import PAPER
+from qnas.studies.proxy import ProxyRow
 
 
 def show(table: Table) -> None:
@@ -36,4 +37,41 @@ def ghn_table(rows: list[Row], title: str) -> Table:
             f"{row.qmse_mean:.3g} ± {row.qmse_sem:.2g}",
         )
     table.caption = "paper: Yun and Wong's best of tables 3 to 5, on CIFAR-10; drop: what rounding alone costs"
+    return table
+
+
+def proxy_table(rows: list[ProxyRow], title: str) -> Table:
+    """One line per bit widths and score, the calibrated score first and the baselines after it."""
+    table = Table(
+        "bits",
+        "score",
+        "n",
+        "τ (95 % interval)",
+        "ρ",
+        "τ top fifth",
+        "regret@1",
+        "@5",
+        "@10",
+        "best tenth",
+        title=title,
+    )
+    for row in rows:
+        for name, found in row.scores.items():
+            table.add_row(
+                row.bits,
+                name,
+                str(found.n),
+                f"{found.tau:.2f} ({found.tau_low:.2f} to {found.tau_high:.2f})",
+                f"{found.rho:.2f}",
+                f"{found.tau_top:.2f}",
+                *(f"{regret:.1f}" for regret in (found.regret1, found.regret5, found.regret10)),
+                f"{100 * found.precision:.0f} %",
+            )
+        if row.ceiling is not None:
+            table.add_row(row.bits, "truth, another seed", str(row.n), f"{row.ceiling:.2f}", end_section=True)
+    labels = rows[0].labels if rows else 0
+    table.caption = (
+        f"calibrated and graph_regression are fitted to {labels} short runs and judged on the others, 20 times; "
+        "regret: points below the best network; best tenth: share of the picks that are in it"
+    )
     return table

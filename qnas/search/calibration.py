@@ -34,9 +34,14 @@ class Calibration:
         return values
 
 
+def estimator() -> Pipeline:
+    """Ridge regression on standardised features."""
+    return make_pipeline(StandardScaler(), Ridge(STIFFNESS))
+
+
 def calibrate(rows: list[list[float]], accuracies: list[float]) -> Calibration:
     """Fit the estimator to the features and accuracies of candidates that had a short run; two or more of them."""
     x, y = np.array(rows), np.array(accuracies)
-    model = make_pipeline(StandardScaler(), Ridge(STIFFNESS))
+    model = estimator()
     left_out: Floats = cross_val_predict(model, x, y, cv=LeaveOneOut())
     return Calibration(model.fit(x, y), float(np.abs(left_out - y).mean()), len(y))

@@ -94,6 +94,19 @@ class Entry:
     embedding: tuple[float, ...]
     runs: tuple[Run, ...]
 
+    def of(self, start: str, steps: int) -> list[Run]:
+        """The runs of this start and length, by seed."""
+        return [run for run in self.runs if (run.start, run.steps) == (start, steps)]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A table: the settings it was made with, the steps of an epoch, and its entries."""
+
+    settings: dict[str, Any]
+    epoch: int
+    entries: tuple[Entry, ...]
+
 
 def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int) -> list[Job]:
     """All training runs of a table, those of the first seed first.
@@ -159,10 +172,10 @@ def describe(
         )
 
 
-def save_truth(folder: Path, entries: list[Entry]) -> Path:
-    """Write a table as compressed JSON lines, the same bytes for the same entries."""
-    rows = []
-    for entry in entries:
+def save_truth(folder: Path, truth: Truth) -> Path:
+    """Write a table as compressed JSON lines, settings first; the same bytes for the same table."""
+    rows: list[dict[str, Any]] = [{"settings": truth.settings, "epoch": truth.epoch}]
+    for entry in truth.entries:
         plain = {"signals": entry.signals, "embedding": entry.embedding, "runs": [asdict(run) for run in entry.runs]}
         rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), **plain})
     text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
@@ -170,7 +183,7 @@ def save_truth(folder: Path, entries: list[Entry]) -> Path:
     return folder / TABLE
 
 
-def load_truth(path: Path) -> list[Entry]:
+def load_truth(path: Path) -> Truth:
     """Read a table.
 
     Raises:
@@ -178,7 +191,8 @@ def load_truth(path: Path) -> list[Entry]:
     """
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            return [_entry(json.loads(line)) for line in file]
+            head, *rows = [json.loads(line) for line in file]
+        return Truth(dict(head["settings"]), int(head["epoch"]), tuple(_entry(row) for row in rows))
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise QnasError(
             f"The table {path} cannot be read ({error}); make one with: qnas study truth --out {path.parent}"

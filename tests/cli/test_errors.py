@@ -147,6 +147,8 @@ OTHERS = [
     ("eval-ghn --ghn nowhere", ["No checkpoint 'nowhere'"]),
     ("eval-ghn --networks 0", ["--networks at least 1"]),
     ("eval-ghn --part train", ["'train'"]),
+    ("eval-proxy --truth nowhere", ["nowhere cannot be read", "qnas study truth"]),
+    ("eval-proxy --start he", ["random, predicted", "'he'"]),
     ("eval-ghn --bits w9a9", ["'w9a9'"]),
     ("eval-ghn --split far --networks 1", ["no split 'far'"]),
     ("fit-ghn --steps -1", ["--steps above 0"]),

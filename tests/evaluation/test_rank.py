@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnas.evaluation.rank import agreement, bootstrap, kendall, precision, regret, spearman
+from qnas.evaluation.rank import agreement, kendall, precision, regret, spearman
 
 pairs_of_values = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=25)
 
@@ -70,7 +70,8 @@ def test_the_interval_is_that_of_resampled_taus(digits: int) -> None:
     scores, truths = np.round(x, digits), np.round(x + rng.normal(size=30), digits)  # with ties, and all but without
     draws = rng.integers(30, size=(400, 30))
     expected = np.quantile([kendall(scores[draw], truths[draw]) for draw in draws], (0.025, 0.975))
-    assert bootstrap(scores, truths, 0) == pytest.approx(tuple(expected), abs=0.05)
+    found = agreement(scores, truths)
+    assert (found.tau_low, found.tau_high) == pytest.approx(tuple(expected), abs=0.05)
 
 
 def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says() -> None:
@@ -80,6 +81,25 @@ def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says() -> 
     for trial in range(200):
         x = rng.normal(size=80)
         y = correlation * x + np.sqrt(1 - correlation**2) * rng.normal(size=80)
-        low, high = bootstrap(x, y, trial)
-        inside += low <= expected <= high
+        found = agreement(x, y, trial)
+        inside += found.tau_low <= expected <= found.tau_high
     assert 180 <= inside <= 199
+
+
+def test_over_subsets_measures_are_means_and_one_subset_of_all_is_the_plain_case() -> None:
+    rng = np.random.default_rng(0)
+    truths, scores = rng.normal(size=30), rng.normal(size=(2, 30))
+    subsets = [np.arange(20), np.arange(10, 30)]
+    found = agreement(scores, truths, subsets=subsets)
+    each = [agreement(row[own], truths[own]) for row, own in zip(scores, subsets, strict=True)]
+    for name in ("n", "tau", "rho", "tau_top", "regret1", "regret5", "regret10", "precision"):
+        assert getattr(found, name) == pytest.approx(np.mean([getattr(one, name) for one in each]))
+    assert agreement(scores[0], truths, subsets=[np.arange(30)]) == agreement(scores[0], truths)
+
+
+def test_the_interval_over_subsets_resamples_networks_for_all_of_them_alike() -> None:
+    rng = np.random.default_rng(0)
+    truths, scores = rng.normal(size=30), rng.normal(size=30)
+    once, often = agreement(scores, truths), agreement(scores, truths, subsets=[np.arange(30)] * 5)
+    counted = (often.tau_low, often.tau_high)  # no narrower for being counted five times
+    assert counted == pytest.approx((once.tau_low, once.tau_high))

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from qnas.evaluation.ghn_tables import Row, Score, row_of
+from qnas.evaluation.rank import Agreement
 from qnas.quant.scheme import PAPER_BITS, Bits
-from qnas.reports.figures import ghn_figure, training_figure
+from qnas.reports.figures import ghn_figure, proxy_figure, training_figure
+from qnas.studies.proxy import ProxyRow
 
 
 def row(split: str, bits: Bits) -> Row:
@@ -48,3 +50,13 @@ def test_a_training_curve_of_any_length_is_drawn(count: int, tmp_path: Path) -> 
     training_figure(tmp_path / "metrics.jsonl", tmp_path / "metrics.svg")
     panels = [element.get("id", "") for element in ET.parse(tmp_path / "metrics.svg").iter()]
     assert sum(name.startswith("axes_") for name in panels) == 2
+
+
+@pytest.mark.parametrize("widths", [("w4a4",), ("w8a8", "w2a2")])
+def test_scores_are_drawn_beside_truths_one_panel_each(widths: tuple[str, ...], tmp_path: Path) -> None:
+    found = Agreement(2, 0.5, 0.1, 0.8, 0.6, 0.3, 4.0, 2.0, 1.0, 0.4)
+    points = {"truth": [50.0, 60.0], "calibrated": [51.0, 58.0], "predicted": [20.0, 30.0]}
+    rows = [ProxyRow(bits, 12, 2, None, {"calibrated": found, "predicted": found}, points) for bits in widths]
+    proxy_figure(rows, "some data", tmp_path / "proxy.svg")
+    names = [element.get("id", "") for element in ET.parse(tmp_path / "proxy.svg").iter()]
+    assert sum(name.startswith("axes_") for name in names) == 2 * len(widths)

@@ -14,7 +14,18 @@ from qnas.quant.scheme import Bits
 from qnas.search import jobs as jobs_module
 from qnas.search.jobs import Job, Ledger, Pool
 from qnas.space.space import find_space
-from qnas.studies.truth import Entry, Run, TruthSettings, describe, drawn, load_truth, run_all, save_truth, truth_jobs
+from qnas.studies.truth import (
+    Entry,
+    Run,
+    Truth,
+    TruthSettings,
+    describe,
+    drawn,
+    load_truth,
+    run_all,
+    save_truth,
+    truth_jobs,
+)
 
 SPACE = find_space("tiny")
 SETTINGS = TruthSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), 2, 24)
@@ -56,8 +67,9 @@ def test_every_entry_says_what_is_known_before_training(entries: list[Entry]) ->
 
 
 def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tmp_path: Path) -> None:
-    path = save_truth(tmp_path, entries)
-    assert load_truth(path) == entries
+    truth = Truth({"data": "digits"}, 17, tuple(entries))
+    path = save_truth(tmp_path, truth)
+    assert load_truth(path) == truth
     assert save_truth(tmp_path / "again", load_truth(path)).read_bytes() == path.read_bytes()
 
 

@@ -1,0 +1,134 @@
+"""How far scores can be trusted that cost little or no training, measured against a table of trained networks.
+
+Every score is judged on the networks that gave it no label, over many random choices of the labelled ones, so that what
+is fitted and what is not can be compared.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnas.errors import QnasError
+from qnas.evaluation.rank import Agreement, agreement, kendall
+from qnas.evaluation.signals import graph_statistics
+from qnas.network.build import build_plan
+from qnas.network.plan import Shape
+from qnas.search.calibration import estimator, features
+from qnas.search.settings import training_lengths
+from qnas.studies.truth import Entry, Truth
+
+SPLITS = 20
+Floats = NDArray[np.float64]
+Score = Callable[[NDArray[np.intp]], Floats]
+"""Scores of all networks of a table, from the places of those whose labels may be used."""
+
+
+STARTS = ("random", "predicted")
+OWN = ("calibrated", "predicted")
+"""The scores that are not baselines."""
+
+
+@dataclass(frozen=True)
+class ProxyRow:
+    """Scores against the truth at one pair of bit widths.
+
+    ``n`` networks, ``labels`` of them labelled at a time. ``scores`` has the agreement of ``calibrated``, the estimate
+    from labels; of ``predicted``, the accuracy of predicted parameters; and of every baseline. ``ceiling`` is Kendall's
+    τ between the truths of two seeds, nothing if there is one seed. ``points`` has the truth, the predicted and the
+    mean held-out calibrated score of each network.
+    """
+
+    bits: str
+    n: int
+    labels: int
+    ceiling: float | None
+    scores: dict[str, Agreement]
+    points: dict[str, list[float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as it is printed: the calibrated score's agreement, τ of all others, and everything."""
+        return {
+            "bits": self.bits,
+            **asdict(self.scores["calibrated"]),
+            "n": self.n,
+            "labels": self.labels,
+            "ceiling": self.ceiling,
+            "predicted": self.scores["predicted"].tau,
+            "baselines": {name: score.tau for name, score in self.scores.items() if name not in OWN},
+            "scores": {name: asdict(score) for name, score in self.scores.items()},
+        }
+
+
+def evaluate_proxy(truth: Truth, image: Shape, classes: int, start: str, labels: int, seed: int = 0) -> list[ProxyRow]:
+    """A row for every pair of bit widths of a table.
+
+    Args:
+        truth: the table.
+        image: shape of its data set's images.
+        classes: of its data set.
+        start: whose full runs are the truth, ``predicted`` or ``random``.
+        labels: networks whose middle runs from predicted parameters the estimates are fitted to.
+        seed: of the choices of labelled networks, of the random score and of the resampling.
+
+    Raises:
+        QnasError: the table has too few networks for so many labels.
+    """
+    by_bits: dict[str, list[Entry]] = {}
+    for entry in truth.entries:
+        by_bits.setdefault(str(entry.genotype.bits), []).append(entry)
+    fewest = min(len(entries) for entries in by_bits.values())
+    if not 3 <= labels <= fewest - 10:
+        raise QnasError(
+            f"At least 3 networks are labelled and 10 are not, but --labels is {labels} of {fewest}; "
+            "choose another number, or a larger table."
+        )
+    return [
+        _row(bits, entries, truth, [graph_statistics(build_plan(one.genotype, image, classes)) for one in entries],
+             start, labels, seed)
+        for bits, entries in by_bits.items()
+    ]  # fmt: skip
+
+
+def _row(
+    bits: str, entries: list[Entry], truth: Truth, graphs: list[list[float]], start: str, labels: int, seed: int
+) -> ProxyRow:
+    _, middle, full = training_lengths(truth.settings["steps"])
+    by_seed = np.array([[run.test for run in entry.of(start, full)] for entry in entries]).T
+    truths, rng = by_seed.mean(0), np.random.default_rng(seed)
+    measured = np.array([entry.of("predicted", middle)[0].validation for entry in entries])
+    known = np.array([features(entry.signals["top1"], entry.costs) for entry in entries])
+    scores: dict[str, Score] = {
+        "calibrated": _fitted(known, measured),
+        "predicted": _fixed([entry.signals["top1"] for entry in entries]),
+        "params": _fixed([entry.costs.params for entry in entries]),
+        "macs": _fixed([entry.costs.macs for entry in entries]),
+        "random": _fixed(rng.permutation(len(entries))),
+        "gradient_norm": _fixed([entry.signals["gradient_norm"] for entry in entries]),
+        "snip": _fixed([entry.signals["snip"] for entry in entries]),
+        "graph_regression": _fitted(np.array(graphs), measured),
+        "epoch_from_random": _fixed([entry.of("random", truth.epoch)[0].validation for entry in entries]),
+    }
+    choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
+    agreements, means = {}, {}
+    for name, score in scores.items():
+        found = [score(choice[:labels]) for choice in choices]
+        agreements[name] = agreement(found, truths, seed, [choice[labels:] for choice in choices])
+        means[name] = np.mean(found, axis=0)
+    ceiling = kendall(by_seed[0], by_seed[1]) if len(by_seed) > 1 else None
+    points = {"truth": truths, **{name: means[name] for name in OWN}}
+    return ProxyRow(
+        bits, len(entries), labels, ceiling, agreements, {name: values.tolist() for name, values in points.items()}
+    )
+
+
+def _fixed(values: Any) -> Score:
+    """A score that no label changes."""
+    return lambda labelled: np.asarray(values, float)
+
+
+def _fitted(known: Floats, measured: Floats) -> Score:
+    """The estimate of a regression on the labelled networks."""
+    return lambda labelled: estimator().fit(known[labelled], measured[labelled]).predict(known)

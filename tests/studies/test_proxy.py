@@ -1,0 +1,89 @@
+"""Scores against made-up truths: what is known to be good or bad must come out so, and labels must not leak."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qnas.errors import QnasError
+from qnas.evaluation.rank import kendall
+from qnas.studies import proxy
+from qnas.studies.proxy import ProxyRow, evaluate_proxy
+from qnas.studies.truth import Truth
+
+COUNT, STEPS = 60, 24  # of the made-up table
+IMAGE, CLASSES = (1, 8, 8), 10
+
+
+@pytest.fixture(scope="module")
+def rows(made_up_truth: Truth) -> list[ProxyRow]:
+    return evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels=20)
+
+
+def test_scores_stand_where_they_were_made_to(rows: list[ProxyRow]) -> None:
+    four, two = rows
+    assert (four.bits, two.bits) == ("w4a4", "w2a2")
+    assert four.scores["predicted"].tau > 0.8 > 0.3 > abs(two.scores["predicted"].tau)
+    assert four.scores["calibrated"].tau > 0.8
+    for row in rows:
+        assert row.scores["epoch_from_random"].tau > 0.8
+        assert row.scores["snip"].tau < -0.8
+        assert abs(row.scores["random"].tau) < 0.3
+        assert row.ceiling is not None
+        assert row.ceiling > 0.8
+
+
+def test_a_score_that_needs_no_labels_is_judged_on_the_same_networks(
+    made_up_truth: Truth, rows: list[ProxyRow]
+) -> None:
+    entries = made_up_truth.entries[:COUNT]
+    whole = kendall(
+        [one.costs.params for one in entries], [np.mean([r.test for r in one.of("random", STEPS)]) for one in entries]
+    )
+    found = rows[0].scores["params"]
+    assert found.n == COUNT - 20
+    assert found.tau == pytest.approx(whole, abs=0.06)
+
+
+def test_labelled_networks_are_never_judged(made_up_truth: Truth, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        """Knows the labelled networks and nothing else."""
+
+        def fit(self, known: NDArray[Any], measured: NDArray[Any]) -> "Memory":
+            self.seen = {tuple(row): value for row, value in zip(known, measured, strict=True)}
+            return self
+
+        def predict(self, known: NDArray[Any]) -> NDArray[Any]:
+            return np.array([self.seen.get(tuple(row), 0.0) for row in known])
+
+    monkeypatch.setattr(proxy, "estimator", Memory)
+    for row in evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels=20):
+        assert row.scores["calibrated"].tau == row.scores["graph_regression"].tau == 0
+
+
+def test_the_truth_is_that_of_the_start_asked_for(made_up_truth: Truth) -> None:
+    for start in ("random", "predicted"):
+        (row, _) = evaluate_proxy(made_up_truth, IMAGE, CLASSES, start, labels=20)
+        expected = [np.mean([run.test for run in entry.of(start, STEPS)]) for entry in made_up_truth.entries[:COUNT]]
+        assert row.points["truth"] == pytest.approx(expected)
+
+
+def test_the_same_seed_gives_the_same_row(made_up_truth: Truth, rows: list[ProxyRow]) -> None:
+    assert evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels=20) == rows
+    assert evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels=20, seed=1) != rows
+
+
+def test_a_row_is_printed_with_the_calibrated_score_first(rows: list[ProxyRow]) -> None:
+    printed = rows[0].to_json()
+    assert {"bits", "n", "labels", "tau", "tau_low", "tau_high", "rho", "ceiling", "predicted"} <= printed.keys()
+    assert (printed["n"], printed["labels"]) == (COUNT, 20)
+    assert printed["tau"] == rows[0].scores["calibrated"].tau
+    assert printed["baselines"].keys() >= {"params", "macs", "random", "graph_regression", "epoch_from_random", "snip"}
+    assert "calibrated" not in printed["baselines"]
+
+
+@pytest.mark.parametrize("labels", [0, 2, COUNT - 9, COUNT])
+def test_a_number_of_labels_that_leaves_nothing_to_judge_is_refused(made_up_truth: Truth, labels: int) -> None:
+    with pytest.raises(QnasError, match=f"--labels is {labels}"):
+        evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels)
