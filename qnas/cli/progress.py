@@ -17,16 +17,16 @@ class Bar:
 
     def __init__(self, title: str, progress: Progress | None) -> None:
         self.title, self.progress = title, progress
-        self.started = self.told = time.monotonic()
+        self.told, self.share = time.monotonic(), 0.0
         self.task = progress.add_task(title, total=1.0) if progress else None
 
     def update(self, share: float, remark: str = "") -> None:
         """Show that ``share`` of the work is done."""
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, completed=share, description=f"{self.title}  {remark}")
-        elif not console.quiet and time.monotonic() - self.told > LINE_EVERY and share > 0:
-            self.told = time.monotonic()
-            left = (self.told - self.started) * (1 - share) / share
+        elif not console.quiet and (passed := time.monotonic() - self.told) > LINE_EVERY and share > self.share:
+            left = passed * (1 - share) / (share - self.share)
+            self.told, self.share = self.told + passed, share
             print(f"{self.title}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
 
 

@@ -15,7 +15,7 @@ def search(
     data: Annotated[str, typer.Option(help="auto, digits, cifar10, or a folder of images.")] = "auto",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
-    sampler: Annotated[str, typer.Option(help="Who proposes: auto, tpe, nsga2, random.")] = "auto",
+    sampler: Annotated[str, typer.Option(help="Who proposes: auto, tpe, nsga2, evolution, random.")] = "auto",
     trials: Annotated[int, typer.Option(help="Different networks within the budget to score.")] = 200,
     top: Annotated[int, typer.Option(help="Networks to train in full.")] = 3,
     steps: Annotated[int, typer.Option(help="Training steps of a full run.")] = 900,

@@ -5,7 +5,9 @@ one line of a file from which the study is rebuilt; so a run that is continued p
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
@@ -18,7 +20,7 @@ from qnas.checkpoints.files import append_row, read_rows
 from qnas.errors import QnasError, did_you_mean
 from qnas.search.genes import Choices
 
-SAMPLERS = ("auto", "tpe", "nsga2", "random")
+SAMPLERS = ("auto", "tpe", "nsga2", "evolution", "random")
 POPULATION = 20
 BUDGET = "budget"
 
@@ -27,6 +29,8 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
     """A sampler by its name; ``auto`` is NSGA-II, the better one of genes under a budget at some hundred trials."""
     if name == "random":
         return RandomSampler(seed=seed)
+    if name == "evolution":
+        return EvolutionSampler(seed)
     if name == "tpe":
         return TPESampler(seed=seed, multivariate=True)
     return NSGAIISampler(seed=seed, population_size=POPULATION)
@@ -40,6 +44,49 @@ def check_sampler(name: str) -> None:
     """
     if name not in SAMPLERS:
         raise QnasError(f"No sampler is called {name!r}; {did_you_mean(name, SAMPLERS)}")
+
+
+class EvolutionSampler(BaseSampler):
+    """Aging evolution (Real et al., 2019): changes some genes of the best of a few of the last networks in the budgets.
+
+    Args:
+        seed: of the choices.
+        population: how many of the last networks are alive; fewer are added to at random.
+        contestants: of them, the best of which is the parent.
+        again: chance of each further change after the first; ignored genes make some changes void.
+    """
+
+    def __init__(self, seed: int, population: int = POPULATION, contestants: int = 5, again: float = 0.5) -> None:
+        self.rng = Random(seed)
+        self.population, self.contestants, self.again = population, contestants, again
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        told = reversed(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        alive = list(islice((one for one in told if all(x <= 0 for x in one.constraints.values())), self.population))
+        if len(alive) < self.population:
+            return {}
+        parent = max(self.rng.sample(alive, self.contestants), key=lambda one: one.values[0])
+        genes, changing = dict(parent.params), True
+        while changing:
+            name, choices = self.rng.choice(list(search_space.items()))
+            genes[name] = self.rng.choice([one for one in _choices(choices) if one != genes[name]])
+            changing = self.rng.random() < self.again
+        return {name: genes[name] for name in search_space}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        return self.rng.choice(_choices(distribution))
+
+
+def _choices(distribution: BaseDistribution) -> tuple[Any, ...]:
+    assert isinstance(distribution, CategoricalDistribution)  # as all genes are
+    return distribution.choices
 
 
 class _FixedSpace(BaseSampler):

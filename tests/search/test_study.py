@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "d": (8, 16, 24, 32),
     "e": (0, 1),
 }
-EVERY = pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+EVERY = pytest.mark.parametrize("sampler", SAMPLERS)
 TRIALS = 46
 ENOUGH = 24  # into the second generation of NSGA-II, and past the 10 random trials that TPE begins with
 
@@ -44,8 +44,7 @@ def go_on(proposer: Proposer, trials: int) -> list[tuple[int, dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[int, dict[str, Any]]]]:
     """What each sampler proposes when nothing happens."""
-    samplers = ("random", "tpe", "nsga2")
-    return {name: go_on(opened(tmp_path_factory.mktemp(name), name), TRIALS) for name in samplers}
+    return {name: go_on(opened(tmp_path_factory.mktemp(name), name), TRIALS) for name in SAMPLERS}
 
 
 Unbroken = dict[str, list[tuple[int, dict[str, Any]]]]
@@ -65,7 +64,7 @@ def test_proposals_differ_from_one_another_and_between_seeds(tmp_path: Path, unb
     assert go_on(opened(tmp_path, sampler, seed=1), 10) != unbroken[sampler][:10]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "evolution"])
 def test_samplers_that_learn_climb(unbroken: Unbroken, sampler: str) -> None:
     values = [score(genes)[0] for _, genes in unbroken[sampler]]
     assert sum(values[-15:]) > sum(values[:10]) * 1.5
