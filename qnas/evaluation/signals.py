@@ -24,11 +24,22 @@ COUNTED = ("conv", "max_pool", "avg_pool", "sum", "concat")
 """The kinds of layers that graphs differ in."""
 
 
+class PredictedScore(NamedTuple):
+    """Predicted parameters of one network on some images: top-1 accuracy in per cent, loss in nats, margin.
+
+    ``margin`` is the mean probability of the right class less that of the most likely other one.
+    """
+
+    top1: float
+    loss: float
+    margin: float
+
+
 class Signals(NamedTuple):
     """Predicted parameters of one network on some images: top-1 accuracies in per cent, losses in nats.
 
-    ``margin`` is the mean probability of the right class less that of the most likely other one; ``drop`` and ``qmse``
-    are what rounding alone costs, as in ``ghn_tables.Score``; the ``noisy`` ones are with noise on the weights.
+    The first three are a ``PredictedScore``; ``drop`` and ``qmse`` are what rounding alone costs, as in
+    ``ghn_tables.Score``; the ``noisy`` ones are with noise on the weights.
     """
 
     top1: float
@@ -38,6 +49,23 @@ class Signals(NamedTuple):
     qmse: float
     noisy_top1: float
     noisy_loss: float
+
+
+def _sums(logits: Tensor, labels: Tensor) -> Tensor:
+    """Per cent right, losses and margins, each summed over the images: (3,)."""
+    odds = logits.softmax(1)
+    margins = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    return torch.stack([100 * hits(logits, labels)[0], loss, margins.sum()])
+
+
+@torch.no_grad()
+def predicted_score(plan: Plan, parameters: Parameters, images: Images) -> PredictedScore:
+    """The score of predicted parameters at the plan's bit widths, with folds and ranges of each batch."""
+    arithmetic, total = arithmetic_for(plan), torch.zeros(3, device=images.labels.device)
+    for x, labels in evaluation_batches(images, EVALUATION_BATCH):
+        total += _sums(forward(plan, parameters, x, arithmetic), labels)
+    return PredictedScore(*(total / len(images)).tolist())
 
 
 @torch.no_grad()
@@ -55,18 +83,9 @@ def predicted_signals(plan: Plan, parameters: Parameters, images: Images, genera
     for x, labels in evaluation_batches(images, EVALUATION_BATCH):
         logits, real = logits_and_unrounded(plan, parameters, x)
         shaken = forward(plan, noisy, x, arithmetic)
-        odds = logits.softmax(1)
-        margins = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
-        right, right_unrounded, right_shaken = (100 * hits(one, labels)[0] for one in (logits, real, shaken))
-        total += torch.stack([
-            right,
-            F.cross_entropy(logits, labels, reduction="sum"),
-            margins.sum(),
-            right_unrounded - right,
-            F.mse_loss(logits, real, reduction="sum") / plan.classes,
-            right_shaken,
-            F.cross_entropy(shaken, labels, reduction="sum"),
-        ])  # fmt: skip
+        own, unrounded = _sums(logits, labels), _sums(real, labels)
+        qmse = F.mse_loss(logits, real, reduction="sum") / plan.classes
+        total += torch.cat([own, torch.stack([unrounded[0] - own[0], qmse]), _sums(shaken, labels)[:2]])
     return Signals(*(total / len(images)).tolist())
 
 

@@ -22,6 +22,8 @@ def print_result(folder: Path, as_json: bool) -> None:
         print(json.dumps({**facts, "picks": result["picks"], "parity": manifest["parity"]}))
         return
     show(picks_table(result))
+    if result["calibration"]:
+        print(trust_line(result["calibration"]))
     parity = manifest["parity"]
     print(
         f"Winner: {folder / WINNER / MODEL} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
@@ -29,6 +31,14 @@ def print_result(folder: Path, as_json: bool) -> None:
         f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
     )
     print(f"Next: qnas show {folder}")
+
+
+def trust_line(calibration: dict[str, Any]) -> str:
+    """How far a run's own short runs say that its estimates can be trusted."""
+    tau, params, labels = (calibration[key] for key in ("tau", "tau_params", "labels"))
+    line = f"Trust: over {labels} short runs, each left out in turn, estimates rank with Kendall's tau {tau:.2f}; "
+    line += f"the number of parameters alone with {params:.2f}."
+    return line if tau > params else f"{line} The score is no better than size here: go by the trained accuracies."
 
 
 def picks_table(result: dict[str, Any]) -> Table:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from qnas.evaluation.signals import PredictedScore
 from qnas.network.costs import Costs
 from qnas.space.genotype import Genotype
 
@@ -11,18 +12,23 @@ from qnas.space.genotype import Genotype
 class Candidate:
     """One network and its accuracies, in per cent.
 
-    ``score`` is with predicted parameters, ``estimate`` for a short run, ``trained`` by the steps of each run, all on
+    ``predicted`` is with predicted parameters, ``score`` its accuracy, ``estimate`` for a short run, ``trained`` by the steps of each run, all on
     validation images; ``test`` on the test images, read once at the end.
     """
 
     genotype: Genotype
     costs: Costs
-    score: float
+    predicted: PredictedScore
     estimate: float | None = None
     test: float | None = None
 
     def __post_init__(self) -> None:
         self.trained: dict[int, float] = {}
+
+    @property
+    def score(self) -> float:
+        """Accuracy with predicted parameters."""
+        return self.predicted.top1
 
     @property
     def best_trained(self) -> float | None:

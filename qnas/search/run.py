@@ -164,7 +164,7 @@ def search(
         trainer = Trainer(settings, pool, device, str(folder / PICKS))
         with stage("calibrate") as bar:
             trainer.train(spread(found, settings.calibration), short, bar.update)
-        calibration = estimate_all(found, short)
+        calibration = estimate_all(found, short, space)
         with stage("halve") as bar:
             trainer.train(best(found, max(settings.survivors, settings.top)), middle, bar.update)
         with stage("finish") as bar:
@@ -174,7 +174,12 @@ def search(
         pick.test = deployed_accuracy(load_pick(folder, pick.genotype, data), data.test).top1
     write_json(folder / RESULT, {
         "screened": len(found),
-        "calibration": calibration and {"labels": calibration.labels, "mean_absolute_error": calibration.error},
+        "calibration": calibration and {
+            "labels": calibration.labels,
+            "mean_absolute_error": calibration.error,
+            "tau": calibration.tau,
+            "tau_params": calibration.tau_params,
+        },
         "picks": [pick.to_json() for pick in picks],
         "candidates": [candidate.to_json() for candidate in found if candidate not in picks],
     })  # fmt: skip

@@ -1,7 +1,7 @@
 """The stages of a search: screen, calibrate, halve, train in full. Each costs more a network and looks at fewer.
 
 screen      hypernetwork's accuracy of ``trials`` networks that Optuna proposes, within the budgets
-calibrate   short training of a few of them; a regression from score and size to their accuracy ranks all
+calibrate   short training of a few of them; a regression from score, size and graph to their accuracy ranks all
 halve       middle training of the best estimates, and of the best short runs
 finish      full training of the best of those, then one look at the test images
 """
@@ -12,7 +12,7 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.evaluation.accuracy import predicted_accuracy
+from qnas.evaluation.signals import PredictedScore, predicted_score
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
@@ -25,7 +25,7 @@ from qnas.search.study import Proposer
 from qnas.space.space import SearchSpace
 
 PROPOSALS_PER_TRIAL = 50
-INFEASIBLE_SCORE = 0.0
+INFEASIBLE = PredictedScore(0.0, 0.0, 0.0)
 Tell = Callable[[float, str], None]
 
 
@@ -74,20 +74,20 @@ class Screen:
         for genes, value in self.proposer.finished():
             self.consider(genes, value)
 
-    def consider(self, genes: dict[str, object], known: float | None = None) -> tuple[float, float]:
+    def consider(self, genes: dict[str, object], known: PredictedScore | None = None) -> tuple[PredictedScore, float]:
         """Score of the network that the genes stand for, and by what share it exceeds the budgets."""
         self.proposals += 1
         genotype = decode(self.space, genes, self.settings.bits)
         if genotype.key in self.found:
-            return self.found[genotype.key].score, 0.0
+            return self.found[genotype.key].predicted, 0.0
         plan = build_plan(genotype, self.space.image, self.space.classes)
         spent = costs(plan)
         excess = self.limits.excess(spent)
         if excess > 0:
-            return INFEASIBLE_SCORE, excess
+            return INFEASIBLE, excess
         if known is None:
             with torch.no_grad():
-                known = predicted_accuracy(plan, self.ghn([plan], whole=False)[0], self.data.validation).top1
+                known = predicted_score(plan, self.ghn([plan], whole=False)[0], self.data.validation)
         self.found[genotype.key] = Candidate(genotype, spent, known)
         return known, excess
 
@@ -132,14 +132,17 @@ def spread(candidates: list[Candidate], count: int) -> list[Candidate]:
     return ranked[:first] + [others[int(place * step)] for place in range(count - first)]
 
 
-def estimate_all(candidates: list[Candidate], short: int) -> Calibration | None:
+def estimate_all(candidates: list[Candidate], short: int, space: SearchSpace) -> Calibration | None:
     """Fit the calibration to the candidates that had a short run and estimate all; nothing if fewer than three had."""
     labelled = [candidate for candidate in candidates if short in candidate.trained]
     if len(labelled) < 3:
         return None
-    rows = [features(candidate.score, candidate.costs) for candidate in labelled]
-    calibration = calibrate(rows, [candidate.trained[short] for candidate in labelled])
-    estimates = calibration.estimate([features(candidate.score, candidate.costs) for candidate in candidates])
+
+    def rows(some: list[Candidate]) -> list[list[float]]:
+        return [features(one.predicted, build_plan(one.genotype, space.image, space.classes)) for one in some]
+
+    calibration = calibrate(rows(labelled), [candidate.trained[short] for candidate in labelled])
+    estimates = calibration.estimate(rows(candidates))
     for candidate, value in zip(candidates, estimates, strict=True):
         candidate.estimate = value
     return calibration

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from qnas.checkpoints.files import append_row, read_rows
 from qnas.errors import QnasError, did_you_mean
+from qnas.evaluation.signals import PredictedScore
 from qnas.search.genes import Choices
 
 SAMPLERS = ("auto", "tpe", "nsga2", "evolution", "random")
@@ -138,12 +139,17 @@ class Proposer:
             name: CategoricalDistribution(values) for name, values in choices.items()
         }
         self.study = optuna.create_study(direction="maximize", sampler=make_sampler(sampler, seed))
-        self.study.add_trials([self._trial(row) for row in read_rows(log)])
+        rows = read_rows(log)
+        self.scores = [PredictedScore(*row["score"]) for row in rows]
+        self.study.add_trials([self._trial(row) for row in rows])
         self._recall_parents()
 
     def _trial(self, row: dict[str, Any]) -> FrozenTrial:
         return create_trial(
-            params=row["genes"], distributions=self.distributions, value=row["score"], system_attrs=row["attributes"]
+            params=row["genes"],
+            distributions=self.distributions,
+            value=row["score"][0],
+            system_attrs=row["attributes"],
         )
 
     def _recall_parents(self) -> None:
@@ -153,10 +159,10 @@ class Proposer:
             for generation in range(1, inner.get_trial_generation(self.study, trials[-1]) + 1):
                 inner.get_parent_population(self.study, generation)
 
-    def finished(self) -> Iterator[tuple[dict[str, Any], float]]:
+    def finished(self) -> Iterator[tuple[dict[str, Any], PredictedScore]]:
         """Genes and score of the trials told so far, in order."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            yield trial.params, trial.values[0]
+        told = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return zip((trial.params for trial in told), self.scores, strict=True)
 
     def ask(self) -> tuple[Trial, dict[str, Any]]:
         """The next trial with its genes."""
@@ -165,8 +171,9 @@ class Proposer:
         trial = self.study.ask()
         return trial, {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}
 
-    def tell(self, trial: Trial, score: float, excess: float) -> None:
-        """Give a trial's score and by what share its network exceeds the budget (0 or less: kept)."""
+    def tell(self, trial: Trial, score: PredictedScore, excess: float) -> None:
+        """Give a trial's score, whose accuracy is what samplers go by, and by what share its network exceeds the budget (0 or less: kept)."""
         trial.set_constraint(BUDGET, excess)
-        told = self.study.tell(trial, score)
+        told = self.study.tell(trial, score.top1)
+        self.scores.append(score)
         append_row(self.log, {"genes": told.params, "score": score, "attributes": told.system_attrs})

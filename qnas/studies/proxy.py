@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from qnas.errors import QnasError
 from qnas.evaluation.rank import Agreement, agreement, kendall
-from qnas.evaluation.signals import graph_statistics
+from qnas.evaluation.signals import PredictedScore, graph_statistics
 from qnas.network.build import build_plan
-from qnas.network.plan import Shape
-from qnas.search.calibration import estimator, features
+from qnas.network.plan import Plan, Shape
+from qnas.search.calibration import KNOWN, estimator, features
 from qnas.search.settings import training_lengths
 from qnas.studies.truth import Entry, Truth
 
@@ -70,7 +70,7 @@ def evaluate_proxy(truth: Truth, image: Shape, classes: int, start: str, labels:
         image: shape of its data set's images.
         classes: of its data set.
         start: whose full runs are the truth, ``predicted`` or ``random``.
-        labels: networks whose middle runs from predicted parameters the estimates are fitted to.
+        labels: networks whose middle runs from the same start the estimates are fitted to.
         seed: of the choices of labelled networks, of the random score and of the resampling.
 
     Raises:
@@ -86,29 +86,30 @@ def evaluate_proxy(truth: Truth, image: Shape, classes: int, start: str, labels:
             "choose another number, or a larger table."
         )
     return [
-        _row(bits, entries, truth, [graph_statistics(build_plan(one.genotype, image, classes)) for one in entries],
-             start, labels, seed)
+        _row(bits, entries, truth, [build_plan(one.genotype, image, classes) for one in entries], start, labels, seed)
         for bits, entries in by_bits.items()
-    ]  # fmt: skip
+    ]
 
 
 def _row(
-    bits: str, entries: list[Entry], truth: Truth, graphs: list[list[float]], start: str, labels: int, seed: int
+    bits: str, entries: list[Entry], truth: Truth, plans: list[Plan], start: str, labels: int, seed: int
 ) -> ProxyRow:
     _, middle, full = training_lengths(truth.settings["steps"])
     by_seed = np.array([[run.test for run in entry.of(start, full)] for entry in entries]).T
     truths, rng = by_seed.mean(0), np.random.default_rng(seed)
-    measured = np.array([entry.of("predicted", middle)[0].validation for entry in entries])
-    known = np.array([features(entry.signals["top1"], entry.costs) for entry in entries])
+    measured = np.array([entry.of(start, middle)[0].validation for entry in entries])
+    predicted = [PredictedScore(*(one.signals[name] for name in PredictedScore._fields)) for one in entries]
+    known = np.array([features(*pair) for pair in zip(predicted, plans, strict=True)])
+    graphs = np.array([graph_statistics(plan) for plan in plans])
     scores: dict[str, Score] = {
-        "calibrated": _fitted(known, measured),
-        "predicted": _fixed([entry.signals["top1"] for entry in entries]),
+        "calibrated": _fitted(known, measured, KNOWN),
+        "predicted": _fixed([score.top1 for score in predicted]),
         "params": _fixed([entry.costs.params for entry in entries]),
         "macs": _fixed([entry.costs.macs for entry in entries]),
         "random": _fixed(rng.permutation(len(entries))),
         "gradient_norm": _fixed([entry.signals["gradient_norm"] for entry in entries]),
         "snip": _fixed([entry.signals["snip"] for entry in entries]),
-        "graph_regression": _fitted(np.array(graphs), measured),
+        "graph_regression": _fitted(graphs, measured, graphs.shape[1]),
         "epoch_from_random": _fixed([entry.of("random", truth.epoch)[0].validation for entry in entries]),
     }
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
@@ -129,6 +130,6 @@ def _fixed(values: Any) -> Score:
     return lambda labelled: np.asarray(values, float)
 
 
-def _fitted(known: Floats, measured: Floats) -> Score:
-    """The estimate of a regression on the labelled networks."""
-    return lambda labelled: estimator().fit(known[labelled], measured[labelled]).predict(known)
+def _fitted(rows: Floats, measured: Floats, known: int) -> Score:
+    """The estimate of a regression on the labelled networks' rows of features, all of whose first count in full."""
+    return lambda labelled: estimator(known).fit(rows[labelled], measured[labelled]).predict(rows)
