@@ -101,6 +101,12 @@ def made_up_truth() -> Truth:
 
             runs = [run(start, 0, steps) for start in ("predicted", "random") for steps in (2, 6, 17)]
             runs += [run(start, seed, 24) for start in ("predicted", "random") for seed in (0, 1)]
-            signals = {"top1": score, "gradient_norm": rng.uniform(), "snip": -quality}
+            signals = {
+                "top1": score,
+                "loss": 3 - score / 40,
+                "margin": score / 50 - 1,
+                "gradient_norm": rng.uniform(),
+                "snip": -quality,
+            }
             entries.append(Entry(genotype, costs(build_plan(genotype, (1, 8, 8), 10)), signals, (0.0,), tuple(runs)))
     return Truth({"data": "digits", "steps": 24}, 17, tuple(entries))

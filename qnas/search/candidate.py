@@ -12,8 +12,8 @@ from qnas.space.genotype import Genotype
 class Candidate:
     """One network and its accuracies, in per cent.
 
-    ``predicted`` is with predicted parameters, ``score`` its accuracy, ``estimate`` for a short run, ``trained`` by the steps of each run, all on
-    validation images; ``test`` on the test images, read once at the end.
+    ``predicted`` is with predicted parameters, ``score`` its accuracy, ``estimate`` for a short run, ``trained`` by the
+    steps of each run, all on validation images; ``test`` on the test images, read once at the end.
     """
 
     genotype: Genotype

@@ -62,11 +62,13 @@ class EvolutionSampler(BaseSampler):
         self.population, self.contestants, self.again = population, contestants, again
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: the space is given from outside."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Genes of a parent with some changed; nothing while too few networks are alive."""
         told = reversed(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
         alive = list(islice((one for one in told if all(x <= 0 for x in one.constraints.values())), self.population))
         if len(alive) < self.population:
@@ -82,6 +84,7 @@ class EvolutionSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
     ) -> Any:
+        """A random gene."""
         return self.rng.choice(_choices(distribution))
 
 
@@ -172,7 +175,10 @@ class Proposer:
         return trial, {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}
 
     def tell(self, trial: Trial, score: PredictedScore, excess: float) -> None:
-        """Give a trial's score, whose accuracy is what samplers go by, and by what share its network exceeds the budget (0 or less: kept)."""
+        """Give a trial's score, whose accuracy samplers go by, and by what share its network exceeds the budget.
+
+        A share of 0 or less says that the budget is kept.
+        """
         trial.set_constraint(BUDGET, excess)
         told = self.study.tell(trial, score.top1)
         self.scores.append(score)

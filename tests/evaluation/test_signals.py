@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from qnas.data.images import DataSet
 from qnas.evaluation.accuracy import predicted_accuracy
 from qnas.evaluation.ghn_tables import quantized_score
-from qnas.evaluation.signals import embedding, predicted_signals, zero_cost
+from qnas.evaluation.signals import embedding, predicted_score, predicted_signals, zero_cost
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
@@ -45,6 +45,13 @@ def test_accuracy_drop_and_error_are_those_of_the_tables(ghn: GHN, plan: Plan, d
     assert (found.top1, found.drop) == pytest.approx((known.top1, known.drop), abs=1e-4)
     assert found.qmse == pytest.approx(known.qmse, rel=1e-5)
     assert found.top1 == pytest.approx(predicted_accuracy(plan, parameters, images).top1, abs=1e-4)
+
+
+def test_the_score_is_what_the_signals_begin_with(ghn: GHN, plan: Plan, digits_data: DataSet) -> None:
+    images = digits_data.validation.first(150)
+    (parameters,) = ghn([plan], whole=False)
+    signals = predicted_signals(plan, parameters, images, generator())
+    assert predicted_score(plan, parameters, images) == pytest.approx(signals[:3], rel=1e-5)
 
 
 def test_loss_and_margin_follow_from_the_logits(ghn: GHN, digits_data: DataSet) -> None:

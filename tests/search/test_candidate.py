@@ -2,13 +2,14 @@
 
 import json
 
+from qnas.evaluation.signals import PredictedScore
 from qnas.network.costs import Costs
 from qnas.search.candidate import Candidate
 from qnas.space.genotype import Genotype
 
 
 def made(genotype: Genotype) -> Candidate:
-    return Candidate(genotype, Costs(100, 2000, 50, 60), 33.0)
+    return Candidate(genotype, Costs(100, 2000, 50, 60), PredictedScore(33.0, 1.9, -0.3))
 
 
 def test_before_any_training_there_is_no_best_run(genotype: Genotype) -> None:

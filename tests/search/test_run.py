@@ -116,6 +116,8 @@ def test_the_test_accuracy_is_that_of_the_saved_weights(unbroken: Run, prepared:
 def test_the_calibration_is_stated(unbroken: Run) -> None:
     assert unbroken.result["calibration"]["labels"] == 6
     assert 0 <= unbroken.result["calibration"]["mean_absolute_error"] < 100
+    assert -1 <= unbroken.result["calibration"]["tau"] <= 1
+    assert -1 <= unbroken.result["calibration"]["tau_params"] <= 1
 
 
 def refuse(job: jobs.Job) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def test_the_same_call_again_scores_nothing(unbroken: Run, prepared: Prepared, m
     def no_score(*anything: object) -> None:
         raise AssertionError("a network was scored again")
 
-    monkeypatch.setattr("qnas.search.stages.predicted_accuracy", no_score)
+    monkeypatch.setattr("qnas.search.stages.predicted_score", no_score)
     assert len(run(unbroken.folder, prepared)) == 2
 
 
@@ -162,7 +164,7 @@ def test_a_run_killed_in_training_ends_as_if_unbroken(
 def test_a_run_killed_while_screening_ends_as_if_unbroken(
     tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, original = [3], stages.predicted_accuracy
+    left, original = [3], stages.predicted_score
 
     def killed(*anything: Any) -> Any:
         if not left[0]:
@@ -171,7 +173,7 @@ def test_a_run_killed_while_screening_ends_as_if_unbroken(
         return original(*anything)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "predicted_accuracy", killed)
+        patch.setattr(stages, "predicted_score", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run", prepared)
     run(tmp_path / "run", prepared)

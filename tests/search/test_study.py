@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import Trial
 
 from qnas.errors import QnasError
+from qnas.evaluation.signals import PredictedScore
 from qnas.search.study import SAMPLERS, Proposer, check_sampler
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -25,10 +26,10 @@ def opened(path: Path, sampler: str, seed: int = 0) -> Proposer:
     return Proposer(path / "trials", sampler, seed, CHOICES)
 
 
-def score(genes: dict[str, Any]) -> tuple[float, float]:
+def score(genes: dict[str, Any]) -> tuple[PredictedScore, float]:
     """Something to climb, and a budget that a third of the genes exceed."""
     value = 10 * genes["a"] + genes["d"] * genes["e"] + (5 if genes["b"] == "skip 1" else 0) + genes["c"]
-    return value, (genes["d"] * genes["a"] - 48) / 48
+    return PredictedScore(value, 100 - value, value / 100), (genes["d"] * genes["a"] - 48) / 48
 
 
 def go_on(proposer: Proposer, trials: int) -> list[tuple[int, dict[str, Any]]]:
@@ -66,7 +67,7 @@ def test_proposals_differ_from_one_another_and_between_seeds(tmp_path: Path, unb
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "evolution"])
 def test_samplers_that_learn_climb(unbroken: Unbroken, sampler: str) -> None:
-    values = [score(genes)[0] for _, genes in unbroken[sampler]]
+    values = [score(genes)[0].top1 for _, genes in unbroken[sampler]]
     assert sum(values[-15:]) > sum(values[:10]) * 1.5
 
 
@@ -141,7 +142,7 @@ def test_infeasible_trials_are_not_the_best(tmp_path: Path) -> None:
     proposer = opened(tmp_path, "random")
     go_on(proposer, 30)
     best = proposer.study.best_trial
-    feasible = [value for genes, value in proposer.finished() if score(genes)[1] <= 0]
+    feasible = [value.top1 for genes, value in proposer.finished() if score(genes)[1] <= 0]
     assert best.value == max(feasible)
 
 

@@ -57,7 +57,7 @@ def test_labelled_networks_are_never_judged(made_up_truth: Truth, monkeypatch: p
         def predict(self, known: NDArray[Any]) -> NDArray[Any]:
             return np.array([self.seen.get(tuple(row), 0.0) for row in known])
 
-    monkeypatch.setattr(proxy, "estimator", Memory)
+    monkeypatch.setattr(proxy, "estimator", lambda known: Memory())
     for row in evaluate_proxy(made_up_truth, IMAGE, CLASSES, "random", labels=20):
         assert row.scores["calibrated"].tau == row.scores["graph_regression"].tau == 0
 

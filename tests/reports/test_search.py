@@ -1,0 +1,13 @@
+"""The trust line of a search: what it states, and when it warns."""
+
+import pytest
+
+from qnas.reports.search import trust_line
+
+
+@pytest.mark.parametrize(("tau", "warned"), [(0.71, False), (0.4, True), (0.12, True)])
+def test_the_trust_line_warns_where_the_score_is_no_better_than_size(tau: float, warned: bool) -> None:
+    line = trust_line({"labels": 12, "tau": tau, "tau_params": 0.4, "mean_absolute_error": 3.0})
+    assert "over 12 short runs" in line
+    assert f"tau {tau:.2f}; the number of parameters alone with 0.40." in line
+    assert ("no better than size" in line) == warned
