@@ -91,8 +91,9 @@ def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
 def test_estimates_stay_within_zero_and_a_hundred_per_cent() -> None:
     rows = rows_of(50)
     steep = [100.0 if row[0] > np.mean(rows, 0)[0] else 0.0 for row in rows]
-    far = (np.array(rows[:2]) + [[100.0] + [0.0] * (WIDTH - 1), [-100.0] + [0.0] * (WIDTH - 1)]).tolist()
-    assert calibrate(rows, steep).estimate(far) == pytest.approx([100, 0], abs=1)
+    far = np.array(rows[:2])
+    far[:, 0] += (100, -100)
+    assert calibrate(rows, steep).estimate(far.tolist()) == pytest.approx([100, 0], abs=1)
 
 
 def test_alike_candidates_give_a_finite_estimate() -> None:
