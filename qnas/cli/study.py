@@ -24,6 +24,7 @@ def truth(
     steps: Annotated[int, typer.Option(help="Training steps of a full run.")] = 96,
     seed: Annotated[int, typer.Option(help="Seed of the genotypes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
+    start_from: Annotated[Path | None, typer.Option(help="Older table, or its folder, whose runs are kept.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the table; continued if it has one.")] = Path("runs/truth"),
 ) -> None:
     """Train many networks, to know how good a score is: a table of accuracies at several bit widths."""
@@ -36,7 +37,18 @@ def truth(
     from qnas.quant.scheme import Bits
     from qnas.search.jobs import Ledger, Pool
     from qnas.search.run import LEDGER, load_named, open_run
-    from qnas.studies.truth import Truth, TruthSettings, describe, drawn, run_all, save_truth, truth_jobs
+    from qnas.studies.truth import (
+        TABLE,
+        Truth,
+        TruthSettings,
+        describe,
+        drawn,
+        load_truth,
+        run_all,
+        save_truth,
+        take_over,
+        truth_jobs,
+    )
     from qnas.training.qat import QATSettings
 
     torch.set_num_threads(1)
@@ -51,10 +63,14 @@ def truth(
         seed=seed,
     )
     named = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    older = load_truth(start_from / TABLE if start_from.is_dir() else start_from) if start_from else None
     open_run(named.identity, out)
+    ledger = Ledger(out / LEDGER)
+    if older:
+        take_over(older, named.identity, ledger)
     epoch = -(-len(named.data.train) // QATSettings.batch)
     jobs = truth_jobs(settings, drawn(named.space, settings), epoch)
-    with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), Ledger(out / LEDGER)) as pool:
+    with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), ledger) as pool:
         runs = run_all(pool, jobs, progress.update)
     with bar("describe") as progress:
         entries = tuple(describe(runs, named.ghn, named.space, named.data, progress.update))

@@ -25,13 +25,15 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
-from qnas.search.jobs import Job, Pool
+from qnas.search.jobs import Job, Ledger, Pool
 from qnas.search.settings import training_lengths
 from qnas.search.stages import Tell
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 
 TABLE = "truth.jsonl.gz"
+SAME = ("data", "space_hash", "ghn_hash")
+"""The settings that two tables share if the runs of one may stand in the other."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,30 @@ def run_all(pool: Pool, jobs: list[Job], tell: Tell) -> dict[Genotype, list[Run]
         runs[job.genotype].append(Run(start, job.seed, job.steps, validation, test, result["seconds"]))
         tell(done / len(jobs), f"{done} of {len(jobs)} runs")
     return runs
+
+
+def take_over(table: Truth, identity: dict[str, Any], ledger: Ledger) -> None:
+    """Give a ledger the runs of an older table, so that a larger one does not do them again.
+
+    Args:
+        table: the older one.
+        identity: settings and hashes of the new one.
+        ledger: of the new one.
+
+    Raises:
+        QnasError: the older table is of other data, or another space or checkpoint.
+    """
+    if other := [key for key in SAME if table.settings.get(key) != identity[key]]:
+        raise QnasError(
+            f"A table goes on from one of the same data, space and checkpoint, but {', '.join(other)} differ; "
+            "leave out --start-from."
+        )
+    for entry in table.entries:
+        for run in entry.runs:
+            ghn = identity["ghn"] if run.start == "predicted" else ""
+            name = Job(entry.genotype, run.steps, run.seed, identity["data"], ghn, "cpu").name
+            if name not in ledger.results:
+                ledger.add({"job": name, "top1": run.validation, "test_top1": run.test, "seconds": run.seconds})
 
 
 def describe(

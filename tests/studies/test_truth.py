@@ -24,6 +24,7 @@ from qnas.studies.truth import (
     load_truth,
     run_all,
     save_truth,
+    take_over,
     truth_jobs,
 )
 
@@ -71,6 +72,37 @@ def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tm
     path = save_truth(tmp_path, truth)
     assert load_truth(path) == truth
     assert save_truth(tmp_path / "again", load_truth(path)).read_bytes() == path.read_bytes()
+
+
+IDENTITY = {"data": "digits", "ghn": "digits", "space_hash": "a", "ghn_hash": "b"}
+
+
+def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(
+    entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Job] = []
+
+    def noted(job: Job) -> dict[str, Any]:
+        done.append(job)
+        return fake(job)
+
+    monkeypatch.setattr(jobs_module, "run_job", noted)
+    larger = replace(SETTINGS, bits=(*SETTINGS.bits, Bits(8, 8)))
+    ledger = Ledger(tmp_path / "larger")
+    take_over(Truth(IDENTITY, 17, tuple(entries)), IDENTITY, ledger)
+    with Pool(1, ledger) as pool:
+        runs = run_all(pool, truth_jobs(larger, drawn(SPACE, larger), 17), silent)
+    assert {job.genotype.bits for job in done} == {Bits(8, 8)}
+    for entry in entries:
+        assert sorted(runs[entry.genotype], key=lambda run: (run.start, run.seed, run.steps)) == list(entry.runs)
+
+
+@pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash"])
+def test_a_table_of_another_kind_is_not_taken_over(entries: list[Entry], tmp_path: Path, key: str) -> None:
+    ledger = Ledger(tmp_path / "other")
+    with pytest.raises(QnasError, match=f"but {key} differ; leave out --start-from"):
+        take_over(Truth({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY, ledger)
+    assert ledger.results == {}
 
 
 def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
