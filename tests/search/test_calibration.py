@@ -13,12 +13,12 @@ from qnas.search.calibration import GRAPH_WEIGHT, KNOWN, PARAMS, STIFFNESS, cali
 from qnas.space.space import find_space
 
 WIDTH = KNOWN + 4
+MIDDLE = np.arange(WIDTH)
 
 
 def rows_of(count: int, seed: int = 0) -> list[list[float]]:
     """Plausible features: of a score, of sizes and of a graph."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(rng.uniform(0, 12, WIDTH), rng.uniform(0.5, 2, WIDTH), (count, WIDTH)).tolist()
+    return np.random.default_rng(seed).normal(MIDDLE, 1.5, (count, WIDTH)).tolist()
 
 
 def odds(accuracy: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def per_cent(value: np.ndarray) -> np.ndarray:
 
 def linear(rows: list[list[float]]) -> list[float]:
     """Accuracies whose log-odds are linear in the score, the parameters and one statistic of the graph."""
-    x = np.array(rows)
+    x = np.array(rows) - MIDDLE
     return per_cent(0.4 * x[:, 0] - 0.3 * x[:, PARAMS] + 0.2 * x[:, -1]).tolist()
 
 
@@ -70,8 +70,19 @@ def test_estimates_equal_ridge_regression() -> None:
 
 
 def test_a_linear_relation_is_recovered_from_many_labels() -> None:
-    rows, others = rows_of(600), rows_of(30)
+    rows, others = rows_of(600), rows_of(30, seed=1)
     assert calibrate(rows, linear(rows)).estimate(others) == pytest.approx(linear(others), abs=1)
+
+
+def test_without_noise_the_error_left_out_is_next_to_nothing() -> None:
+    rows = rows_of(1500)
+    assert calibrate(rows, linear(rows)).error < 0.1
+
+
+def test_the_error_of_noise_is_of_its_size() -> None:
+    rows, noise = rows_of(150), np.random.default_rng(4).normal(0, 5, 150)
+    accuracies = [value + error for value, error in zip(linear(rows), noise, strict=True)]
+    assert calibrate(rows, accuracies).error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
 
 
 def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
