@@ -12,7 +12,7 @@ import qnas
 
 LAYERS = (
     "errors", "resources", "distributed", "quant", "space", "network", "sampling", "graph", "ghn", "data",
-    "checkpoints", "evaluation", "training", "search", "export", "studies", "reports", "cli",
+    "checkpoints", "evaluation", "training", "export", "search", "studies", "reports", "cli",
 )  # fmt: skip
 ROOT = Path(qnas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

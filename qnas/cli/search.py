@@ -12,6 +12,11 @@ def search(
     max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image.")] = 0,
     max_weight_bytes: Annotated[float, typer.Option(help="Most bytes of packed weights and biases.")] = 0,
     max_activation_bytes: Annotated[float, typer.Option(help="Most bytes of activations alive at once.")] = 0,
+    max_latency: Annotated[float, typer.Option(help="Most milliseconds an image in onnxruntime, measured here.")] = 0,
+    pareto: Annotated[
+        str, typer.Option(help="Costs to keep small beside a high accuracy, such as params,weight_bytes.")
+    ] = "",
+    mixed: Annotated[bool, typer.Option(help="Choose each layer's widths, up to --bits.")] = False,
     data: Annotated[str, typer.Option(help="auto, digits, cifar10, or a folder of images.")] = "auto",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
@@ -22,7 +27,10 @@ def search(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that train candidates; 0: one a core.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that screen and train; 0: one a core.")] = 0,
+    storage: Annotated[
+        str, typer.Option(help="Database URL that several hosts search through, such as postgresql://user@host/name.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option(help="Check everything, spend nothing.")] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -33,14 +41,15 @@ def search(
     from qnas.cli.devices import pick_device, worker_count
     from qnas.cli.progress import bar, say
     from qnas.data.find import check_data, default_space
-    from qnas.export.picks import export_pick
     from qnas.quant.scheme import Bits
     from qnas.reports.search import print_result
+    from qnas.search.board import check_storage
     from qnas.search.limits import Limits
+    from qnas.search.picks import export_pick
     from qnas.search.run import RESULT, default_folder, open_run, prepare
     from qnas.search.run import search as run_search
+    from qnas.search.samplers import check_sampler
     from qnas.search.settings import SearchSettings
-    from qnas.search.study import check_sampler
 
     torch.set_num_threads(1)
     found, remark = choose_data() if data == "auto" else (data, f"Data: {data}.")
@@ -53,6 +62,7 @@ def search(
             macs=whole("--max-macs", max_macs),
             weight_bytes=whole("--max-weight-bytes", max_weight_bytes),
             activation_bytes=whole("--max-activation-bytes", max_activation_bytes),
+            latency=max_latency,
         ),
         data=found,
         space=space or default_space(found),
@@ -62,8 +72,14 @@ def search(
         top=top,
         steps=steps,
         seed=seed,
+        mixed=mixed,
+        pareto=tuple(cost for cost in pareto.replace("-", "_").split(",") if cost),
     )
+    if settings.mixed and settings.is_unbounded:
+        say("--mixed pays under a budget on bytes or time, or with --pareto; without one the widest widths may win.")
     target = pick_device(device)
+    if storage:
+        check_storage(storage)
     prepared = prepare(settings)
     if dry_run:
         say(remark)
@@ -75,7 +91,7 @@ def search(
     say(remark)
     say(f"Searching {settings.space} for {bits} networks on {prepared.data.name}; run folder {folder}.")
     if not (folder / RESULT).is_file():
-        run_search(settings, prepared, folder, target.type, processes, bar)
+        run_search(settings, prepared, folder, target.type, processes, bar, storage)
         export_pick(folder)
     print_result(folder, as_json=json_output)
 
@@ -90,7 +106,7 @@ def export(
     import json
     from dataclasses import asdict
 
-    from qnas.export.picks import export_pick
+    from qnas.search.picks import export_pick
 
     folder, parity = export_pick(run, pick, profile, out)
     print(json.dumps({"folder": str(folder), "parity": asdict(parity)}))

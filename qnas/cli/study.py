@@ -24,6 +24,7 @@ def truth(
     steps: Annotated[int, typer.Option(help="Training steps of a full run.")] = 96,
     seed: Annotated[int, typer.Option(help="Seed of the genotypes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     start_from: Annotated[Path | None, typer.Option(help="Older table, or its folder, whose runs are kept.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the table; continued if it has one.")] = Path("runs/truth"),
 ) -> None:
@@ -31,7 +32,7 @@ def truth(
     import torch
 
     from qnas.checkpoints.store import default_checkpoint
-    from qnas.cli.devices import worker_count
+    from qnas.cli.devices import pick_device, worker_count
     from qnas.cli.progress import bar, say
     from qnas.data.find import default_space
     from qnas.quant.scheme import Bits
@@ -41,6 +42,7 @@ def truth(
         TABLE,
         Truth,
         TruthSettings,
+        check_alike,
         describe,
         drawn,
         load_truth,
@@ -52,6 +54,7 @@ def truth(
     from qnas.training.qat import QATSettings
 
     torch.set_num_threads(1)
+    target = pick_device(device)
     settings = TruthSettings(
         data=data,
         space=space or default_space(data),
@@ -64,16 +67,19 @@ def truth(
     )
     named = load_named(settings.data, settings.space, settings.ghn, settings.identity())
     older = load_truth(start_from / TABLE if start_from.is_dir() else start_from) if start_from else None
+    if older:
+        check_alike(older, named.identity)
     open_run(named.identity, out)
     ledger = Ledger(out / LEDGER)
     if older:
         take_over(older, named.identity, ledger)
     epoch = -(-len(named.data.train) // QATSettings.batch)
-    jobs = truth_jobs(settings, drawn(named.space, settings), epoch)
-    with bar("train") as progress, Pool(worker_count(workers, torch.device("cpu")), ledger) as pool:
+    jobs = truth_jobs(settings, drawn(named.space, settings), epoch, target.type)
+    with bar("train") as progress, Pool(worker_count(workers, target), ledger) as pool:
         runs = run_all(pool, jobs, progress.update)
+    model, images = named.ghn.to(target), named.data.to(target)
     with bar("describe") as progress:
-        entries = tuple(describe(runs, named.ghn, named.space, named.data, progress.update))
+        entries = tuple(describe(runs, model, named.space, images, progress.update))
     path = save_truth(out, Truth(named.identity, epoch, entries))
     say(f"{networks} networks with {len(jobs)} training runs: {path}. Next: qnas eval-proxy --truth {path}")
 

@@ -124,7 +124,8 @@ def zero_cost(plan: Plan, images: Tensor, labels: Tensor, generator: torch.Gener
         The norm of the loss's gradient, and SNIP's connection sensitivity, Σ |w ∂L/∂w| (Lee et al., 2019), both over
         the weights.
     """
-    parameters = {name: value.requires_grad_() for name, value in he_parameters(plan, generator).items()}
+    start = he_parameters(plan, generator)
+    parameters = {name: value.to(images.device).requires_grad_() for name, value in start.items()}
     weights = [value for name, value in parameters.items() if name.endswith("/weight")]
     loss = F.cross_entropy(forward(plan, parameters, images, arithmetic_for(plan)), labels)
     gradients = torch.autograd.grad(loss, weights)

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 from qnas.network.frozen import FrozenNetwork, Grid
-from qnas.network.plan import Node
+from qnas.network.plan import Node, Shape
 from qnas.quant.affine import levels
 from qnas.quant.scheme import HIGHEST
 
@@ -36,6 +36,10 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
+    def node(self, node: Node) -> str:
+        """A node of the plan, before its values are rounded."""
+        return WRITERS[node.kind](self, node, [self.values[source] for source in node.inputs])
+
     def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
         array = np.asarray(values)
         if kind == TensorProto.UINT4:
@@ -47,6 +51,10 @@ class _Graph:
 
     def quantized(self, value: str, grid: Grid) -> str:
         """A real value put on a grid and back."""
+        return self.dequantized(value, self.integers(value, grid))
+
+    def integers(self, value: str, grid: Grid) -> str:
+        """A real value put on a grid."""
         scale = self.constant(f"{value}/step", grid.step)
         zero_point = self.constant(f"{value}/zero_point", grid.zero_point, TensorProto.UINT8)
         integers = self.add("QuantizeLinear", [value, scale, zero_point], f"{value}/integers")
@@ -54,7 +62,11 @@ class _Graph:
             bounds = [self.constant(f"{value}/{key}", bound, TensorProto.UINT8)
                       for key, bound in (("lowest", 0), ("highest", levels(grid.bits)))]  # fmt: skip
             integers = self.add("Clip", [integers, *bounds], f"{value}/clipped")
-        return self.add("DequantizeLinear", [integers, scale, zero_point], f"{value}/rounded")
+        return integers
+
+    def dequantized(self, value: str, integers: str) -> str:
+        """The real value of what ``integers`` made of one."""
+        return self.add("DequantizeLinear", [integers, f"{value}/step", f"{value}/zero_point"], f"{value}/rounded")
 
     def weight(self, node: Node) -> str:
         layer = self.network.layers[node.name]
@@ -104,8 +116,7 @@ def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:
 
 
 def _linear(graph: _Graph, node: Node, inputs: list[str]) -> str:
-    flat = graph.add("Flatten", inputs, f"{node.name}/flat")
-    return graph.add("Identity", [graph.layer(node, "Gemm", flat, transB=1)], OUTPUT)
+    return graph.layer(node, "Gemm", graph.add("Flatten", inputs, f"{node.name}/flat"), transB=1)
 
 
 def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:
@@ -146,15 +157,40 @@ def write_onnx(network: FrozenNetwork) -> ModelProto:
     """The ONNX model of a frozen network: input ``images`` (batch, channels, height, width), output ``logits``."""
     graph = _Graph(network)
     for node in network.plan.nodes:
-        value = WRITERS[node.kind](graph, node, [graph.values[source] for source in node.inputs])
+        value, grid = graph.node(node), network.activations.get(node.name)
         graph.unrounded.append(value)
-        grid = network.activations.get(node.name)
         graph.values.append(value if grid is None else graph.quantized(value, grid))
-    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *network.plan.nodes[0].shape])
+    graph.add("Identity", [graph.values[-1]], OUTPUT)
     logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
-    body = helper.make_graph(graph.nodes, "qnas", [image], [logits], graph.initializers)
-    model = helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qnas"
-    )
+    model = _model(graph, [_batch_of(INPUT, network.plan.nodes[0].shape)], [logits])
     checker.check_model(model, full_check=True)
     return model
+
+
+def write_layers(network: FrozenNetwork, inputs: int) -> ModelProto:
+    """The ONNX model of the layers after the first ``inputs`` nodes, which are its inputs; every layer is an output.
+
+    Layers turn what they read into real numbers and what they make into integers, as between other layers.
+    """
+    graph, nodes, made = _Graph(network), network.plan.nodes, []
+    for place, node in enumerate(nodes):
+        value = node.name if place < inputs else graph.node(node)
+        grid = network.activations.get(node.name)
+        graph.unrounded.append(value)
+        if place < inputs:
+            graph.values.append(value if grid is None else graph.quantized(value, grid))
+        else:
+            made.append(value if grid is None else graph.integers(value, grid))
+    outputs = [helper.make_empty_tensor_value_info(value) for value in made]
+    return _model(graph, [_batch_of(node.name, node.shape) for node in nodes[:inputs]], outputs)
+
+
+def _batch_of(name: str, shape: Shape) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+
+def _model(graph: _Graph, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> ModelProto:
+    body = helper.make_graph(graph.nodes, "qnas", inputs, outputs, graph.initializers)
+    return helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qnas"
+    )

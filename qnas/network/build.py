@@ -38,11 +38,12 @@ def states_read(genotype: Genotype, position: int) -> set[int]:
 
 def build_plan(genotype: Genotype, image: Shape, classes: int) -> Plan:
     """The plan of ``genotype`` on images of the shape (channels, height, width) with a number of classes."""
-    builder = Builder(image, genotype.batch_norm, genotype.bits)
+    builder = Builder(image, genotype.batch_norm, genotype.outer_bits(0))
     output = builder.conv("stem", 0, genotype.channels, genotype.stem_kernel, genotype.stem_stride)
     outputs = [output, output]
     for context in cell_contexts(genotype):
         outputs.append(_build_cell(builder, genotype, context, outputs[-2:]))
+    builder.bits = genotype.outer_bits(-1)
     builder.classifier(outputs[-1], classes)
     return Plan(tuple(builder.nodes), tuple(builder.slots), classes)
 
@@ -50,6 +51,7 @@ def build_plan(genotype: Genotype, image: Shape, classes: int) -> Plan:
 def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inputs: list[int]) -> int:
     read = states_read(genotype, context.position)
     states = list(inputs)
+    builder.bits = genotype.outer_bits(1 + context.position)
     for state in sorted(read & set(range(CELL_INPUTS))):
         builder.scope = f"cell{context.position}_"
         stride = context.input_strides[state]
@@ -59,6 +61,7 @@ def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inpu
         for side, branch in zip(("left", "right"), step, strict=True):
             builder.scope = f"cell{context.position}_step{number}_{side}_"
             stride = 2 if context.reduction and branch.state < CELL_INPUTS else 1
+            builder.bits = genotype.branch_bits(branch, context.position)
             ends.append(OPERATIONS[branch.operation](builder, states[branch.state], branch.kernel, stride))
         builder.scope = f"cell{context.position}_"
         states.append(builder.sum(f"step{number}", *ends))

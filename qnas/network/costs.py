@@ -16,16 +16,20 @@ BIAS_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed."""
+    """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed.
+
+    ``latency`` is in milliseconds an image; it is measured (``qnas.export.latency``) and 0 where it was not.
+    """
 
     params: int
     macs: int
     weight_bytes: int
     activation_bytes: int
+    latency: float = 0.0
 
 
 def costs(plan: Plan) -> Costs:
-    """All costs of a plan."""
+    """All costs of a plan that have a closed form."""
     return Costs(parameters(plan), macs(plan), weight_bytes(plan), peak_activation_bytes(plan))
 
 

@@ -64,7 +64,7 @@ class FrozenNetwork:
     def integer_bias(self, node: Node) -> tuple[Tensor, float] | None:
         """A layer's bias as integers and their step, or nothing where the bias stays real."""
         layer, grid = self.layers[node.name], self.input_grid(node)
-        if layer.grid is None or grid is None or node.bits.activations != HIGHEST:
+        if layer.grid is None or grid is None or {grid.bits, node.bits.activations} != {HIGHEST}:
             return None
         step = grid.step * layer.grid.step
         return (layer.bias.double() / step).round().int(), step

@@ -64,7 +64,10 @@ class Plan:
 
 
 class Builder:
-    """Collects the nodes of a plan; each method adds one layer and returns its position."""
+    """Collects the nodes of a plan; each method adds one layer and returns its position.
+
+    ``bits`` are those of the next layers with weights; what has none is as wide as the widest that it reads.
+    """
 
     def __init__(self, image: Shape, batch_norm: bool, bits: Bits) -> None:
         self.batch_norm, self.bits, self.scope = batch_norm, bits, ""
@@ -75,6 +78,10 @@ class Builder:
     def _add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
+
+    def _widest(self, sources: list[int]) -> Bits:
+        widths = [self.nodes[source].bits for source in sources]
+        return Bits(max(bits.weights for bits in widths), max(bits.activations for bits in widths))
 
     def _slot(self, node: int, kind: SlotKind, shape: tuple[int, ...]) -> None:
         self.slots.append(Slot(f"{self.nodes[node].name}/{kind}", shape, kind, node))
@@ -101,12 +108,13 @@ class Builder:
         channels, height, width = self.nodes[source].shape
         shape = (channels, -(-height // stride), -(-width // stride))
         quantized = kind == "avg_pool"
-        name = self.scope + name
-        return self._add(Node(name, kind, (source,), shape, self.bits, kernel, stride, quantized=quantized))
+        name, bits = self.scope + name, self._widest([source])
+        return self._add(Node(name, kind, (source,), shape, bits, kernel, stride, quantized=quantized))
 
     def sum(self, name: str, left: int, right: int) -> int:
         """The sum of two nodes of one shape."""
-        return self._add(Node(self.scope + name, "sum", (left, right), self.nodes[left].shape, self.bits))
+        bits = self._widest([left, right])
+        return self._add(Node(self.scope + name, "sum", (left, right), self.nodes[left].shape, bits))
 
     def concat(self, name: str, sources: list[int]) -> int:
         """The channels of all sources, one after another; a single source is handed on as it is."""
@@ -114,12 +122,12 @@ class Builder:
             return sources[0]
         _, height, width = self.nodes[sources[0]].shape
         shape = (sum(self.nodes[source].shape[0] for source in sources), height, width)
-        return self._add(Node(self.scope + name, "concat", tuple(sources), shape, self.bits))
+        return self._add(Node(self.scope + name, "concat", tuple(sources), shape, self._widest(sources)))
 
     def classifier(self, source: int, classes: int) -> None:
         """Global average pool and linear layer."""
         width = self.nodes[source].shape[0]
-        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), self.bits))
+        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), self._widest([source])))
         linear = Node(CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False, channels_in=width)
         node = self._add(linear)
         self._slot(node, "weight", (classes, width))

@@ -9,12 +9,12 @@ from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.errors import QnasError
-from qnas.export.picks import WINNER
 from qnas.export.winner import MANIFEST, MODEL, read_manifest
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.reports.search import print_result
 from qnas.reports.tables import show
+from qnas.search.picks import WINNER
 from qnas.search.run import RESULT, RUN, read_run
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names

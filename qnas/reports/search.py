@@ -6,9 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
-from qnas.export.picks import WINNER, export_pick, read_result
 from qnas.export.winner import MANIFEST, MODEL, read_manifest
 from qnas.reports.tables import show
+from qnas.search.picks import WINNER, export_pick, read_result
+
+COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
 
 def print_result(folder: Path, as_json: bool) -> None:
@@ -19,7 +21,7 @@ def print_result(folder: Path, as_json: bool) -> None:
     manifest = read_manifest(folder / WINNER)
     if as_json:
         facts = {"folder": str(folder), "screened": result["screened"], "calibration": result["calibration"]}
-        print(json.dumps({**facts, "picks": result["picks"], "parity": manifest["parity"]}))
+        print(json.dumps({**facts, "pareto": result["pareto"], "picks": result["picks"], "parity": manifest["parity"]}))
         return
     show(picks_table(result))
     if result["calibration"]:
@@ -52,23 +54,17 @@ def picks_table(result: dict[str, Any]) -> Table:
         "score: predicted parameters; estimate: after a short run; both, and trained, on validation images. "
         "test: held-out test images, read once."
     )
-    columns = (
-        "",
-        "network",
-        "score",
-        "estimate",
-        "trained",
-        "test",
-        "params",
-        "MACs",
-        "weight bytes",
-        "activation bytes",
-    )
+    if result["pareto"]:
+        caption += f" front: no other pick is better in accuracy or {', '.join(result['pareto'])} without being worse."
+    timed = any(pick["latency"] for pick in result["picks"])
+    costs = [*COSTS, *(["latency"] if timed else [])]
+    columns = ["", "network", "score", "estimate", "trained", "test", *(COSTS[key] for key in COSTS)]
+    columns += (["ms"] if timed else []) + (["front"] if result["pareto"] else [])
     table = Table(*columns, title=title, caption=caption)
     for place, pick in enumerate(result["picks"], 1):
         trained = pick["trained"][max(pick["trained"], key=int)]
         accuracies = [pick["score"], pick["estimate"], trained, pick["test"]]
         shown = ["-" if value is None else f"{value:.1f}" for value in accuracies]
-        costs = [f"{pick[key]:,}" for key in ("params", "macs", "weight_bytes", "activation_bytes")]
-        table.add_row(str(place), pick["key"], *shown, *costs)
+        row = [str(place), pick["key"], *shown, *(f"{pick[key]:,}" for key in costs)]
+        table.add_row(*row, *(["yes" if pick["front"] else "no"] if result["pareto"] else []))
     return table

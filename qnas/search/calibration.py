@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from qnas.evaluation.rank import kendall
 from qnas.evaluation.signals import PredictedScore, graph_statistics
-from qnas.network.costs import costs
+from qnas.network.costs import Costs
 from qnas.network.plan import Plan
 
 STIFFNESS = 3.0
@@ -40,14 +40,14 @@ def _per_cent(odds: Floats) -> Floats:
     return accuracy
 
 
-def features(score: PredictedScore, plan: Plan) -> list[float]:
+def features(score: PredictedScore, plan: Plan, spent: Costs) -> list[float]:
     """What is known of a network before any training.
 
     Returns:
         Log-odds of the predicted accuracy, logarithm of the loss, margin, and logarithms of parameters, MACs and
         activation bytes: ``KNOWN`` of them; then the statistics of the graph.
     """
-    spent, loss = costs(plan), score.loss if np.isfinite(score.loss) else LOSSES[1]
+    loss = score.loss if np.isfinite(score.loss) else LOSSES[1]
     sizes = np.log([float(np.clip(loss, *LOSSES)), spent.params, spent.macs, spent.activation_bytes]).tolist()
     margin = score.margin if np.isfinite(score.margin) else -1.0
     return [float(log_odds(score.top1)), sizes[0], margin, *sizes[1:], *graph_statistics(plan)]

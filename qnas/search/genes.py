@@ -5,6 +5,7 @@ every choice of genes is a network; different genes may give the same one.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from qnas.quant.scheme import Bits
@@ -15,8 +16,13 @@ Choices = dict[str, tuple[Any, ...]]
 CELLS, SIDES = ("normal", "reduction"), ("left", "right")
 
 
-def gene_choices(space: SearchSpace) -> Choices:
-    """Every gene of a space with its choices, numbers and text only."""
+def gene_choices(space: SearchSpace, widths: tuple[Bits, ...] = ()) -> Choices:
+    """Every gene of a space with its choices, numbers and text only.
+
+    Args:
+        space: of the architectures.
+        widths: that each layer may have; without any, all layers have the same, which is no gene.
+    """
     norms = tuple(choice for choice, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0)
     choices: Choices = {
         "stem_kernel": space.stem_kernels,
@@ -31,7 +37,15 @@ def gene_choices(space: SearchSpace) -> Choices:
             for side in SIDES:
                 choices[f"{cell}{step}_{side}_state"] = tuple(range(CELL_INPUTS + step))
                 choices[f"{cell}{step}_{side}"] = operation_choices(space)
-    return choices
+    return choices | {name: tuple(str(bits) for bits in widths) for name in _width_genes(space) if widths}
+
+
+def _width_genes(space: SearchSpace) -> list[str]:
+    most, steps = space.cells[1], space.steps[1]
+    inner = [f"bits_cell{position}_inputs" for position in range(most)]
+    for position in range(most):
+        inner += [f"bits_cell{position}_{step}_{side}" for step in range(steps) for side in SIDES]
+    return ["bits_stem", *inner, "bits_classifier"]
 
 
 def operation_choices(space: SearchSpace) -> tuple[str, ...]:
@@ -44,9 +58,9 @@ def operation_choices(space: SearchSpace) -> tuple[str, ...]:
 
 
 def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype:
-    """The canonical genotype of a choice of genes."""
+    """The canonical genotype of a choice of genes; ``bits`` are the layers' widths where these are no genes."""
     normal, reduction = (_decode_cell(space, genes, cell) for cell in CELLS)
-    return Genotype(
+    genotype = Genotype(
         stem_kernel=genes["stem_kernel"],
         stem_stride=genes["stem_stride"],
         channels=genes["channels"],
@@ -55,7 +69,25 @@ def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype
         normal=normal,
         reduction=reduction,
         bits=bits,
-    ).canonical()
+    )
+    return (_with_widths(genotype, genes) if "bits_stem" in genes else genotype).canonical()
+
+
+def _with_widths(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
+    def branch(reduction: bool, step: int, side: str, plain: Branch) -> Branch:
+        names = [f"bits_cell{position}_{step}_{side}" for position in genotype.positions(reduction)]
+        return plain._replace(bits=tuple(Bits.parse(genes[name]) for name in names))
+
+    normal, reduction = (
+        tuple(
+            (branch(kind, step, "left", left), branch(kind, step, "right", right))
+            for step, (left, right) in enumerate(cell)
+        )
+        for kind, cell in ((False, genotype.normal), (True, genotype.reduction))
+    )
+    inputs = [f"bits_cell{position}_inputs" for position in range(genotype.cells)]
+    outer = tuple(Bits.parse(genes[name]) for name in ("bits_stem", *inputs, "bits_classifier"))
+    return replace(genotype, normal=normal, reduction=reduction, widths=outer)
 
 
 def _decode_cell(space: SearchSpace, genes: Mapping[str, Any], cell: str) -> Cell:

@@ -1,15 +1,20 @@
 """Budgets: exact limits on a network's costs, and whether any network of a space keeps them."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import combinations_with_replacement
 
 from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
+from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.search.genes import operation_choices
 from qnas.space.genotype import CELL_INPUTS, CONVOLUTIONS, PREVIOUS, Branch, Cell, Genotype
 from qnas.space.space import SearchSpace
+
+Price = Callable[[Plan], Costs]
+"""What gives a network's costs."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Limits:
     macs: int = 0
     weight_bytes: int = 0
     activation_bytes: int = 0
+    latency: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -36,10 +42,10 @@ class Limits:
         """These limits, no looser than the space's own."""
         params = min(filter(None, (self.params, space.max_params)))
         macs = min(filter(None, (self.macs, space.max_macs)), default=0)
-        return Limits(params, macs, self.weight_bytes, self.activation_bytes)
+        return replace(self, params=params, macs=macs)
 
 
-def check_possible(space: SearchSpace, limits: Limits, bits: Bits) -> None:
+def check_possible(space: SearchSpace, limits: Limits, bits: Bits, price: Price = costs) -> None:
     """Make sure, before anything is spent, that some network of the space keeps each limit.
 
     Raises:
@@ -48,7 +54,7 @@ def check_possible(space: SearchSpace, limits: Limits, bits: Bits) -> None:
     for item in fields(limits):
         limit = getattr(limits, item.name)
         if limit:
-            smallest = smallest_cost(space, item.name, bits)
+            smallest = smallest_cost(space, item.name, bits, price)
             if smallest > limit:
                 option = "--max-" + item.name.replace("_", "-")
                 raise QnasError(
@@ -57,23 +63,23 @@ def check_possible(space: SearchSpace, limits: Limits, bits: Bits) -> None:
                 )
 
 
-def smallest_cost(space: SearchSpace, cost: str, bits: Bits) -> int:
+def smallest_cost(space: SearchSpace, cost: str, bits: Bits, price: Price = costs) -> float:
     """The least of one cost over the space, searched cell by cell from its smallest outer sizes.
 
-    Exact for parameters, MACs and weight bytes, to which the two kinds of cells contribute independently.
+    Exact for parameters, MACs, weight bytes and latency, to which the two kinds of cells contribute independently.
     """
     cells, found = _small_cells(space), []
     for batch_norm in {space.batch_norm > 0, space.batch_norm == 1}:
         for stem_stride in {min(space.stem_strides), max(space.stem_strides)}:
             outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
 
-            def price(normal: Cell, reduction: Cell, outer: tuple[int, int, int, int, bool] = outer) -> int:
+            def spent(normal: Cell, reduction: Cell, outer: tuple[int, int, int, int, bool] = outer) -> float:
                 plan = build_plan(Genotype(*outer, normal, reduction, bits), space.image, space.classes)
-                value: int = getattr(costs(plan), cost)
+                value: float = getattr(price(plan), cost)
                 return value
 
-            reduction = min(cells, key=lambda cell: price(cells[0], cell))
-            found.append(min(price(cell, reduction) for cell in cells))
+            reduction = min(cells, key=lambda cell: spent(cells[0], cell))
+            found.append(min(spent(cell, reduction) for cell in cells))
     return min(found)
 
 

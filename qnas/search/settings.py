@@ -1,11 +1,15 @@
 """The settings of a search, which also tell one run folder from another."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
-from qnas.errors import at_least_one
+from qnas.errors import QnasError, at_least_one, did_you_mean
+from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.search.limits import Limits
+
+MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
+COSTS = tuple(item.name for item in fields(Costs))
 
 
 @dataclass(frozen=True)
@@ -13,7 +17,7 @@ class SearchSettings:
     """What is searched for, where, and how hard.
 
     Args:
-        bits: widths of weights and activations.
+        bits: widths of weights and activations; where ``mixed``, the widest.
         limits: budgets.
         data: name or path of the data set.
         space: name or path of the search space.
@@ -25,9 +29,11 @@ class SearchSettings:
         top: how many are trained in full.
         steps: of a full training run; a middle one has a quarter, a short one a twelfth.
         seed: of everything random.
+        mixed: whether every layer has widths of its own, which are genes.
+        pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
 
     Raises:
-        QnasError: a count is out of range.
+        QnasError: a count is out of range, or a cost unknown.
     """
 
     bits: Bits
@@ -42,8 +48,18 @@ class SearchSettings:
     top: int = 3
     steps: int = 900
     seed: int = 0
+    mixed: bool = False
+    pareto: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for cost in self.pareto:
+            if cost not in COSTS:
+                raise QnasError(f"No cost is called {cost!r}; {did_you_mean(cost, COSTS)}")
+        if self.mixed and len(self.widths) < 2:
+            choices = ", ".join(str(bits) for bits in MIXED)
+            raise QnasError(
+                f"--mixed chooses among {choices} up to --bits, got {self.bits}; write --bits w4a4 or more."
+            )
         at_least_one({"--trials": self.trials, "--top": self.top, "--steps": self.steps})
 
     @property
@@ -53,7 +69,36 @@ class SearchSettings:
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
-        return {**asdict(self), "bits": str(self.bits)}
+        return {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
+
+    @property
+    def widths(self) -> tuple[Bits, ...]:
+        """What a layer may have where widths are mixed, narrowest first; nothing where they are not."""
+        if not self.mixed or self.bits.is_float:
+            return ()
+        most = self.bits
+        return tuple(bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
+
+    @property
+    def narrowest(self) -> Bits:
+        """The widths of the cheapest networks."""
+        return self.widths[0] if self.mixed else self.bits
+
+    @property
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
+        """Of accuracy, and of every cost that counts."""
+        costs: list[Literal["maximize", "minimize"]] = ["minimize" for _ in self.pareto]
+        return ("maximize", *costs)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing speaks for narrow layers."""
+        return not (self.pareto or self.limits.weight_bytes or self.limits.activation_bytes or self.limits.latency)
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether networks are timed."""
+        return "latency" in self.pareto or self.limits.latency > 0
 
 
 def training_lengths(steps: int) -> tuple[int, int, int]:

@@ -6,25 +6,39 @@ halve       middle training of the best estimates, and of the best short runs
 finish      full training of the best of those, then one look at the test images
 """
 
+import os
+import random
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
 
 import torch
+from optuna.trial import FrozenTrial
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.evaluation.signals import PredictedScore, predicted_score
+from qnas.evaluation.race import Race, prepare_race
+from qnas.evaluation.signals import PredictedScore
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
+from qnas.network.costs import Costs, costs
+from qnas.search import pareto
+from qnas.search.board import Board, facts_of
 from qnas.search.calibration import Calibration, calibrate, features
 from qnas.search.candidate import Candidate
 from qnas.search.genes import decode
 from qnas.search.jobs import Job, Pool
+from qnas.search.limits import Price
 from qnas.search.settings import SearchSettings
-from qnas.search.study import Proposer
+from qnas.search.study import BUDGET, Proposal, Proposer
 from qnas.space.space import SearchSpace
 
 PROPOSALS_PER_TRIAL = 50
+BATCH = 20
+"""Proposals that do not wait for one another."""
+WAIT = 0.05
+"""Seconds between looks at what other processes have done."""
 INFEASIBLE = PredictedScore(0.0, 0.0, 0.0)
 Tell = Callable[[float, str], None]
 
@@ -32,64 +46,137 @@ Tell = Callable[[float, str], None]
 class Screen:
     """Scores proposals with the hypernetwork. Infeasible ones and repetitions cost nothing and do not count.
 
+    Several processes may screen on one board: each proposes the same batches and answers what no other has answered.
+    A network is dropped from its race once so many others that cost no more are sure to be better that no later stage
+    would look at it.
+
     Args:
         settings: of the search.
         space: with its limits counted for the data.
         data: on the hypernetwork's device.
         ghn: the hypernetwork.
-        proposer: of genes.
+        proposer: of genes, who was told nothing yet.
+        board: of the answers.
+        price: gives a network's costs.
     """
 
     def __init__(
-        self, settings: SearchSettings, space: SearchSpace, data: DataSet, ghn: GHN, proposer: Proposer
+        self,
+        settings: SearchSettings,
+        space: SearchSpace,
+        data: DataSet,
+        ghn: GHN,
+        proposer: Proposer,
+        board: Board,
+        price: Price,
     ) -> None:
-        self.settings, self.space, self.data, self.ghn, self.proposer = settings, space, data, ghn, proposer
+        self.settings, self.space, self.data, self.ghn = settings, space, data, ghn
+        self.proposer, self.board, self.price = proposer, board, price
         self.limits = settings.limits.within(space)
         self.found: dict[str, Candidate] = {}
-        self.proposals = 0
+        self.best = 0.0
+        self.cuts: dict[tuple[float, ...], float] = {}
+
+    @cached_property
+    def race(self) -> Race:
+        """Where the candidates compete."""
+        return prepare_race(self.space, self.settings.bits, self.data, self.ghn, self.settings.seed)
 
     def run(self, tell: Tell) -> list[Candidate]:
-        """All scored candidates, in the order they were found.
+        """All scored candidates, in the order they were proposed.
 
         Raises:
             QnasError: the proposals ran out before any network kept the budgets.
         """
-        self._recall()
-        settings = self.settings
-        while len(self.found) < settings.trials and self.proposals < PROPOSALS_PER_TRIAL * settings.trials:
-            trial, genes = self.proposer.ask()
-            score, excess = self.consider(genes)
-            self.proposer.tell(trial, score, excess)
-            best = max((candidate.score for candidate in self.found.values()), default=0.0)
-            tell(len(self.found) / settings.trials, f"{len(self.found)} networks, best score {best:.1f} %")
+        trials, proposals = self.settings.trials, self.proposer
+        while len(self.found) < trials and proposals.told < PROPOSALS_PER_TRIAL * trials:
+            size = min(BATCH, trials - len(self.found))
+            tasks = [str(number) for number in range(proposals.told, proposals.told + size)]
+            if all(task in self.board.done for task in tasks):
+                proposals.recall([self.board.done[task] for task in tasks])
+            else:
+                self._answer(tasks, proposals.propose(size), tell)
+                answers = [self.board.done[task] for task in tasks]
+                proposals.tell([(one.values, one.constraints[BUDGET]) for one in answers])
+            for task in tasks:
+                self._note(self.board.done[task])
         if not self.found:
             raise QnasError(
-                f"None of {self.proposals} proposed networks keeps all budgets together ({self.limits}); "
+                f"None of {proposals.told} proposed networks keeps all budgets together ({self.limits}); "
                 "raise one of them."
             )
         return list(self.found.values())
 
-    def _recall(self) -> None:
-        """Take over the trials of a run that is continued; their scores are in its log."""
-        for genes, value in self.proposer.finished():
-            self.consider(genes, value)
+    def _answer(self, tasks: list[str], batch: list[Proposal], tell: Tell) -> None:
+        """Answer those proposals of a batch that no other process does, and wait for the others."""
+        pairs = list(zip(tasks, batch, strict=True))
+        random.Random(self.board.place.owner + str(os.getpid())).shuffle(pairs)  # so that two seldom want the same one
+        left = dict(pairs)
+        while left:
+            for task, proposal in left.items():
+                if task not in self.board.done:
+                    self._consider(task, proposal)
+                    share = len(self.found) / self.settings.trials
+                    tell(share, f"{len(self.found)} networks, best score {self.best:.1f} %")
+            left = {task: proposal for task, proposal in left.items() if task not in self.board.done}
+            if left:
+                time.sleep(WAIT)
+                self.board.refresh()
 
-    def consider(self, genes: dict[str, object], known: PredictedScore | None = None) -> tuple[PredictedScore, float]:
-        """Score of the network that the genes stand for, and by what share it exceeds the budgets."""
-        self.proposals += 1
-        genotype = decode(self.space, genes, self.settings.bits)
-        if genotype.key in self.found:
-            return self.found[genotype.key].predicted, 0.0
+    def _consider(self, task: str, proposal: Proposal) -> None:
+        """Claim a proposal and answer it, unless another process is at it."""
+        genotype = decode(self.space, proposal.genes, self.settings.bits)
         plan = build_plan(genotype, self.space.image, self.space.classes)
-        spent = costs(plan)
+        spent = self.price(plan)
         excess = self.limits.excess(spent)
-        if excess > 0:
-            return INFEASIBLE, excess
-        if known is None:
-            with torch.no_grad():
-                known = predicted_score(plan, self.ghn([plan], whole=False)[0], self.data.validation)
-        self.found[genotype.key] = Candidate(genotype, spent, known)
-        return known, excess
+        claimed = self.board.claim(task, **proposal.trial(excess))
+        if claimed is None:
+            return
+        known = self.found.get(genotype.key)
+        score, images = (INFEASIBLE if known is None else known.predicted), 0
+        if excess <= 0 and known is None:
+            with torch.inference_mode():
+                outcome = self.race.run(plan, self.ghn([plan], whole=False)[0], self.most_missed(spent))
+            score, images = outcome.score, outcome.images
+        values = [score.top1, *(float(getattr(spent, cost)) for cost in self.settings.pareto)]
+        self.board.finish(claimed, values, score=list(score), images=images, latency=spent.latency)
+
+    def most_missed(self, spent: Costs) -> float:
+        """How many images a network may miss at most to be among the best found that cost no more than it.
+
+        Those are as many as later stages look at; where only accuracy counts, every cost is as good.
+        """
+        own = tuple(getattr(spent, cost) for cost in self.settings.pareto)
+        if own not in self.cuts:
+            self.cuts[own] = self._cut(own)
+        return self.cuts[own]
+
+    def _cut(self, most: tuple[float, ...]) -> float:
+        rivals = [
+            candidate
+            for candidate in self.found.values()
+            if all(
+                getattr(candidate.costs, cost) <= limit for cost, limit in zip(self.settings.pareto, most, strict=True)
+            )
+        ]
+        wanted, total = self.settings.calibration + self.settings.survivors, len(self.data.validation)
+        if len(rivals) < wanted:
+            return float("inf")
+        missed = sorted(round((100 - candidate.score) / 100 * total) for candidate in rivals)
+        return float(missed[wanted - 1])
+
+    def _note(self, trial: FrozenTrial) -> None:
+        """Take over an answer."""
+        if trial.constraints[BUDGET] > 0:
+            return
+        facts = facts_of(trial)
+        genotype = decode(self.space, trial.params, self.settings.bits)
+        if genotype.key not in self.found:
+            spent = costs(build_plan(genotype, self.space.image, self.space.classes))
+            spent = replace(spent, latency=facts["latency"])
+            self.found[genotype.key] = Candidate(genotype, spent, PredictedScore(*facts["score"]))
+            self.best = max(self.best, facts["score"][0])
+            self.cuts.clear()
 
 
 class Trainer:
@@ -121,9 +208,22 @@ class Trainer:
             tell(done / len(jobs), f"{done} of {len(jobs)} networks, {steps} steps, best {best:.1f} %")
 
 
-def spread(candidates: list[Candidate], count: int) -> list[Candidate]:
+Value = Callable[[Candidate], tuple[float, ...]]
+"""What candidates are ranked by, the higher the better; what comes after the first number breaks ties."""
+
+
+def rank(candidates: Iterable[Candidate], value: Value, costs: tuple[str, ...] = ()) -> list[Candidate]:
+    """Candidates, best first: by their value, or where costs count, front by front of both (``qnas.search.pareto``)."""
+    ranked = sorted(candidates, key=value, reverse=True)
+    if not costs or not ranked:
+        return ranked
+    points = [(-value(one)[0], *(float(getattr(one.costs, cost)) for cost in costs)) for one in ranked]
+    return [ranked[place] for place in pareto.order(points)]
+
+
+def spread(candidates: list[Candidate], count: int, costs: tuple[str, ...] = ()) -> list[Candidate]:
     """A few candidates for calibration: two thirds of them the best scores, the rest evenly over all others."""
-    ranked = sorted(candidates, key=lambda candidate: -candidate.score)
+    ranked = rank(candidates, lambda candidate: (candidate.score,), costs)
     if len(ranked) <= count:
         return ranked
     first = count - count // 3
@@ -139,7 +239,8 @@ def estimate_all(candidates: list[Candidate], short: int, space: SearchSpace) ->
         return None
 
     def rows(some: list[Candidate]) -> list[list[float]]:
-        return [features(one.predicted, build_plan(one.genotype, space.image, space.classes)) for one in some]
+        plans = [build_plan(one.genotype, space.image, space.classes) for one in some]
+        return [features(one.predicted, plan, one.costs) for one, plan in zip(some, plans, strict=True)]
 
     calibration = calibrate(rows(labelled), [candidate.trained[short] for candidate in labelled])
     estimates = calibration.estimate(rows(candidates))
@@ -155,12 +256,20 @@ def promise(candidate: Candidate) -> tuple[float, float]:
     return (estimate if seen is None else (estimate + seen) / 2), candidate.score
 
 
-def best(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+def best(candidates: Iterable[Candidate], count: int, costs: tuple[str, ...] = ()) -> list[Candidate]:
     """The most promising candidates, best first."""
-    return sorted(candidates, key=promise, reverse=True)[:count]
+    return rank(candidates, promise, costs)[:count]
 
 
-def best_trained(candidates: Iterable[Candidate], steps: int, count: int) -> list[Candidate]:
+def best_trained(
+    candidates: Iterable[Candidate], steps: int, count: int, costs: tuple[str, ...] = ()
+) -> list[Candidate]:
     """The candidates of the highest accuracy after ``steps``, best first; score and then size break ties."""
-    had = [candidate for candidate in candidates if steps in candidate.trained]
-    return sorted(had, key=lambda c: (-c.trained[steps], -c.score, c.costs.params, c.genotype.key))[:count]
+    had = sorted((one for one in candidates if steps in one.trained), key=lambda one: one.genotype.key)
+    return rank(had, lambda one: (one.trained[steps], one.score, -one.costs.params), costs)[:count]
+
+
+def on_front(candidates: list[Candidate], steps: int, costs: tuple[str, ...]) -> list[Candidate]:
+    """Those that no other exceeds in accuracy after ``steps`` without costing more."""
+    points = [(-one.trained[steps], *(float(getattr(one.costs, cost)) for cost in costs)) for one in candidates]
+    return [candidates[place] for place in pareto.fronts(points)[0]]

@@ -9,7 +9,7 @@ cells.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, permutations, product
@@ -28,11 +28,15 @@ PREVIOUS = 1
 
 
 class Branch(NamedTuple):
-    """One operation of a step: which state it reads, the operation's name, and its kernel size (1 for a skip)."""
+    """One operation of a step: which state it reads, the operation's name, and its kernel size (1 for a skip).
+
+    ``bits`` are its layers' widths in each cell of its kind, in order; empty where the whole network has one width.
+    """
 
     state: int
     operation: str
     kernel: int
+    bits: tuple[Bits, ...] = ()
 
 
 Step = tuple[Branch, Branch]
@@ -51,10 +55,13 @@ class Genotype:
         batch_norm: whether each convolution is followed by a batch norm, instead of having a bias.
         normal: steps of the normal cells; empty if there is none.
         reduction: steps of the reduction cells.
-        bits: widths of weights and activations.
+        bits: widths of weights and activations; the widest ones where layers have widths of their own.
+        widths: of the stem, of each cell's input layers, and of the classifier, where branches have widths of their own
+            too; else empty. What has no weights is as wide as the widest that it reads.
 
     Raises:
-        QnasError: a cell is empty that is used, is not connected to the previous cell, or a branch reads a later state.
+        QnasError: a cell is empty that is used, is not connected to the previous cell, or a branch reads a later state;
+            or some layers have widths of their own and others have not.
     """
 
     stem_kernel: int
@@ -65,6 +72,7 @@ class Genotype:
     normal: Cell
     reduction: Cell
     bits: Bits = FP32
+    widths: tuple[Bits, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cells < FEWEST_CELLS or self.channels < 1:
@@ -83,6 +91,41 @@ class Genotype:
                     f"The {name} cell has 1 to {MOST_STEPS} steps that read earlier states, one state {PREVIOUS}, "
                     f"got {cell}; draw a valid genotype with: qnas sample --count 1"
                 )
+        counts = [len(self.widths), *(len(branch.bits) for _, _, branch in self._branches())]
+        wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
+        if any(bits.is_float for bits in self.widths) or any(
+            bits.is_float for _, _, branch in self._branches() for bits in branch.bits
+        ):
+            raise QnasError("Layers of widths of their own are all quantized, got fp32; write w8a8 for the widest.")
+        if counts != (wanted if self.is_mixed else [0] * len(wanted)):
+            raise QnasError(
+                f"Either all layers have bit widths of their own or none has, got {counts} where {wanted} or none were "
+                "due; search for such networks with: qnas search --mixed"
+            )
+
+    def _branches(self) -> Iterator[tuple[bool, int, Branch]]:
+        """Every branch, with whether it is a reduction cell's and its step."""
+        for reduction, cell in ((False, self.normal), (True, self.reduction)):
+            yield from ((reduction, number, branch) for number, step in enumerate(cell) for branch in step)
+
+    def positions(self, reduction: bool) -> list[int]:
+        """Where the reduction cells, or the normal ones, stand."""
+        return [position for position in range(self.cells) if (position in self.reductions) == reduction]
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether layers have widths of their own."""
+        return bool(self.widths)
+
+    def branch_bits(self, branch: Branch, position: int) -> Bits:
+        """Widths of a branch's layers in the cell at ``position``."""
+        if not branch.bits:
+            return self.bits
+        return branch.bits[self.positions(position in self.reductions).index(position)]
+
+    def outer_bits(self, place: int) -> Bits:
+        """Widths of the stem (0), of the input layers of the cell at ``place - 1``, and of the classifier (-1)."""
+        return self.widths[place] if self.widths else self.bits
 
     @cached_property
     def reductions(self) -> frozenset[int]:
@@ -104,28 +147,54 @@ class Genotype:
 
     @cached_property
     def _canonical(self) -> "Genotype":
-        normal = _canonical_cell(self.normal) if self.has_normal_cells else ()
-        form = replace(self, normal=normal, reduction=_canonical_cell(self.reduction))
+        normal = self.normal if self.has_normal_cells else ()
+        form = replace(self, normal=normal)
+        if self.is_mixed:
+            form = form._with_used_widths()
+        form = replace(form, normal=_canonical_cell(form.normal), reduction=_canonical_cell(form.reduction))
         form.__dict__["_canonical"] = form  # it is its own
         return form
 
+    def _with_used_widths(self) -> "Genotype":
+        """The same network with the widest widths where no layer has them; of one width if all have the same."""
+        used = {*self.widths}
+        for reduction, _, branch in self._branches():
+            used.update(branch.bits if _has_layers(branch, reduction) else ())
+        widest = Bits(max(bits.weights for bits in used), max(bits.activations for bits in used))
+        if len(used) == 1:
+            return self.with_bits(widest)
+
+        def marked(reduction: bool) -> Callable[[Branch], Branch]:
+            unused = (widest,) * len(self.positions(reduction))
+            return lambda one: one if _has_layers(one, reduction) else one._replace(bits=unused)
+
+        cells = _changed(self.normal, marked(False)), _changed(self.reduction, marked(True))
+        return replace(self, normal=cells[0], reduction=cells[1], bits=widest)
+
     def with_bits(self, bits: Bits) -> "Genotype":
-        """The same architecture at other bit widths."""
-        return replace(self, bits=bits)
+        """The same architecture with one pair of bit widths for all layers."""
+        if not self.is_mixed:
+            return replace(self, bits=bits)
+        normal, reduction = (
+            _changed(cell, lambda one: one._replace(bits=())) for cell in (self.normal, self.reduction)
+        )
+        return replace(self, normal=normal, reduction=reduction, bits=bits, widths=())
 
     @cached_property
     def architecture(self) -> str:
         """Hash of the canonical architecture without its bit widths, 16 hexadecimal digits."""
-        return _digest(self.canonical()._architecture_json())
+        return _digest(self.with_bits(self.bits).canonical()._architecture_json())
 
     @cached_property
     def key(self) -> str:
         """Hash of the canonical architecture and its bit widths: equal networks have equal keys."""
-        return f"{self.architecture}-{self.bits}"
+        form = self.canonical()
+        return f"{self.architecture}-{f'mixed-{_digest(form.to_json())}' if form.is_mixed else form.bits}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; ``from_json`` reads them back."""
-        return {**self._architecture_json(), "bits": str(self.bits)}
+        widths = {"widths": [str(bits) for bits in self.widths]} if self.is_mixed else {}
+        return {**self._architecture_json(), "bits": str(self.bits), **widths}
 
     def _architecture_json(self) -> dict[str, Any]:
         return {
@@ -133,8 +202,8 @@ class Genotype:
             "channels": self.channels,
             "cells": self.cells,
             "batch_norm": self.batch_norm,
-            "normal": self.normal,
-            "reduction": self.reduction,
+            "normal": _cell_json(self.normal),
+            "reduction": _cell_json(self.reduction),
         }
 
     @classmethod
@@ -150,7 +219,8 @@ class Genotype:
             numbers = (stem_kernel, stem_stride, data["channels"], data["cells"])
             if any(type(number) is not int for number in numbers) or type(data["batch_norm"]) is not bool:
                 raise TypeError("stem, channels and cells are whole numbers, batch_norm is true or false")
-            return cls(*numbers, data["batch_norm"], normal, reduction, Bits.parse(data["bits"]))
+            widths = tuple(Bits.parse(text) for text in data.get("widths", ()))
+            return cls(*numbers, data["batch_norm"], normal, reduction, Bits.parse(data["bits"]), widths)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QnasError(
                 f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
@@ -158,13 +228,30 @@ class Genotype:
             ) from error
 
 
+def _changed(cell: Cell, change: Callable[[Branch], Branch]) -> Cell:
+    return tuple((change(left), change(right)) for left, right in cell)
+
+
+def _has_layers(branch: Branch, reduction: bool) -> bool:
+    """Whether a branch has weights: a skip does where it reads a larger image."""
+    projects = reduction and branch.state < CELL_INPUTS
+    return branch.operation in CONVOLUTIONS or (branch.operation == "skip" and projects)
+
+
+def _cell_json(cell: Cell) -> list[list[list[Any]]]:
+    return [
+        [[*branch[:3], *([[str(bits) for bits in branch.bits]] * bool(branch.bits))] for branch in step]
+        for step in cell
+    ]
+
+
 def _read_cell(steps: Any) -> Cell:
     pairs = [[_read_branch(*branch) for branch in step] for step in steps]
     return tuple((left, right) for left, right in pairs)
 
 
-def _read_branch(state: Any, name: Any, kernel: Any) -> Branch:
-    branch = Branch(int(state), str(name), int(kernel))
+def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
+    branch = Branch(int(state), str(name), int(kernel), tuple(Bits.parse(text) for text in bits))
     if branch.operation not in OPERATIONS:
         raise ValueError(f"unknown operation {name!r}; {did_you_mean(branch.operation, OPERATIONS)}")
     if branch.kernel < 1 or branch.kernel % 2 == 0 or (name == "skip" and branch.kernel != 1):
@@ -190,7 +277,7 @@ def _canonical_cell(cell: Cell) -> Cell:
     """
     keys: list[Any] = [(0, "0"), (0, "1")]
     for pair in cell:
-        below = sorted((branch.operation, branch.kernel, keys[branch.state]) for branch in pair)
+        below = sorted((branch.operation, branch.kernel, branch.bits, keys[branch.state]) for branch in pair)
         keys.append((1 + max(keys[branch.state][0] for branch in pair), repr(below)))
     order = sorted(range(CELL_INPUTS, len(keys)), key=keys.__getitem__)
     return min(_relabelled(cell, new_order) for new_order in _tie_orders(order, keys))
@@ -206,6 +293,6 @@ def _relabelled(cell: Cell, order: list[int]) -> Cell:
     new = {0: 0, 1: 1} | {state: CELL_INPUTS + place for place, state in enumerate(order)}
     steps = []
     for state in order:
-        left, right = (Branch(new[b.state], b.operation, b.kernel) for b in cell[state - CELL_INPUTS])
+        left, right = (branch._replace(state=new[branch.state]) for branch in cell[state - CELL_INPUTS])
         steps.append((left, right) if left <= right else (right, left))
     return tuple(steps)

@@ -99,7 +99,8 @@ def _row(
     truths, rng = by_seed.mean(0), np.random.default_rng(seed)
     measured = np.array([entry.of(start, middle)[0].validation for entry in entries])
     predicted = [PredictedScore(*(one.signals[name] for name in PredictedScore._fields)) for one in entries]
-    known = np.array([features(*pair) for pair in zip(predicted, plans, strict=True)])
+    spent = [one.costs for one in entries]
+    known = np.array([features(*known) for known in zip(predicted, plans, spent, strict=True)])
     graphs = np.array([graph_statistics(plan) for plan in plans])
     scores: dict[str, Score] = {
         "calibrated": _fitted(known, measured, KNOWN),

@@ -110,13 +110,14 @@ class Truth:
     entries: tuple[Entry, ...]
 
 
-def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int) -> list[Job]:
+def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int, device: str = "cpu") -> list[Job]:
     """All training runs of a table, those of the first seed first.
 
     Args:
         settings: of the table.
         genotypes: without bit widths.
         epoch: steps that see every training image once: one more length.
+        device: where they compute.
     """
     result = []
     for seed in range(settings.seeds):
@@ -125,7 +126,8 @@ def truth_jobs(settings: TruthSettings, genotypes: list[Genotype], epoch: int) -
             for genotype in genotypes:
                 for ghn in (settings.ghn, ""):
                     for steps in dict.fromkeys(lengths):  # short runs can have the same length
-                        result.append(Job(genotype.with_bits(bits), steps, seed, settings.data, ghn, "cpu", test=True))
+                        job = Job(genotype.with_bits(bits), steps, seed, settings.data, ghn, device, test=True)
+                        result.append(job)
     return result
 
 
@@ -145,13 +147,8 @@ def run_all(pool: Pool, jobs: list[Job], tell: Tell) -> dict[Genotype, list[Run]
     return runs
 
 
-def take_over(table: Truth, identity: dict[str, Any], ledger: Ledger) -> None:
-    """Give a ledger the runs of an older table, so that a larger one does not do them again.
-
-    Args:
-        table: the older one.
-        identity: settings and hashes of the new one.
-        ledger: of the new one.
+def check_alike(table: Truth, identity: dict[str, Any]) -> None:
+    """Check that the runs of an older table can stand in a new one.
 
     Raises:
         QnasError: the older table is of other data, or another space or checkpoint.
@@ -161,6 +158,16 @@ def take_over(table: Truth, identity: dict[str, Any], ledger: Ledger) -> None:
             f"A table goes on from one of the same data, space and checkpoint, but {', '.join(other)} differ; "
             "leave out --start-from."
         )
+
+
+def take_over(table: Truth, identity: dict[str, Any], ledger: Ledger) -> None:
+    """Give a ledger the runs of an older table, so that a larger one does not do them again.
+
+    Args:
+        table: the older one, which ``check_alike`` accepts.
+        identity: settings and hashes of the new one.
+        ledger: of the new one.
+    """
     for entry in table.entries:
         for run in entry.runs:
             ghn = identity["ghn"] if run.start == "predicted" else ""
@@ -178,7 +185,7 @@ def describe(
         runs: of every genotype, by ``run_all``.
         ghn: predicts parameters.
         space: with its limits counted for the data.
-        data: on the CPU.
+        data: on the hypernetwork's device.
         tell: called after every entry.
     """
     images, labels = data.train.batch(slice(0, EVALUATION_BATCH))

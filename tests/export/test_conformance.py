@@ -4,6 +4,7 @@ The networks are trained a little from predicted parameters, and together hold e
 """
 
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 import onnxruntime
@@ -20,7 +21,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import macs
 from qnas.network.frozen import FrozenNetwork, freeze
 from qnas.network.module import Network, he_parameters
-from qnas.quant.scheme import Bits
+from qnas.quant.scheme import FP32, Bits
+from qnas.search.genes import decode, gene_choices
 from qnas.space.genotype import CELL_INPUTS, Genotype
 from qnas.space.space import find_space
 from qnas.training.qat import QATSettings, train_network
@@ -28,7 +30,8 @@ from qnas.training.qat import QATSettings, train_network
 pytestmark = pytest.mark.export
 
 SETTINGS = ["fp32", "w8a8", "w4a8", "w4a4", "w2a2", "w5a6", "w3a4"]
-STEPS, SAMPLED = 20, 60
+STEPS, SAMPLED, MIXED = 20, 60, 5
+WIDTHS = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
 Feature = tuple[str, object]
 
 
@@ -169,3 +172,56 @@ def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits
     assert parity.onnxruntime_top1 == pytest.approx(100 * (theirs == labels).float().mean().item(), abs=1)
     assert parity.same_class == pytest.approx(100 * (ours == theirs).float().mean().item(), abs=1)
     assert parity.same_class < 99
+
+
+@pytest.fixture(scope="session")
+def mixed(ghn: GHN, digits_data: DataSet) -> list[FrozenNetwork]:
+    """Trained networks of random genes, each layer with widths of its own."""
+    space, rng, networks = find_space("tiny"), Random(0), []
+    for _ in range(MIXED):
+        genes = {name: rng.choice(choices) for name, choices in gene_choices(space, WIDTHS).items()}
+        genotype = decode(space, genes, FP32)
+        networks.append(freeze(train_network(genotype, digits_data, QATSettings(STEPS), 0, ghn)))
+    return networks
+
+
+def test_the_mixed_networks_hold_all_widths_and_both_kinds_of_biases(mixed: list[FrozenNetwork]) -> None:
+    layers = [[node for node in network.plan.nodes if node.name in network.layers] for network in mixed]
+    assert all({node.bits for node in nodes} == set(WIDTHS) for nodes in layers)
+    for network, nodes in zip(mixed, layers, strict=True):
+        assert {network.integer_bias(node) is None for node in nodes} == {True, False}
+        read = {(grid.bits, node.bits.activations) for node in nodes if (grid := network.input_grid(node))}
+        assert any(wide > narrow for wide, narrow in read)
+        assert any(wide < narrow for wide, narrow in read)
+
+
+@pytest.mark.parametrize("number", range(MIXED))
+def test_a_mixed_network_gives_the_classes_and_logits_of_torch(
+    mixed: list[FrozenNetwork], digits_data: DataSet, number: int
+) -> None:
+    network = mixed[number]
+    images, _ = digits_data.validation.batch(slice(None))
+    parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
+    assert parity.images == 360
+    assert parity.same_class >= 99
+    assert abs(parity.torch_top1 - parity.onnxruntime_top1) <= 0.5
+    assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+
+
+@pytest.mark.parametrize("number", range(MIXED))
+def test_a_mixed_network_gives_the_same_classes_without_optimisation(
+    mixed: list[FrozenNetwork], digits_data: DataSet, number: int
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    images, _ = digits_data.validation.batch(slice(None))
+    model = write_onnx(mixed[number]).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    assert (found.argmax(1) == mixed[number](images).argmax(1).numpy()).mean() >= 0.99
+
+
+def test_the_reference_of_onnx_agrees_with_a_mixed_network(mixed: list[FrozenNetwork], digits_data: DataSet) -> None:
+    images, _ = digits_data.validation.batch(slice(0, 16))
+    (found,) = ReferenceEvaluator(write_onnx(mixed[0])).run(None, {"images": images.numpy()})
+    assert np.mean(np.isclose(found, mixed[0](images).numpy(), rtol=0.01, atol=0.01)) > 0.9

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from qnas.network.build import build_plan, cell_contexts, states_read
+from qnas.network.costs import weight_bytes
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Genotype
@@ -47,6 +48,46 @@ NODES = [
     ("pool", "global_avg", (25,), (32, 1, 1)),
     ("classifier", "linear", (26,), (7, 1, 1)),
 ]
+
+MIXED = replace(
+    SMALL,
+    normal=((Branch(1, "conv", 3, (Bits(2, 3),)), Branch(0, "skip", 1, (Bits(8, 8),))),),
+    reduction=(
+        (Branch(1, "max_pool", 3, (Bits(8, 8),) * 2), Branch(0, "skip", 1, (Bits(3, 2), Bits(5, 6)))),
+        (Branch(1, "sep_conv", 5, (Bits(6, 5), Bits(2, 7))), Branch(2, "avg_pool", 3, (Bits(8, 8),) * 2)),
+    ),
+    widths=(Bits(4, 4), Bits(5, 3), Bits(3, 5), Bits(7, 2), Bits(2, 8)),
+)
+WIDTHS = {
+    "image": Bits(4, 8),
+    "stem": Bits(4, 4),
+    "cell0_input0": Bits(5, 3),
+    "cell0_input1": Bits(5, 3),
+    "cell0_step0_left_conv": Bits(2, 3),
+    "cell0_step0": Bits(5, 3),  # of the convolution and of input 0
+    "cell1_input0": Bits(3, 5),
+    "cell1_input1": Bits(3, 5),
+    "cell1_step0_left_pool": Bits(3, 5),
+    "cell1_step0_right_skip": Bits(3, 2),
+    "cell1_step0": Bits(3, 5),
+    "cell1_step1_left_depthwise": Bits(6, 5),
+    "cell1_step1_left_pointwise": Bits(6, 5),
+    "cell1_step1_right_pool": Bits(3, 5),
+    "cell1_step1": Bits(6, 5),
+    "cell1_output": Bits(6, 5),
+    "cell2_input0": Bits(7, 2),
+    "cell2_input1": Bits(7, 2),
+    "cell2_step0_left_pool": Bits(7, 2),
+    "cell2_step0_right_skip": Bits(5, 6),
+    "cell2_step0": Bits(7, 6),  # weights of the pool, activations of the skip
+    "cell2_step1_left_depthwise": Bits(2, 7),
+    "cell2_step1_left_pointwise": Bits(2, 7),
+    "cell2_step1_right_pool": Bits(7, 6),
+    "cell2_step1": Bits(7, 7),
+    "cell2_output": Bits(7, 7),
+    "pool": Bits(7, 7),
+    "classifier": Bits(2, 8),
+}
 
 
 def node(plan: Plan, name: str) -> tuple[int, int, int, int]:
@@ -148,3 +189,37 @@ def test_every_node_but_the_classifier_is_read(name: str, draw: Callable[..., li
     for plan in draw(name, "id", 10):
         read = {source for node in plan.nodes for source in node.inputs}
         assert read == set(range(len(plan.nodes) - 1))
+
+
+def test_every_node_of_a_mixed_network_has_the_widths_written_out_by_hand() -> None:
+    assert {node.name: node.bits for node in build_plan(MIXED, (3, 8, 8), 7).nodes} == WIDTHS
+
+
+def test_widths_change_nothing_else_of_a_plan() -> None:
+    mixed, uniform = (build_plan(genotype, (3, 8, 8), 7) for genotype in (MIXED, SMALL))
+    assert [node._replace(bits=FP32) for node in mixed.nodes] == list(uniform.nodes)
+    assert (mixed.slots, mixed.classes) == (uniform.slots, uniform.classes)
+
+
+@pytest.mark.parametrize("bits", [Bits(2, 2), Bits(4, 8), Bits(8, 4)], ids=str)
+def test_a_mixed_network_of_equal_widths_is_built_as_the_uniform_one(genotype: Genotype, bits: Bits) -> None:
+    for plain in (genotype, SMALL, replace(SMALL, cells=5)):
+        normal, reduction = (
+            tuple((left._replace(bits=(bits,) * count), right._replace(bits=(bits,) * count)) for left, right in cell)
+            for cell, count in ((plain.normal, plain.cells - 2), (plain.reduction, 2))
+        )
+        mixed = replace(plain, normal=normal, reduction=reduction, widths=(bits,) * (plain.cells + 2))
+        assert mixed.is_mixed
+        assert build_plan(mixed, (3, 8, 8), 7) == build_plan(plain.with_bits(bits), (3, 8, 8), 7)
+
+
+def test_the_weight_bytes_of_a_mixed_network_are_a_sum_made_by_hand() -> None:
+    packed = {  # weights x bits / 8
+        "stem": 54,
+        "cell0": 10 + 10 + 36,
+        "cell1": 12 + 12 + 24 + 150 + 48,
+        "cell2": 56 + 224 + 160 + 100 + 64,
+        "classifier": 56,
+    }
+    channels = 4 + 3 * 4 + 5 * 8 + 5 * 16 + 7
+    assert weight_bytes(build_plan(MIXED, (3, 8, 8), 7)) == sum(packed.values()) + 4 * channels

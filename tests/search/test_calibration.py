@@ -52,7 +52,7 @@ def plan() -> Plan:
 
 def test_features_are_the_score_the_sizes_and_the_graph(plan: Plan) -> None:
     spent = costs(plan)
-    found = features(PredictedScore(80.0, 0.5, 0.25), plan)
+    found = features(PredictedScore(80.0, 0.5, 0.25), plan, spent)
     sizes = np.log([spent.params, spent.macs, spent.activation_bytes]).tolist()
     assert found == pytest.approx([np.log(4), np.log(0.5), 0.25, *sizes, *graph_statistics(plan)])
     assert found[PARAMS] == pytest.approx(np.log(spent.params))
@@ -60,7 +60,7 @@ def test_features_are_the_score_the_sizes_and_the_graph(plan: Plan) -> None:
 
 @pytest.mark.parametrize("score", [(0.0, float("nan"), float("nan")), (100.0, 0.0, 1.0), (10.0, float("inf"), -1.0)])
 def test_features_of_any_score_are_finite(plan: Plan, score: tuple[float, float, float]) -> None:
-    assert np.isfinite(features(PredictedScore(*score), plan)).all()
+    assert np.isfinite(features(PredictedScore(*score), plan, costs(plan))).all()
 
 
 def test_estimates_equal_ridge_regression() -> None:

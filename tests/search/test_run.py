@@ -1,20 +1,30 @@
 """Whole tiny searches in a folder: their result, and a run that is continued, killed or changed."""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from qnas.errors import QnasError
+from qnas.evaluation.race import Race
 from qnas.network.build import build_plan
 from qnas.network.costs import costs, parameters
 from qnas.quant.scheme import Bits
 from qnas.search import jobs, stages
+from qnas.search.board import Board, Place
 from qnas.search.candidate import Candidate
+from qnas.search.jobs import Ledger
 from qnas.search.limits import Limits
 from qnas.search.run import Prepared, default_folder, load_pick, open_run, prepare, read_run, search
 from qnas.search.settings import SearchSettings
@@ -74,7 +84,8 @@ def test_the_result_has_the_picks_and_all_other_candidates(unbroken: Run) -> Non
 
 
 def test_the_returned_picks_are_those_of_the_result(unbroken: Run) -> None:
-    assert json.loads(json.dumps([pick.to_json() for pick in unbroken.picks])) == unbroken.result["picks"]
+    picks = [{name: value for name, value in pick.items() if name != "front"} for pick in unbroken.result["picks"]]
+    assert json.loads(json.dumps([pick.to_json() for pick in unbroken.picks])) == picks
 
 
 def test_every_candidate_keeps_the_budgets(unbroken: Run, prepared: Prepared) -> None:
@@ -137,7 +148,7 @@ def test_the_same_call_again_scores_nothing(unbroken: Run, prepared: Prepared, m
     def no_score(*anything: object) -> None:
         raise AssertionError("a network was scored again")
 
-    monkeypatch.setattr("qnas.search.stages.predicted_score", no_score)
+    monkeypatch.setattr(stages, "prepare_race", no_score)
     assert len(run(unbroken.folder, prepared)) == 2
 
 
@@ -164,7 +175,7 @@ def test_a_run_killed_in_training_ends_as_if_unbroken(
 def test_a_run_killed_while_screening_ends_as_if_unbroken(
     tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, original = [3], stages.predicted_score
+    left, original = [3], Race.run
 
     def killed(*anything: Any) -> Any:
         if not left[0]:
@@ -173,11 +184,156 @@ def test_a_run_killed_while_screening_ends_as_if_unbroken(
         return original(*anything)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "predicted_score", killed)
+        patch.setattr(Race, "run", killed)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run", prepared)
     run(tmp_path / "run", prepared)
     assert found_in(tmp_path / "run") == unbroken.result
+
+
+def test_a_second_search_in_the_same_folder_at_the_same_time_is_refused(unbroken: Run, prepared: Prepared) -> None:
+    with (
+        FileLock(unbroken.folder / "run.lock"),
+        pytest.raises(QnasError, match=r"One search at a time works in a folder, and one does in .*; wait for it"),
+    ):
+        run(unbroken.folder, prepared)
+    assert len(run(unbroken.folder, prepared)) == 2
+
+
+def test_without_costs_that_count_the_front_is_the_best_pick(unbroken: Run) -> None:
+    trained = [pick["trained"]["12"] for pick in unbroken.result["picks"]]
+    assert [pick["front"] for pick in unbroken.result["picks"]] == [value == max(trained) for value in trained]
+    assert unbroken.result["pareto"] == []
+
+
+def test_where_costs_count_the_picks_on_the_front_are_marked(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, pareto=("params",), top=3)
+    run(tmp_path / "run", prepare(settings), settings)
+    picks = found_in(tmp_path / "run")["picks"]
+    assert found_in(tmp_path / "run")["pareto"] == ["params"]
+    points = [(pick["trained"]["12"], pick["params"]) for pick in picks]
+    for (value, size), pick in zip(points, picks, strict=True):
+        better = [other for other in points if other[0] >= value and other[1] <= size and other != (value, size)]
+        assert pick["front"] == (not better)
+    assert any(pick["front"] for pick in picks)
+
+
+@pytest.mark.slow
+def test_a_latency_budget_is_kept(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, trials=10)
+    free = replace(settings, pareto=("latency",))
+    run(tmp_path / "free", prepare(free), free)
+    result = found_in(tmp_path / "free")
+    times = sorted(one["latency"] for one in result["picks"] + result["candidates"])
+    assert times[0] > 0
+    bound = replace(settings, limits=Limits(params=12_000, latency=times[5]))
+    (tmp_path / "bound").mkdir()
+    open_run(prepare(bound).identity, tmp_path / "bound")
+    (tmp_path / "bound" / "latency.jsonl").write_bytes((tmp_path / "free" / "latency.jsonl").read_bytes())
+    search(bound, prepare(bound), tmp_path / "bound", "cpu", 1, silent)
+    result = found_in(tmp_path / "bound")
+    every = result["picks"] + result["candidates"]
+    assert len(every) == 10
+    assert all(0 < one["latency"] <= times[5] for one in every)
+
+
+@pytest.mark.slow
+def test_processes_find_what_one_process_finds(tmp_path: Path, prepared: Prepared, unbroken: Run) -> None:
+    open_run(prepared.identity, tmp_path / "run")
+    search(SETTINGS, prepared, tmp_path / "run", "cpu", 2, silent)
+    assert found_in(tmp_path / "run") == unbroken.result
+
+
+class Hosts:
+    """Processes that search at once, each in a folder of its own, through one study of the database."""
+
+    def __init__(self, folder: Path, storage: str) -> None:
+        self.storage, self.name = storage, f"test-{uuid4()}"
+        self.folders = [folder / host / self.name for host in ("left", "right")]
+        self.running: list[subprocess.Popen[str]] = []
+
+    def start(self, folder: Path, **options: int) -> subprocess.Popen[str]:
+        given = {"trials": 12, "steps": 12, "top": 2, "max-params": 12_000, "workers": 1, **options}
+        words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "qnas", "search", "--data", "digits", "--storage", self.storage]
+        self.running.append(
+            subprocess.Popen(
+                [*command, "--out", str(folder), *words],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=folder.parents[1],
+            )
+        )
+        return self.running[-1]
+
+    @contextmanager
+    def board(self) -> Iterator[Board]:
+        """Of the proposals."""
+        board = Board(Place(self.storage, self.name, "onlooker"))
+        yield board
+        board.close()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    storage = os.environ.get("QNAS_TEST_POSTGRES", "")
+    if not storage:
+        pytest.skip("QNAS_TEST_POSTGRES holds no URL")
+    made = Hosts(tmp_path, storage)
+    yield made
+    for process in made.running:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    _, complaint = process.communicate(timeout=300)
+    assert process.returncode == 0, complaint
+
+
+@pytest.mark.slow
+def test_hosts_that_search_through_a_database_find_the_same_and_share_the_work(hosts: Hosts) -> None:
+    for process in [hosts.start(folder) for folder in hosts.folders]:
+        ended(process)
+    left, right = (found_in(folder) for folder in hosts.folders)
+    assert left == right
+    assert left["screened"] == 12
+    with hosts.board() as board:
+        assert len({trial.user_attrs["owner"] for trial in board.done.values()}) == 2
+    own = [set(Ledger(folder / "training.jsonl").results) for folder in hosts.folders]
+    assert own[0] & own[1] == {name for name in own[0] | own[1] if "/12/" in name}  # which leave weights on each host
+
+
+@pytest.mark.slow
+def test_a_host_finishes_what_a_killed_one_leaves(hosts: Hosts) -> None:
+    first = hosts.start(hosts.folders[0], trials=40)
+    deadline = time.monotonic() + 120
+    with hosts.board() as board:
+        while len(board.done) < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            board.refresh()
+    second = hosts.start(hosts.folders[1], trials=40)
+    first.kill()
+    ended(second)
+    assert found_in(hosts.folders[1])["screened"] == 40
+    assert not (hosts.folders[0] / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_other_settings_under_the_same_name_in_a_database_are_refused(hosts: Hosts, prepared: Prepared) -> None:
+    with hosts.board() as board:
+        board.study.set_user_attr("settings", prepared.identity)
+    other = replace(SETTINGS, trials=7)
+    open_run(prepare(other).identity, hosts.folders[0])
+    with pytest.raises(QnasError, match=r"differs \(.*trials: 6 there, 7 now\)"):
+        search(other, prepare(other), hosts.folders[0], "cpu", 1, silent, hosts.storage)
+
+
+def test_a_database_that_does_not_answer_ends_the_search(tmp_path: Path, prepared: Prepared) -> None:
+    open_run(prepared.identity, tmp_path / "run")
+    with pytest.raises(QnasError, match=r"^A --storage is"):
+        search(SETTINGS, prepared, tmp_path / "run", "cpu", 1, silent, "postgresql://qnas@127.0.0.1:1/qnas")
 
 
 def test_other_settings_are_refused_with_what_differs(unbroken: Run) -> None:

@@ -1,14 +1,14 @@
-"""Proposals of a study that is broken off, at any point, and reopened held against those of an unbroken one."""
+"""Batches of proposals of a study that is taken up again, at any point, held against those of an unbroken one."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from optuna.trial import Trial
 
 from qnas.errors import QnasError
-from qnas.evaluation.signals import PredictedScore
-from qnas.search.study import SAMPLERS, Proposer, check_sampler
+from qnas.search.board import Board, Directions, Place
+from qnas.search.samplers import SAMPLERS
+from qnas.search.study import BUDGET, Proposal, Proposer
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "a": (1, 2, 3),
@@ -16,151 +16,192 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "c": (True, False),
     "d": (8, 16, 24, 32),
     "e": (0, 1),
+    "f": (0, 1, 2, 3),
+    "g": (7,),
 }
 EVERY = pytest.mark.parametrize("sampler", SAMPLERS)
-TRIALS = 46
-ENOUGH = 24  # into the second generation of NSGA-II, and past the 10 random trials that TPE begins with
+SIZES = [20, 7, 20, 13, 10, 4]  # into the fourth generation of NSGA-II, whose population is 20
+TRIALS = sum(SIZES)
+TWO: Directions = ("maximize", "minimize")
+Genes = dict[str, Any]
 
 
-def opened(path: Path, sampler: str, seed: int = 0) -> Proposer:
-    return Proposer(path / "trials", sampler, seed, CHOICES)
+def fresh(sampler: str, seed: int = 0, directions: Directions = ("maximize",)) -> Proposer:
+    return Proposer(sampler, seed, CHOICES, directions)
 
 
-def score(genes: dict[str, Any]) -> tuple[PredictedScore, float]:
-    """Something to climb, and a budget that a third of the genes exceed."""
-    value = 10 * genes["a"] + genes["d"] * genes["e"] + (5 if genes["b"] == "skip 1" else 0) + genes["c"]
-    return PredictedScore(value, 100 - value, value / 100), (genes["d"] * genes["a"] - 48) / 48
+def answer(genes: Genes, objectives: int = 1) -> tuple[list[float], float]:
+    """Something to climb, its price, and a budget that a third of the genes exceed."""
+    value = 10 * genes["a"] + genes["d"] * genes["e"] + (5 if genes["b"] == "skip 1" else 0) + genes["c"] + genes["f"]
+    return [float(value), float(genes["d"])][:objectives], (genes["d"] * genes["a"] - 48) / 48
 
 
-def go_on(proposer: Proposer, trials: int) -> list[tuple[int, dict[str, Any]]]:
-    """Number and genes of some more trials."""
-    seen = []
-    for _ in range(trials):
-        trial, genes = proposer.ask()
-        seen.append((trial.number, genes))
-        proposer.tell(trial, *score(genes))
+def go_on(proposer: Proposer, sizes: list[int]) -> list[Genes]:
+    """Genes of some more batches."""
+    seen, objectives = [], len(proposer.study.directions)
+    for size in sizes:
+        batch = [proposal.genes for proposal in proposer.propose(size)]
+        proposer.tell([answer(genes, objectives) for genes in batch])
+        seen += batch
     return seen
 
 
+class Kept(NamedTuple):
+    """What a sampler proposes when nothing happens, and where the answers are."""
+
+    genes: list[Genes]
+    journal: Path
+    directions: Directions
+
+    def board(self) -> Board:
+        return Board(Place(str(self.journal), "study", "anyone"), self.directions)
+
+
+def keep(proposer: Proposer, journal: Path, directions: Directions) -> Kept:
+    kept, number = Kept([], journal, directions), 0
+    board = kept.board()
+    for size in SIZES:
+        batch = proposer.propose(size)
+        for proposal in batch:
+            values, excess = answer(proposal.genes, len(directions))
+            claimed = board.claim(str(number), **proposal.trial(excess))
+            assert claimed is not None
+            board.finish(claimed, values)
+            number += 1
+        proposer.tell([answer(proposal.genes, len(directions)) for proposal in batch])
+        kept.genes.extend(proposal.genes for proposal in batch)
+    return kept
+
+
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[int, dict[str, Any]]]]:
-    """What each sampler proposes when nothing happens."""
-    return {name: go_on(opened(tmp_path_factory.mktemp(name), name), TRIALS) for name in SAMPLERS}
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
+    folder = tmp_path_factory.mktemp("studies")
+    return {name: keep(fresh(name), folder / name, ("maximize",)) for name in SAMPLERS}
 
 
-Unbroken = dict[str, list[tuple[int, dict[str, Any]]]]
+@pytest.fixture(scope="module")
+def unbroken_pareto(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
+    folder = tmp_path_factory.mktemp("studies")
+    return {name: keep(fresh(name, directions=TWO), folder / name, TWO) for name in SAMPLERS}
+
+
+def recalled(kept: Kept, sampler: str, batches: int) -> Proposer:
+    """A proposer that is told from the journal what the first batches gave."""
+    proposer, done = fresh(sampler, directions=kept.directions), kept.board().done
+    for size in SIZES[:batches]:
+        proposer.recall([done[str(proposer.told + place)] for place in range(size)])
+    return proposer
 
 
 @EVERY
-def test_trials_are_numbered_and_have_every_gene(unbroken: Unbroken, sampler: str) -> None:
-    assert [number for number, _ in unbroken[sampler]] == list(range(TRIALS))
-    for _, genes in unbroken[sampler]:
+def test_proposals_have_every_gene(unbroken: dict[str, Kept], sampler: str) -> None:
+    assert len(unbroken[sampler].genes) == TRIALS
+    for genes in unbroken[sampler].genes:
         assert genes.keys() == CHOICES.keys()
         assert all(genes[name] in choices for name, choices in CHOICES.items())
 
 
 @EVERY
-def test_proposals_differ_from_one_another_and_between_seeds(tmp_path: Path, unbroken: Unbroken, sampler: str) -> None:
-    assert len({tuple(genes.values()) for _, genes in unbroken[sampler]}) > TRIALS / 4
-    assert go_on(opened(tmp_path, sampler, seed=1), 10) != unbroken[sampler][:10]
+def test_proposals_differ_from_one_another_and_between_seeds(unbroken: dict[str, Kept], sampler: str) -> None:
+    first = unbroken[sampler].genes[:20]
+    assert len({tuple(genes.values()) for genes in first}) > 12
+    assert go_on(fresh(sampler, seed=1), [20]) != first
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "evolution"])
-def test_samplers_that_learn_climb(unbroken: Unbroken, sampler: str) -> None:
-    values = [score(genes)[0].top1 for _, genes in unbroken[sampler]]
-    assert sum(values[-15:]) > sum(values[:10]) * 1.5
+def test_samplers_that_learn_climb(sampler: str) -> None:
+    runs = [go_on(fresh(sampler, seed), [10] * 8) for seed in range(3)]
+    values = [[value if excess <= 0 else 0 for (value,), excess in map(answer, run)] for run in runs]
+    assert sum(sum(one[-20:]) for one in values) > 1.25 * sum(sum(one[:20]) for one in values)
 
 
 @EVERY
-@pytest.mark.parametrize("before", [1, 13, 21])
-def test_a_reopened_study_goes_on_as_if_unbroken(tmp_path: Path, unbroken: Unbroken, sampler: str, before: int) -> None:
-    found = go_on(opened(tmp_path, sampler), before) + go_on(opened(tmp_path, sampler), ENOUGH - before)
-    assert found == unbroken[sampler][:ENOUGH]
+def test_what_is_proposed_depends_on_the_batches_before_alone(unbroken: dict[str, Kept], sampler: str) -> None:
+    one, other = fresh(sampler), fresh(sampler)
+    go_on(fresh(sampler, seed=5), [20, 20])  # somebody else's
+    assert go_on(one, SIZES) == unbroken[sampler].genes
+    for size in SIZES:
+        batch = other.propose(size)
+        outcomes = {place: answer(batch[place].genes) for place in reversed(range(size))}  # answered in any order
+        other.tell([outcomes[place] for place in range(size)])
+    assert [trial.params for trial in other.study.trials] == unbroken[sampler].genes
 
 
 @EVERY
-def test_a_study_reopened_before_every_trial_goes_on_as_if_unbroken(
-    tmp_path: Path, unbroken: Unbroken, sampler: str
+def test_later_proposals_depend_on_what_was_told(unbroken: dict[str, Kept], sampler: str) -> None:
+    proposer = fresh(sampler)
+    for size in SIZES:
+        proposer.tell([([-value for value in answer(one.genes)[0]], 0.0) for one in proposer.propose(size)])
+    found = [trial.params for trial in proposer.study.trials]
+    assert found[:20] == unbroken[sampler].genes[:20]
+    assert (found == unbroken[sampler].genes) == (sampler == "random")
+
+
+@EVERY
+@pytest.mark.parametrize("batches", [1, 2, 3, 5])
+def test_a_proposer_that_recalls_goes_on_as_if_unbroken(unbroken: dict[str, Kept], sampler: str, batches: int) -> None:
+    proposer = recalled(unbroken[sampler], sampler, batches)
+    assert proposer.told == sum(SIZES[:batches])
+    assert go_on(proposer, SIZES[batches:]) == unbroken[sampler].genes[sum(SIZES[:batches]) :]
+
+
+@EVERY
+@pytest.mark.parametrize("batches", [2, 4])
+def test_with_two_objectives_a_proposer_that_recalls_goes_on_as_if_unbroken(
+    unbroken_pareto: dict[str, Kept], sampler: str, batches: int
 ) -> None:
-    found = [trial for _ in range(ENOUGH) for trial in go_on(opened(tmp_path, sampler), 1)]
-    assert found == unbroken[sampler][:ENOUGH]
+    proposer = recalled(unbroken_pareto[sampler], sampler, batches)
+    assert go_on(proposer, SIZES[batches:]) == unbroken_pareto[sampler].genes[sum(SIZES[:batches]) :]
 
 
 @EVERY
-@pytest.mark.parametrize("before", [0, 22])
-def test_a_trial_that_was_asked_but_not_told_is_taken_up_again(
-    tmp_path: Path, unbroken: Unbroken, sampler: str, before: int
-) -> None:
-    proposer = opened(tmp_path, sampler)
-    found = go_on(proposer, before)
-    proposer.ask()
-    assert found + go_on(opened(tmp_path, sampler), ENOUGH - before) == unbroken[sampler][:ENOUGH]
+def test_batches_may_be_answered_and_recalled_by_turns(unbroken: dict[str, Kept], sampler: str) -> None:
+    proposer, done = fresh(sampler), unbroken[sampler].board().done
+    found = []
+    for place, size in enumerate(SIZES):
+        numbers = range(proposer.told, proposer.told + size)
+        if place % 2:
+            proposer.recall([done[str(number)] for number in numbers])
+            found += unbroken[sampler].genes[numbers.start : numbers.stop]
+        else:
+            found += go_on(proposer, [size])
+    assert found == unbroken[sampler].genes
 
 
-@EVERY
-@pytest.mark.parametrize("before", [0, 22])
-@pytest.mark.parametrize("suggested", [0, 1])
-def test_a_trial_that_was_broken_off_among_its_genes_is_taken_up_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Unbroken, sampler: str, before: int, suggested: int
-) -> None:
-    proposer = opened(tmp_path, sampler)
-    found = go_on(proposer, before)
-    left, original = [suggested], Trial.suggest_categorical
-
-    def break_off(self: Trial, name: str, choices: Any) -> Any:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return original(self, name, choices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trial, "suggest_categorical", break_off)
-        with pytest.raises(KeyboardInterrupt):
-            proposer.ask()
-    assert found + go_on(opened(tmp_path, sampler), ENOUGH - before) == unbroken[sampler][:ENOUGH]
+@pytest.mark.parametrize("directions", [("maximize",), TWO])
+def test_what_is_recalled_is_what_was_told(tmp_path: Path, directions: Directions) -> None:
+    proposer = fresh("nsga2", directions=directions)
+    kept = keep(proposer, tmp_path / "journal", directions)
+    again = recalled(kept, "nsga2", len(SIZES))
+    for one, other in zip(proposer.study.trials, again.study.trials, strict=True):
+        assert (one.params, one.values, one.constraints) == (other.params, other.values, other.constraints)
+        assert one.constraints.keys() == {BUDGET}
+        assert one.system_attrs == other.system_attrs
 
 
-@pytest.mark.parametrize("cut", [1, 60])
-def test_a_log_whose_end_was_cut_off_by_a_kill_can_be_continued(tmp_path: Path, unbroken: Unbroken, cut: int) -> None:
-    go_on(opened(tmp_path, "random"), 5)
-    log = tmp_path / "trials"
-    log.write_bytes(log.read_bytes()[:-cut])
-    told = len(list(opened(tmp_path, "random").finished()))
-    assert told in (4, 5)
-    assert go_on(opened(tmp_path, "random"), 8 - told) == unbroken["random"][told:8]
-    assert len(list(opened(tmp_path, "random").finished())) == 8
+def test_infeasible_proposals_are_not_the_best() -> None:
+    proposer = fresh("random")
+    told = [answer(genes) for genes in go_on(proposer, [30])]
+    assert proposer.study.best_value == max(values[0] for values, excess in told if excess <= 0)
+    assert proposer.study.best_value < max(values[0] for values, _ in told)
 
 
-@EVERY
-def test_told_trials_are_remembered_in_order(tmp_path: Path, unbroken: Unbroken, sampler: str) -> None:
-    go_on(opened(tmp_path, sampler), 5)
-    finished = list(opened(tmp_path, sampler).finished())
-    assert finished == [(genes, score(genes)[0]) for _, genes in unbroken[sampler][:5]]
+def test_a_proposal_tells_all_that_its_trial_holds() -> None:
+    (proposal,) = fresh("nsga2").propose(1)
+    assert isinstance(proposal, Proposal)
+    held = proposal.trial(0.25)
+    assert held["params"] == proposal.genes
+    assert held["constraints"] == {BUDGET: 0.25}
+    assert held["distributions"].keys() == CHOICES.keys()
 
 
-def test_infeasible_trials_are_not_the_best(tmp_path: Path) -> None:
-    proposer = opened(tmp_path, "random")
-    go_on(proposer, 30)
-    best = proposer.study.best_trial
-    feasible = [value.top1 for genes, value in proposer.finished() if score(genes)[1] <= 0]
-    assert best.value == max(feasible)
+def test_as_many_outcomes_are_told_as_were_proposed() -> None:
+    proposer = fresh("random")
+    proposer.propose(2)
+    with pytest.raises(ValueError, match="shorter"):
+        proposer.tell([([1.0], 0.0)])
 
 
-@pytest.mark.parametrize("name", ["bayes", "", "TPE"])
-def test_an_unknown_sampler_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(QnasError, match=f"No sampler is called {name!r}"):
-        check_sampler(name)
-    with pytest.raises(QnasError, match=f"No sampler is called {name!r}"):
-        opened(tmp_path, name)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_close_sampler_is_suggested() -> None:
-    with pytest.raises(QnasError, match="did you mean 'nsga2'"):
-        check_sampler("nsga3")
-
-
-def test_every_listed_sampler_proposes(tmp_path: Path) -> None:
-    for name in SAMPLERS:
-        (tmp_path / name).mkdir()
-        assert len(go_on(opened(tmp_path / name, name), 2)) == 2
+def test_an_unknown_sampler_is_refused() -> None:
+    with pytest.raises(QnasError, match="No sampler is called 'bayes'"):
+        fresh("bayes")

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -12,9 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.network.plan import Node
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Cell, Genotype, Step
 
+MIXED = (Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8))
 OPERATIONS = {"conv": (3, 5), "sep_conv": (3,), "max_pool": (3,), "skip": (1,)}
 
 
@@ -47,6 +53,61 @@ genotypes = st.builds(
 )
 
 
+Place = tuple[int, int, int]
+"""Position of a cell, number of a step, side of a branch."""
+
+
+def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[Place], Bits]) -> Genotype:
+    """A genotype whose branches have the chosen widths, whether they have weights or not."""
+    cells: list[Cell] = []
+    for reduction, cell in ((False, genotype.normal), (True, genotype.reduction)):
+        steps: list[Step] = []
+        for number, pair in enumerate(cell):
+            left, right = (
+                branch._replace(bits=tuple(choose((at, number, side)) for at in genotype.positions(reduction)))
+                for side, branch in enumerate(pair)
+            )
+            steps.append((left, right))
+        cells.append(tuple(steps))
+    return replace(genotype, normal=cells[0], reduction=cells[1], widths=outer)
+
+
+def with_random_widths(genotype: Genotype, rng: Random) -> Genotype:
+    return with_widths(genotype, tuple(rng.choices(MIXED, k=genotype.cells + 2)), lambda _: rng.choice(MIXED))
+
+
+mixed_genotypes = st.builds(with_random_widths, genotypes, st.randoms(use_true_random=False))
+
+
+def nodes_of(genotype: Genotype) -> tuple[Node, ...]:
+    return build_plan(genotype, (3, 8, 8), 10).nodes
+
+
+def places(genotype: Genotype) -> list[Place]:
+    cells = ((position, genotype.cell(position)) for position in range(genotype.cells))
+    return [(position, step, side) for position, cell in cells for step in range(len(cell)) for side in range(2)]
+
+
+def places_with_weights(genotype: Genotype) -> set[Place]:
+    """The branches that have a convolution in the network as it is built."""
+    names = [node.name for node in nodes_of(genotype) if node.kind == "conv"]
+    return {
+        (position, step, side)
+        for position, step, side in places(genotype)
+        if any(name.startswith(f"cell{position}_step{step}_{('left', 'right')[side]}_") for name in names)
+    }
+
+
+def with_one_changed(genotype: Genotype, place: Place) -> Genotype:
+    """A mixed genotype with other widths at one branch of one cell."""
+
+    def choose(one: Place) -> Bits:
+        bits = genotype.branch_bits(genotype.cell(one[0])[one[1]][one[2]], one[0])
+        return bits if one != place else next(other for other in MIXED if other != bits)
+
+    return with_widths(genotype, genotype.widths, choose)
+
+
 def rearranged(cell: Cell, rng: Random) -> Cell:
     """The same cell with its steps in another topological order and some of their branches swapped."""
     order: list[int] = []
@@ -72,7 +133,7 @@ def cell_graph(cell: Cell) -> "nx.DiGraph[str]":
         graph.add_node(f"state{2 + step}", label="step")
         for side, branch in enumerate(pair):
             name = f"branch{step}.{side}"
-            graph.add_node(name, label=f"{branch.operation} {branch.kernel}")
+            graph.add_node(name, label=f"{branch.operation} {branch.kernel} {branch.bits}")
             graph.add_edges_from([(f"state{branch.state}", name), (name, f"state{2 + step}")])
     return graph
 
@@ -255,3 +316,156 @@ def test_bits_out_of_range_are_refused_as_such(genotype: Genotype) -> None:
 def test_a_branch_that_cannot_be_built_is_refused(genotype: Genotype, branch: list[int | str]) -> None:
     with pytest.raises(QnasError):
         Genotype.from_json({**genotype.to_json(), "reduction": [[branch, [0, "skip", 1]]]})
+
+
+@given(mixed_genotypes)
+def test_a_mixed_genotype_survives_json(genotype: Genotype) -> None:
+    read = Genotype.from_json(json.loads(json.dumps(genotype.to_json())))
+    assert read == genotype
+    assert read.is_mixed
+
+
+@given(mixed_genotypes, st.randoms(use_true_random=False))
+def test_a_mixed_key_ignores_the_order_of_steps_and_branches(genotype: Genotype, rng: Random) -> None:
+    moved = replace(genotype, normal=rearranged(genotype.normal, rng), reduction=rearranged(genotype.reduction, rng))
+    assert moved.canonical() == genotype.canonical()
+    assert moved.key == genotype.key
+
+
+@given(connected_cells(3, 1), connected_cells(3, 1), st.randoms(use_true_random=False))
+def test_mixed_networks_have_one_key_just_when_they_are_isomorphic(left: Cell, right: Cell, rng: Random) -> None:
+    def mixed(cell: Cell) -> Genotype:
+        return with_widths(Genotype(3, 1, 8, 2, True, (), cell), MIXED, lambda _: rng.choice(MIXED[:2]))
+
+    for first, second in ((mixed(left), mixed(right)), (mixed(left), mixed(left))):
+        assert (first.key == second.key) == isomorphic(first.reduction, second.reduction)
+
+
+@given(mixed_genotypes)
+def test_the_canonical_form_of_a_mixed_genotype_is_the_same_network(genotype: Genotype) -> None:
+    canonical = genotype.canonical()
+    layers, same = (
+        Counter((node.kind, node.shape, node.bits, node.kernel, node.stride, node.groups) for node in nodes_of(one))
+        for one in (genotype, canonical)
+    )
+    assert layers == same
+    assert canonical.canonical() == canonical
+    assert Genotype.from_json(canonical.to_json()).canonical() == canonical
+    assert (
+        costs(build_plan(genotype, (3, 8, 8), 10)).weight_bytes
+        == costs(build_plan(canonical, (3, 8, 8), 10)).weight_bytes
+    )
+
+
+@given(mixed_genotypes, st.data())
+def test_only_the_widths_of_layers_with_weights_are_in_the_key(genotype: Genotype, data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(places(genotype)))
+    changed = with_one_changed(genotype, place)
+    assert changed != genotype
+    assert (changed.key != genotype.key) == (place in places_with_weights(genotype))
+
+
+@pytest.mark.parametrize(
+    ("branch", "counts"),
+    [
+        (Branch(1, "conv", 3), True),
+        (Branch(1, "sep_conv", 3), True),
+        (Branch(1, "dil_conv", 3), True),
+        (Branch(1, "skip", 1), True),
+        (Branch(2, "skip", 1), False),
+        (Branch(1, "max_pool", 3), False),
+        (Branch(1, "avg_pool", 3), False),
+    ],
+    ids=str,
+)
+def test_widths_count_where_an_operation_has_weights(branch: Branch, counts: bool) -> None:
+    cell = ((Branch(1, "conv", 3), Branch(1, "conv", 5)), (branch, Branch(0, "conv", 3)))
+    outer = (Bits(2, 2), Bits(4, 4), Bits(4, 4), Bits(8, 8))
+    genotype = with_widths(Genotype(3, 1, 8, 2, True, (), cell), outer, lambda _: Bits(4, 4))
+    assert (with_one_changed(genotype, (0, 1, 0)).key != genotype.key) == counts
+
+
+@given(mixed_genotypes, st.data())
+def test_the_widths_of_stem_inputs_and_classifier_are_in_the_key(genotype: Genotype, data: st.DataObject) -> None:
+    outer = list(genotype.widths)
+    place = data.draw(st.integers(0, len(outer) - 1))
+    outer[place] = next(bits for bits in MIXED if bits != outer[place])
+    assert replace(genotype, widths=tuple(outer)).key != genotype.key
+
+
+def test_the_same_widths_in_another_cell_are_another_key(genotype: Genotype) -> None:
+    def narrow_in(cell: int) -> Genotype:
+        return with_widths(genotype, (Bits(4, 4),) * 4, lambda at: Bits(2, 2) if at[0] == cell else Bits(4, 4))
+
+    assert narrow_in(0).key != narrow_in(1).key
+
+
+@given(genotypes, st.sampled_from(MIXED), st.randoms(use_true_random=False))
+def test_a_mixed_genotype_whose_layers_all_have_one_width_is_uniform(
+    genotype: Genotype, bits: Bits, rng: Random
+) -> None:
+    used = places_with_weights(genotype)
+    mixed = with_widths(
+        genotype, (bits,) * (genotype.cells + 2), lambda place: bits if place in used else rng.choice(MIXED)
+    )
+    assert mixed.is_mixed
+    assert mixed.key == genotype.with_bits(bits).key
+    assert mixed.canonical() == genotype.with_bits(bits).canonical()
+
+
+@given(mixed_genotypes)
+def test_a_canonical_mixed_genotype_states_its_widest_widths(genotype: Genotype) -> None:
+    layers = [node.bits for node in nodes_of(genotype) if node.kind in ("conv", "linear")]
+    widest = Bits(max(bits.weights for bits in layers), max(bits.activations for bits in layers))
+    assert genotype.canonical().bits == widest
+
+
+@given(genotypes, st.randoms(use_true_random=False))
+def test_the_architecture_does_not_depend_on_widths(genotype: Genotype, rng: Random) -> None:
+    first, second = with_random_widths(genotype, rng), with_random_widths(genotype, rng)
+    assert first.architecture == second.architecture == genotype.architecture
+
+
+@given(genotypes, widths, st.randoms(use_true_random=False))
+def test_bits_for_all_drop_the_widths(genotype: Genotype, bits: Bits, rng: Random) -> None:
+    uniform = with_random_widths(genotype, rng).with_bits(bits)
+    assert uniform == genotype.with_bits(bits)
+    assert not uniform.is_mixed
+    assert "widths" not in uniform.to_json()
+
+
+def of_first_branch(genotype: Genotype, change: Callable[[tuple[Bits, ...]], tuple[Bits, ...]]) -> Cell:
+    ((left, right), *rest) = genotype.reduction
+    return ((left._replace(bits=change(left.bits)), right), *rest)
+
+
+MISCOUNTED: dict[str, Callable[[Genotype], dict[str, Any]]] = {
+    "an outer width too few": lambda one: {"widths": one.widths[1:]},
+    "an outer width too many": lambda one: {"widths": (*one.widths, Bits(4, 4))},
+    "no outer widths": lambda one: {"widths": ()},
+    "a branch's width too few": lambda one: {"reduction": of_first_branch(one, lambda bits: bits[1:])},
+    "a branch's width too many": lambda one: {"reduction": of_first_branch(one, lambda bits: (*bits, bits[0]))},
+    "a branch without": lambda one: {"reduction": of_first_branch(one, lambda bits: ())},
+    "a cell more": lambda one: {"cells": one.cells + 1, "normal": one.reduction},
+    "branches without": lambda one: {"reduction": one.with_bits(FP32).reduction},
+}
+
+
+@pytest.mark.parametrize("change", MISCOUNTED.values(), ids=MISCOUNTED.keys())
+def test_a_wrong_count_of_widths_is_refused(genotype: Genotype, change: Callable[[Genotype], dict[str, Any]]) -> None:
+    mixed = with_random_widths(genotype, Random(0))
+    with pytest.raises(QnasError, match=r"Either all layers have bit widths of their own or none has, got \["):
+        replace(mixed, **change(mixed))
+
+
+@pytest.mark.parametrize("change", [{"widths": ["w4a4"]}, {"widths": "w4a4"}, {"widths": ["w4a4", 4, 4, 4]}], ids=str)
+def test_json_with_unusable_widths_is_refused(genotype: Genotype, change: dict[str, Any]) -> None:
+    mixed = with_random_widths(genotype, Random(0))
+    with pytest.raises(QnasError):
+        Genotype.from_json({**mixed.to_json(), **change})
+
+
+def test_float_layers_among_quantized_ones_are_refused(genotype: Genotype) -> None:
+    mixed = with_random_widths(genotype, Random(0))
+    with pytest.raises(QnasError, match="all quantized, got fp32"):
+        replace(mixed, widths=(FP32, *mixed.widths[1:]))

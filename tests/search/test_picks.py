@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from qnas.errors import QnasError
-from qnas.export.picks import export_pick, read_result
+from qnas.search.picks import export_pick, read_result
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"picks": []}', '{"picks": null}'])
