@@ -52,7 +52,7 @@ def main() -> None:
     bits = Bits(4, 4)
     score = score_seconds(data, space, options.ghn, bits)
     settings = SearchSettings(bits, data=options.data, space=options.space, trials=options.trials)
-    marks: list[tuple[int, float, float]] = []
+    marks: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         journal = str(Path(folder) / "trials.journal")
         place = Place(options.storage or journal, f"overhead-{new_owner()}", new_owner(), alone=not options.storage)
@@ -63,12 +63,12 @@ def main() -> None:
         screen = stages.Screen(settings, space, data, lambda plans, whole: [{}], proposer, board, costs)  # type: ignore[arg-type]
 
         def tell(share: float, remark: str) -> None:
-            marks.append((proposer.told, time.process_time(), time.perf_counter()))
+            marks.append((time.process_time(), time.perf_counter()))
 
         found = screen.run(tell)
-    late = [mark for mark in marks if mark[0] >= 0.9 * marks[-1][0]]
+    late = marks[-(1 + max(1, len(marks) // 10)) :]
     count = len(late) - 1
-    processor, clock = (1000 * (late[-1][place] - late[0][place]) / count for place in (1, 2))
+    processor, clock = (1000 * (late[-1][place] - late[0][place]) / count for place in (0, 1))
     print(json.dumps({
         "networks": len(found), "proposals": len(marks), "sampler": options.sampler,
         "storage": options.storage.split(":")[0] or "journal",

@@ -277,7 +277,7 @@ def band(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
 def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path | None) -> dict[str, Any]:
     """Print and draw what every way has reached, and return it with how much work others need for what qnas has."""
     most = max(curve[-1][0] for every in curves.values() for curve in every)
-    grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 400)
+    grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 120)
     means = {}
     _, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     end = float(np.median([curve[-1][0] for curve in curves["qnas"]]))

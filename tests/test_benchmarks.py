@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from qnas.resources import shipped
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -18,11 +20,15 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("score.py --networks 2 --repeats 1 --images 64", {"score", "n", "threads"}),
         ("fit.py --steps 1 --space tiny --meta-batch 2", {"step", "n", "threads"}),
         ("sample.py --count 50 --repeats 1", {"rates"}),
+        ("race.py --networks 3 --bits w4a4", {"rows", "images"}),
+        ("overhead.py --trials 30", {"overhead_milliseconds", "score_milliseconds", "proposals"}),
+        ("latency.py --networks 2 --bits w4a4", {"rows"}),
+        ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
     ],
-    ids=["predict", "score", "fit", "sample"],
+    ids=["predict", "score", "fit", "sample", "race", "overhead", "latency", "search"],
 )
 def test_a_benchmark_ends_with_json(command: str, keys: set[str]) -> None:
-    script, *options = command.split()
+    script, *options = command.format(digits=shipped("checkpoints") / "digits").split()
     result = subprocess.run(
         [sys.executable, str(FOLDER / script), *options], capture_output=True, text=True, check=True
     )

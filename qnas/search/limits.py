@@ -29,7 +29,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < 0:
+            if not value >= 0:
                 option = "--max-" + name.replace("_", "-")
                 raise QnasError(f"A budget is a positive number, got {option} {value}; leave it out for no limit.")
 
