@@ -289,12 +289,12 @@ def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path |
         low, high = band(found[:, shown])
         (line,) = axes.plot(grid[shown], means[name][shown], label=NAMES[name])
         axes.fill_between(grid[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        there = int(np.searchsorted(grid, end, side="right")) - 1
         last = found[:, -1]
-        at_end = found[:, there]
+        at_end = last if name == "qnas" else found[:, int(np.searchsorted(grid, end, side="right")) - 1]
         rows[name] = {
             "seeds": len(every),
             "at_qnas_end": None if np.isnan(at_end).any() else round(float(at_end.mean()), 2),
+            "sem_at_qnas_end": round(float(at_end.std(ddof=1) / len(at_end) ** 0.5), 2),
             "at_last": round(float(last.mean()), 2),
             "sem_at_last": round(float(last.std(ddof=1) / len(last) ** 0.5), 2),
         }

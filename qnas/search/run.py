@@ -250,13 +250,11 @@ def _agree(board: Board, identity: dict[str, Any], folder: Path) -> None:
 def _screen(
     settings: SearchSettings, prepared: Prepared, folder: Path, device: str, board: Board, tell: Tell
 ) -> list[Candidate]:
-    proposer = Proposer(
-        settings.sampler, settings.seed, gene_choices(prepared.space, settings.widths), settings.directions
-    )
+    space, genes = prepared.space, gene_choices(prepared.space, settings.widths)
+    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions)
     ghn, images = prepared.ghn.to(device), prepared.data.to(torch.device(device))
-    return Screen(settings, prepared.space, images, ghn, proposer, board, pricer(settings, prepared.space, folder)).run(
-        tell
-    )
+    price = pricer(settings, space, folder)
+    return Screen(settings, space, images, ghn, proposer, board, price).run(tell)
 
 
 def _screen_apart(settings: SearchSettings, folder: Path, device: str, place: Place) -> None:
