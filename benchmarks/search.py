@@ -27,6 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from winner import Silent, random_networks
 
 from qnas.checkpoints.files import append_row, read_rows
 from qnas.data.find import find_data
@@ -35,7 +36,6 @@ from qnas.evaluation.signals import PredictedScore
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.sampling.generator import stream
 from qnas.search import jobs
 from qnas.search.candidate import Candidate
 from qnas.search.genes import decode, gene_choices
@@ -173,10 +173,8 @@ class Real:
 
     def networks(self) -> Iterator[Genotype]:
         """Different random networks that keep the budget."""
-        space, limits = self.prepared.space, self.settings.limits
-        for genotype in stream(space, self.settings.seed + 100, bits=self.settings.bits):
-            if limits.excess(costs(build_plan(genotype, space.image, space.classes))) <= 0:
-                yield genotype
+        settings = self.settings
+        return random_networks(self.prepared.space, settings.limits, settings.bits, settings.seed)
 
     def random(self) -> None:
         """Train one network after the other in full."""
@@ -227,16 +225,11 @@ class Real:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name) / "search"
                 open_run(self.prepared.identity, folder)
-                picks = search(settings, self.prepared, folder, "cpu", 1, lambda title: nullcontext(_Silent()))
+                picks = search(settings, self.prepared, folder, "cpu", 1, lambda title: nullcontext(Silent()))
         finally:
             jobs.run_job = original
         tests = {pick.best_trained: pick.test for pick in picks}
         self.curve = [(work, accuracy, tests[accuracy] or 0.0) for work, accuracy, _ in self.curve]
-
-
-class _Silent:
-    def update(self, share: float, remark: str) -> None:
-        """Show nothing."""
 
 
 WAYS: dict[str, Callable[[Real], None]] = {

@@ -9,7 +9,9 @@ the budget. Prints a line a seed and ends with one line of JSON. Test accuracies
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -37,15 +39,11 @@ class Silent:
         """Show nothing."""
 
 
-def random_networks(space: SearchSpace, limits: Limits, bits: Bits, seed: int, count: int) -> list[Genotype]:
+def random_networks(space: SearchSpace, limits: Limits, bits: Bits, seed: int) -> Iterator[Genotype]:
     """Different networks of the space that keep the budget, drawn evenly."""
-    found: list[Genotype] = []
     for genotype in stream(space, seed + 100, bits=bits):
         if limits.excess(costs(build_plan(genotype, space.image, space.classes))) <= 0:
-            found.append(genotype)
-        if len(found) == count:
-            break
-    return found
+            yield genotype
 
 
 def train_all(genotypes: list[Genotype], settings: SearchSettings, folder: Path, workers: int) -> list[float]:
@@ -83,7 +81,7 @@ def main() -> None:
             picks: list[Candidate] = search(
                 settings, prepared, folder, "cpu", options.workers, lambda title: nullcontext(Silent())
             )
-            networks = random_networks(prepared.space, limits, bits, seed, options.random)
+            networks = list(islice(random_networks(prepared.space, limits, bits, seed), options.random))
             others = train_all(networks, settings, Path(name) / "random", options.workers)
         winner = picks[0]
         row = {

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
-from qnas.evaluation.signals import PredictedScore
+from qnas.evaluation.signals import PredictedScore, margins
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.forward import Arithmetic, Parameters, convolve, folded, forward
@@ -83,11 +84,8 @@ def frozen_on(plan: Plan, parameters: Parameters, images: Tensor) -> Arithmetic:
 
 def losses_and_margins(logits: Tensor, labels: Tensor) -> Tensor:
     """Of every image whether it is missed, its loss in nats, and 1 less its margin: (3, images)."""
-    odds = logits.softmax(1)
-    right = odds.gather(1, labels[:, None])
-    margins = right - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
     missed = (logits.argmax(1) != labels).float()
-    return torch.stack([missed, F.cross_entropy(logits, labels, reduction="none"), 1 - margins[:, 0]])
+    return torch.stack([missed, F.cross_entropy(logits, labels, reduction="none"), 1 - margins(logits, labels)])
 
 
 @dataclass(frozen=True)
@@ -172,10 +170,11 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: 
     for genotype in islice(stream(space, seed, bits=bits), PILOTS):
         plan = build_plan(genotype, space.image, space.classes)
         (parameters,) = ghn([plan], whole=False)
-        arithmetic, found = frozen_on(plan, parameters, calibration), []
-        for start in range(0, len(images), LARGEST_BATCH):
-            x, labels = images.batch(slice(start, start + LARGEST_BATCH))
-            found.append(losses_and_margins(forward(plan, parameters, x, arithmetic), labels))
+        arithmetic = frozen_on(plan, parameters, calibration)
+        found = [
+            losses_and_margins(forward(plan, parameters, x, arithmetic), labels)
+            for x, labels in evaluation_batches(images, LARGEST_BATCH)
+        ]
         pilots.append(torch.cat(found, 1))
     met = torch.stack(pilots).clamp(max=1e3)
     order = (met[:, 2].mean(0) - 1).abs().argsort(stable=True)  # a margin of 0: as likely right as wrong

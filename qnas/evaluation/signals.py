@@ -51,12 +51,17 @@ class Signals(NamedTuple):
     noisy_loss: float
 
 
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of every image the probability of the right class less that of the most likely other one: (images,)."""
+    odds = logits.softmax(1)
+    right = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+    return right[:, 0]
+
+
 def _sums(logits: Tensor, labels: Tensor) -> Tensor:
     """Per cent right, losses and margins, each summed over the images: (3,)."""
-    odds = logits.softmax(1)
-    margins = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
     loss = F.cross_entropy(logits, labels, reduction="sum")
-    return torch.stack([100 * hits(logits, labels)[0], loss, margins.sum()])
+    return torch.stack([100 * hits(logits, labels)[0], loss, margins(logits, labels).sum()])
 
 
 @torch.no_grad()

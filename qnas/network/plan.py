@@ -7,7 +7,7 @@ convolution includes its batch norm or bias and its ReLU. Shapes are (channels, 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from qnas.quant.scheme import FP32, HIGHEST, Bits
+from qnas.quant.scheme import FP32, HIGHEST, Bits, widest
 
 Kind = Literal["input", "conv", "max_pool", "avg_pool", "sum", "concat", "global_avg", "linear"]
 Shape = tuple[int, int, int]
@@ -80,8 +80,7 @@ class Builder:
         return len(self.nodes) - 1
 
     def _widest(self, sources: list[int]) -> Bits:
-        widths = [self.nodes[source].bits for source in sources]
-        return Bits(max(bits.weights for bits in widths), max(bits.activations for bits in widths))
+        return widest(self.nodes[source].bits for source in sources)
 
     def _slot(self, node: int, kind: SlotKind, shape: tuple[int, ...]) -> None:
         self.slots.append(Slot(f"{self.nodes[node].name}/{kind}", shape, kind, node))

@@ -1,6 +1,7 @@
 """Bit widths of weights and activations. Knows no tensor: a genotype carries these."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qnas.errors import QnasError
@@ -49,6 +50,12 @@ class Bits:
         if match is None:
             raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; write for example --bits w4a4.")
         return cls(int(match[1]), int(match[2]))
+
+
+def widest(several: Iterable[Bits]) -> Bits:
+    """The widest weights and the widest activations among several."""
+    pairs = [(bits.weights, bits.activations) for bits in several]
+    return Bits(max(weights for weights, _ in pairs), max(activations for _, activations in pairs))
 
 
 FP32 = Bits(FLOAT, FLOAT)

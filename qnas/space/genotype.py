@@ -16,7 +16,7 @@ from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
 from qnas.errors import QnasError, did_you_mean
-from qnas.quant.scheme import FP32, Bits
+from qnas.quant.scheme import FP32, Bits, widest
 
 OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
 CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
@@ -160,16 +160,16 @@ class Genotype:
         used = {*self.widths}
         for reduction, _, branch in self._branches():
             used.update(branch.bits if _has_layers(branch, reduction) else ())
-        widest = Bits(max(bits.weights for bits in used), max(bits.activations for bits in used))
+        most = widest(used)
         if len(used) == 1:
-            return self.with_bits(widest)
+            return self.with_bits(most)
 
         def marked(reduction: bool) -> Callable[[Branch], Branch]:
-            unused = (widest,) * len(self.positions(reduction))
+            unused = (most,) * len(self.positions(reduction))
             return lambda one: one if _has_layers(one, reduction) else one._replace(bits=unused)
 
         cells = _changed(self.normal, marked(False)), _changed(self.reduction, marked(True))
-        return replace(self, normal=cells[0], reduction=cells[1], bits=widest)
+        return replace(self, normal=cells[0], reduction=cells[1], bits=most)
 
     def with_bits(self, bits: Bits) -> "Genotype":
         """The same architecture with one pair of bit widths for all layers."""
