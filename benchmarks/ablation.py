@@ -21,9 +21,9 @@ from unittest.mock import patch
 
 import torch
 
-from qnas.checkpoints.files import append_row, read_rows
-from qnas.data.find import find_data
-from qnas.evaluation.ghn_tables import evaluate_ghn
+from qnas.runs.files import append_row, read_rows
+from qnas.data.registry import find_data
+from qnas.studies.ghn_tables import evaluate_ghn
 from qnas.ghn.config import GHN_2, GHNConfig, config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import Bits
@@ -91,7 +91,7 @@ def patched(patches: tuple[tuple[str, Any], ...]) -> Any:
 def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str, Any]:
     """Train and score one variant."""
     data = find_data("digits")
-    space = find_space("tiny").for_data(data.image, len(data.classes))
+    space = find_space("tiny").for_task(data.task)
     torch.manual_seed(settings.seed)
     ghn = GHN(variant.config(config_for(space)))
     with patched(variant.patches):

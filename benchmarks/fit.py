@@ -93,7 +93,7 @@ def main() -> None:
 
         def draw(self, seed: int, quantized: bool) -> Plan:
             bits = PAPER_BITS[seed % 5] if quantized else PAPER_BITS[0]
-            return build_plan(chosen[seed % size].with_bits(bits), space.image, space.classes)
+            return build_plan(chosen[seed % size].with_bits(bits), space.task)
 
     def trainer(float_share: float) -> Trainer:
         settings = FitSettings(10**6, float_share=float_share, meta_batch=size, batch=arguments.batch)
@@ -105,7 +105,7 @@ def main() -> None:
     for number in range(arguments.steps + 1):  # the first one warms up
         mine = genotypes[number * size : (number + 1) * size]
         chosen.update(enumerate(mine))
-        plans = [build_plan(genotype, space.image, space.classes) for genotype in mine]
+        plans = [build_plan(genotype, space.task) for genotype in mine]
         work: dict[str, Callable[[], object]] = {
             "theirs": reference.step(plans, images, labels) if reference else partial(plainly, plans, images, labels),
             "ours": ours.step,

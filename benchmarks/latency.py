@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from qnas.data.find import find_data
-from qnas.evaluation.rank import kendall
-from qnas.export.latency import LatencyTable, time_network
+from qnas.data.registry import find_data
+from qnas.scores.ranks import kendall
+from qnas.exporters.latency import LatencyTable, time_network
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
-from qnas.search.run import TIMED_WHOLE
+from qnas.nas.search import TIMED_WHOLE
 from qnas.space.space import find_space
 
 
@@ -35,10 +35,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, rows = find_data(options.data), []
-    space = find_space(options.space).for_data(data.image, len(data.classes))
+    space = find_space(options.space).for_task(data.task)
     for bits in (Bits.parse(text) for text in options.bits):
         genotypes = list(islice(stream(space, 1, bits=bits), TIMED_WHOLE + options.networks))
-        plans = [build_plan(genotype, space.image, space.classes) for genotype in genotypes]
+        plans = [build_plan(genotype, space.task) for genotype in genotypes]
         with tempfile.TemporaryDirectory() as folder:
             table = LatencyTable(Path(folder) / "latency.jsonl", lambda plans=plans: plans[:TIMED_WHOLE])
             sums = np.array([table.latency(plan) for plan in plans[TIMED_WHOLE:]])

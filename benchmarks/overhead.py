@@ -21,18 +21,18 @@ from typing import Any
 import torch
 
 from qnas.checkpoints.store import load_checkpoint
-from qnas.data.find import find_data
-from qnas.evaluation.race import Outcome, prepare_race
-from qnas.evaluation.signals import PredictedScore
+from qnas.data.registry import find_data
+from qnas.scores.race import Outcome, prepare_race
+from qnas.scores.predicted import PredictedScore
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
-from qnas.search import stages
-from qnas.search.board import Board, Place, new_owner
-from qnas.search.genes import gene_choices
-from qnas.search.settings import SearchSettings
-from qnas.search.study import Proposer
+from qnas.nas import screen as stages
+from qnas.work.queue import WorkQueue, StudyAddress, new_worker
+from qnas.space.genes import gene_choices
+from qnas.nas.settings import SearchSettings
+from qnas.nas.proposer import Proposer
 from qnas.space.space import find_space
 
 
@@ -48,15 +48,15 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = find_data(options.data)
-    space = find_space(options.space).for_data(data.image, len(data.classes))
+    space = find_space(options.space).for_task(data.task)
     bits = Bits(4, 4)
     score = score_seconds(data, space, options.ghn, bits)
     settings = SearchSettings(bits, data=options.data, space=options.space, trials=options.trials)
     marks: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         journal = str(Path(folder) / "trials.journal")
-        place = Place(options.storage or journal, f"overhead-{new_owner()}", new_owner(), alone=not options.storage)
-        board = Board(place)
+        place = StudyAddress(options.storage or journal, f"overhead-{new_worker()}", new_worker(), alone=not options.storage)
+        board = WorkQueue(place)
         proposer = Proposer(options.sampler, 0, gene_choices(space))
         race = SimpleNamespace(run=made_up)
         stages.prepare_race = lambda *anything: race  # type: ignore[assignment, return-value]
@@ -88,7 +88,7 @@ def score_seconds(data: Any, space: Any, ghn_name: str, bits: Bits) -> float:
     race, times = prepare_race(space, bits, data, ghn, 0), []
     networks = stream(space, 3, bits=bits)
     for _ in range(33):
-        plan = build_plan(next(networks), space.image, space.classes)
+        plan = build_plan(next(networks), space.task)
         started = time.perf_counter()
         with torch.inference_mode():
             race.run(plan, ghn([plan], whole=False)[0])

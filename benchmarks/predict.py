@@ -93,7 +93,7 @@ def largest_deep() -> Genotype:
     """The network of most nodes among some of the deep split's with the most cells."""
     space = find_space("mobile").of_split("deep")
     drawn = (genotype for genotype in islice(stream(space, 0), 2000) if genotype.cells == space.cells[1])
-    return max(drawn, key=lambda genotype: len(build_plan(genotype, space.image, space.classes).slots))
+    return max(drawn, key=lambda genotype: len(build_plan(genotype, space.task).slots))
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
     genotypes = list(islice(stream(space, 0, "held_out"), arguments.networks))
 
     def plan_of(genotype: Genotype) -> Plan:
-        return build_plan(genotype, space.image, space.classes)
+        return build_plan(genotype, space.task)
 
     @torch.no_grad()
     def ours(chosen: list[Genotype], whole: bool = True) -> list[dict[str, Tensor]]:

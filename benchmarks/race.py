@@ -21,16 +21,16 @@ import numpy as np
 import torch
 
 from qnas.checkpoints.store import load_checkpoint
-from qnas.data.find import find_data
-from qnas.evaluation.race import prepare_race
-from qnas.evaluation.rank import kendall
-from qnas.evaluation.signals import PredictedScore, predicted_score
+from qnas.data.registry import find_data
+from qnas.scores.race import prepare_race
+from qnas.scores.ranks import kendall
+from qnas.scores.predicted import PredictedScore, predicted_score
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
-from qnas.studies.truth import load_truth
+from qnas.studies.benchmark_table import load_table
 
 
 def main() -> None:
@@ -46,14 +46,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data = find_data(options.data)
-    space = find_space(options.space).for_data(data.image, len(data.classes))
+    space = find_space(options.space).for_task(data.task)
     ghn = load_checkpoint(options.ghn).ghn
     rows = []
     for bits in (Bits.parse(text) for text in options.bits):
         networks: list[Genotype] = list(islice(stream(space, 1, "held_out", bits), options.networks))
         truths: list[float] = []
         if options.table:
-            table = load_truth(options.table)
+            table = load_table(options.table)
             entries = [entry for entry in table.entries if entry.genotype.bits == bits]
             networks = [entry.genotype for entry in entries]
             truths = [fmean(run.test for run in one.of("predicted", table.settings["steps"])) for one in entries]
@@ -77,7 +77,7 @@ def one_width(
         scores[name].append(score)
 
     for genotype in networks:
-        plan = build_plan(genotype, space.image, space.classes)
+        plan = build_plan(genotype, space.task)
         with torch.inference_mode():
             (parameters,) = ghn([plan], whole=False)
         clocked("dynamic", time.process_time(), predicted_score(plan, parameters, data.validation))

@@ -18,10 +18,10 @@ import torch
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.batches import evaluation_batches
-from qnas.data.find import find_data
+from qnas.data.registry import find_data
 from qnas.data.images import Images
-from qnas.evaluation.accuracy import EVALUATION_BATCH
-from qnas.evaluation.ghn_tables import score_networks
+from qnas.scores.accuracy import EVALUATION_BATCH
+from qnas.studies.ghn_tables import score_networks
 from qnas.ghn.config import config_for
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
@@ -38,7 +38,7 @@ def plainly(ghn: GHN, genotypes: list[Genotype], space: SearchSpace, images: Ima
     for genotype in genotypes:
         row = []
         for bits in PAPER_BITS:
-            plan = build_plan(genotype.with_bits(bits), space.image, space.classes)
+            plan = build_plan(genotype.with_bits(bits), space.task)
             parameters = ghn([plan])[0]
             right = 0
             for x, labels in evaluation_batches(images, EVALUATION_BATCH):
@@ -62,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     data = find_data(arguments.data)
-    space = find_space(arguments.space).for_data(data.image, len(data.classes))
+    space = find_space(arguments.space).for_task(data.task)
     ghn = GHN(config_for(space)).eval() if arguments.ghn == "untrained" else load_checkpoint(arguments.ghn).ghn
     images = data.validation.first(arguments.images)
     genotypes = list(islice(stream(space, 0, "held_out"), arguments.networks))

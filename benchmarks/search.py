@@ -29,25 +29,25 @@ import torch
 from numpy.typing import NDArray
 from winner import Silent, random_networks
 
-from qnas.checkpoints.files import append_row, read_rows
-from qnas.data.find import find_data
+from qnas.runs.files import append_row, read_rows
+from qnas.data.registry import find_data
 from qnas.data.images import DataSet
-from qnas.evaluation.signals import PredictedScore
+from qnas.scores.predicted import PredictedScore
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.search import jobs
-from qnas.search.candidate import Candidate
-from qnas.search.genes import decode, gene_choices
-from qnas.search.jobs import Job
-from qnas.search.limits import Limits
-from qnas.search.run import open_run, prepare, search
-from qnas.search.settings import SearchSettings, training_lengths
-from qnas.search.stages import best, best_trained, estimate_all, spread
-from qnas.search.study import Proposer
+from qnas.training import jobs
+from qnas.nas.candidate import Candidate
+from qnas.space.genes import decode, gene_choices
+from qnas.training.jobs import Job
+from qnas.nas.budgets import Limits
+from qnas.nas.search import open_run, prepare, search
+from qnas.nas.settings import SearchSettings, training_lengths
+from qnas.nas.screen import best, best_trained, estimate_all, spread
+from qnas.nas.proposer import Proposer
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
-from qnas.studies.truth import Entry, Truth, load_truth
+from qnas.studies.benchmark_table import Entry, BenchmarkTable, load_table
 from qnas.training.qat import QATSettings, deployed_accuracy, train_network
 
 Curve = list[tuple[float, float, float]]
@@ -73,7 +73,7 @@ NAMES = {
 class Replay:
     """A table at one pair of bit widths, which answers what training would."""
 
-    def __init__(self, truth: Truth, bits: str, space: SearchSpace) -> None:
+    def __init__(self, truth: BenchmarkTable, bits: str, space: SearchSpace) -> None:
         self.entries = [entry for entry in truth.entries if str(entry.genotype.bits) == bits]
         self.lengths = training_lengths(truth.settings["steps"])
         self.space = space
@@ -201,7 +201,7 @@ class Real:
         while self.work < self.seconds:
             (proposal,) = proposer.propose(1)
             genotype = decode(space, proposal.genes, settings.bits)
-            excess = settings.limits.within(space).excess(costs(build_plan(genotype, space.image, space.classes)))
+            excess = settings.limits.within(space).excess(costs(build_plan(genotype, space.task)))
             if excess <= 0 and genotype.key not in known:
                 value = self.train(genotype, settings.rungs[1])
                 improves = value > max(known.values(), default=-1.0)
@@ -326,7 +326,7 @@ def main() -> None:
         parser.error("give either --table PATH or --real")
     curves: dict[str, list[Curve]]
     if options.table:
-        truth = load_truth(options.table)
+        truth = load_table(options.table)
         replay = Replay(truth, options.bits, prepare(SearchSettings(Bits.parse(options.bits))).space)
         ways = ("qnas", "random", "random_predicted", "halving", "halving_predicted")
         curves = {name: [replay.curve(name, seed) for seed in range(options.seeds)] for name in ways}

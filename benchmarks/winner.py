@@ -22,11 +22,11 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
-from qnas.search.candidate import Candidate
-from qnas.search.jobs import Job, Ledger, Pool
-from qnas.search.limits import Limits
-from qnas.search.run import PICKS, load_pick, open_run, prepare, search
-from qnas.search.settings import SearchSettings
+from qnas.nas.candidate import Candidate
+from qnas.training.jobs import Job, Ledger, Pool
+from qnas.nas.budgets import Limits
+from qnas.nas.search import PICKS, load_pick, open_run, prepare, search
+from qnas.nas.settings import SearchSettings
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.training.qat import deployed_accuracy
@@ -42,7 +42,7 @@ class Silent:
 def random_networks(space: SearchSpace, limits: Limits, bits: Bits, seed: int) -> Iterator[Genotype]:
     """Different networks of the space that keep the budget, drawn evenly."""
     for genotype in stream(space, seed + 100, bits=bits):
-        if limits.excess(costs(build_plan(genotype, space.image, space.classes))) <= 0:
+        if limits.excess(costs(build_plan(genotype, space.task))) <= 0:
             yield genotype
 
 

@@ -6,8 +6,8 @@ Run it with: python examples/predict_parameters.py
 import torch
 
 from qnas.checkpoints.store import load_checkpoint
-from qnas.data.find import find_data
-from qnas.evaluation.accuracy import predicted_accuracy
+from qnas.data.registry import find_data
+from qnas.scores.accuracy import predicted_accuracy
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import PAPER_BITS
@@ -20,10 +20,10 @@ def main() -> None:
     torch.set_num_threads(1)
     checkpoint = load_checkpoint("digits")
     data = find_data(checkpoint.data)
-    space = find_space(checkpoint.space).for_data(data.image, len(data.classes))
+    space = find_space(checkpoint.space).for_task(data.task)
     genotype = next(stream(space, seed=7, part="held_out"))
     for bits in PAPER_BITS:
-        plan = build_plan(genotype.with_bits(bits), data.image, len(data.classes))
+        plan = build_plan(genotype.with_bits(bits), data.task)
         with torch.no_grad():
             parameters = checkpoint.ghn([plan])[0]
         accuracy = predicted_accuracy(plan, parameters, data.validation)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from qnas.checkpoints.store import load_checkpoint
-from qnas.data.find import find_data
-from qnas.export.winner import write_winner
+from qnas.data.registry import find_data
+from qnas.exporters.winner import write_winner
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.space.space import find_space
@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     checkpoint = load_checkpoint("digits")
     data = find_data(checkpoint.data)
-    space = find_space(checkpoint.space).for_data(data.image, len(data.classes))
+    space = find_space(checkpoint.space).for_task(data.task)
     genotype = next(stream(space, seed=1, bits=Bits(4, 4)))
     network = train_network(genotype, data, QATSettings(steps=100), seed=0, ghn=checkpoint.ghn)
     accuracy = deployed_accuracy(network, data.validation)

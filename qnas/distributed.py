@@ -29,6 +29,11 @@ class Ranks:
         return tensor
 
 
+def is_first() -> bool:
+    """Whether this process is on its own or the first of a ``torchrun``, which is the one that talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined_ranks() -> Iterator[Ranks]:
     """Join the other processes of a ``torchrun`` for the work inside the block.

@@ -1,4 +1,8 @@
-"""The one exception for mistakes a user can mend; the command line turns it into one sentence and exit code 2."""
+"""The one exception for mistakes a user can mend; the command line turns it into one sentence and exit code 2.
+
+A message speaks of arguments and calls of the package, between backticks: `max_params`, `qnas.fit_ghn(data='PATH')`.
+The command line alone knows how to write them as its options (``qnas.cli.errors``).
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -8,15 +12,15 @@ class QnasError(Exception):
     """A mistake in what the user gave. The message names the rule, the value received and the next step."""
 
 
-def at_least_one(options: dict[str, int]) -> None:
-    """Check counts that were given by these options.
+def at_least_one(arguments: dict[str, int]) -> None:
+    """Check counts by the names of their arguments.
 
     Raises:
         QnasError: one is below 1.
     """
-    for option, value in options.items():
+    for name, value in arguments.items():
         if value < 1:
-            raise QnasError(f"{option} is at least 1, got {value}; leave it out for the default.")
+            raise QnasError(f"`{name}` is at least 1, got {value}; leave it out for the default.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

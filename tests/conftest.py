@@ -23,7 +23,7 @@ from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import find_space
-from qnas.studies.truth import Entry, Run, Truth
+from qnas.studies.benchmark_table import Entry, Run, BenchmarkTable
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("suite")
@@ -83,7 +83,7 @@ def draw(sample: Callable[[str, str, int], list[Genotype]]) -> Callable[..., lis
 
 
 @pytest.fixture(scope="session")
-def made_up_truth() -> Truth:
+def made_up_table() -> BenchmarkTable:
     """60 networks at two widths, runs of 24 steps: accuracies that a hidden quality sets, with a little noise.
 
     At W2A2 the predicted score knows nothing of the quality; SNIP's is its opposite.
@@ -108,5 +108,5 @@ def made_up_truth() -> Truth:
                 "gradient_norm": rng.uniform(),
                 "snip": -quality,
             }
-            entries.append(Entry(genotype, costs(build_plan(genotype, (1, 8, 8), 10)), signals, (0.0,), tuple(runs)))
-    return Truth({"data": "digits", "steps": 24}, 17, tuple(entries))
+            entries.append(Entry(genotype, costs(build_plan(genotype, Task((1, 8, 8), 10))), signals, (0.0,), tuple(runs)))
+    return BenchmarkTable({"data": "digits", "steps": 24}, 17, tuple(entries))

@@ -4,36 +4,46 @@ The configuration travels in the safetensors header, so the weights alone rebuil
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from qnas.checkpoints.files import write_json, write_tensors
-from qnas.data.find import is_cifar10
+from qnas.data.registry import known_as
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.resources import shipped
+from qnas.runs.files import write_json, write_tensors
+from qnas.runs.reading import read_json, reading
+from qnas.space.space import find_space
+from qnas.task import Task
 
 WEIGHTS, CARD = "ghn.safetensors", "card.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A hypernetwork with what it was trained for."""
+    """A hypernetwork with what it was trained for: the names of data set and space, the task, and where it lies."""
 
     ghn: GHN
     data: str
     space: str
+    task: Task
     path: Path
 
+    @property
+    def card(self) -> dict[str, Any]:
+        """How it was made, and its figures; empty if nobody wrote that down."""
+        return read_card(self.path)
 
-def save_checkpoint(folder: Path, ghn: GHN, weights: dict[str, Tensor], data: str, space: str) -> None:
-    """Write the weights (a state dict of ``ghn``) with the configuration, data set and space in the header."""
-    header = {"config": json.dumps(asdict(ghn.config)), "data": data, "space": space}
+
+def save_checkpoint(folder: Path, ghn: GHN, weights: dict[str, Tensor], task: Task, space: str) -> None:
+    """Write the weights (a state dict of ``ghn``) with the configuration, task and space in the header."""
+    header = {"config": json.dumps(asdict(ghn.config)), "data": task.data, "space": space}
+    header["task"] = json.dumps(asdict(task))
     write_tensors(folder / WEIGHTS, weights, header)
 
 
@@ -49,13 +59,9 @@ def read_card(folder: Path) -> dict[str, Any]:
         QnasError: it is damaged.
     """
     path = folder / CARD
-    try:
-        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise QnasError(
-            f"The card {path} is no JSON ({error}); delete it, and write it anew: qnas eval-ghn --card"
-        ) from error
-    return card
+    if not path.is_file():
+        return {}
+    return read_json(path, "a card", "delete it, and write it anew with `qnas.evaluate_ghn(card=True)`")
 
 
 def checkpoint_names() -> list[str]:
@@ -69,12 +75,12 @@ def default_checkpoint(data: str) -> str:
     Raises:
         QnasError: none is shipped for it.
     """
-    name = "cifar10" if is_cifar10(data) else data
+    name = known_as(data)
     if name in checkpoint_names():
         return name
     raise QnasError(
-        f"A search needs a hypernetwork for its data, and none ships for {data!r}; train one with: "
-        f"qnas fit-ghn --data {data} --out runs/ghn, and add --ghn runs/ghn"
+        f"A search needs a hypernetwork for its data, and none ships for {data!r}; train one with "
+        f"`qnas.fit_ghn(data={data!r}, out='runs/ghn')`, and add `ghn='runs/ghn'`."
     )
 
 
@@ -90,7 +96,7 @@ def find_checkpoint(name: str) -> Path:
         return Path(name)
     raise QnasError(
         f"No checkpoint {name!r}: neither shipped ({', '.join(checkpoint_names()) or 'none'}) nor a folder with "
-        f"{WEIGHTS}; train one with: qnas fit-ghn --data NAME --out FOLDER, and name it with --ghn FOLDER"
+        f"{WEIGHTS}; train one with `qnas.fit_ghn(data='NAME', out='FOLDER')`, and give `ghn='FOLDER'`."
     )
 
 
@@ -102,17 +108,21 @@ def load_checkpoint(name: str) -> Checkpoint:
     """
     folder = find_checkpoint(name)
     path = folder / WEIGHTS
-    try:
+    remedy = "it is damaged or of another version; give another `ghn`, or train one with `qnas.fit_ghn()`"
+    with reading(path, "a hypernetwork", remedy):
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = json.loads(header["config"])
         ghn = GHN(GHNConfig(**{**config, "decoder": tuple(config["decoder"])}))
         ghn.load_state_dict(weights)
-        return Checkpoint(ghn.eval(), header["data"], header["space"], folder)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise QnasError(
-            f"Checkpoint {path} is damaged or was written by another version ({reason}); "
-            "take another with --ghn, or train one with: qnas fit-ghn"
-        ) from error
+        return Checkpoint(ghn.eval(), header["data"], header["space"], _task(header, ghn), folder)
+
+
+def _task(header: dict[str, str], ghn: GHN) -> Task:
+    """The task in a header; in those of version 0.1.0, which had none, that of the space's file."""
+    if "task" not in header:
+        return replace(find_space(header["space"]).task, classes=ghn.config.classes, data=header["data"])
+    plain: dict[str, Any] = json.loads(header["task"])
+    fields: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in plain.items()}
+    return Task(**fields)

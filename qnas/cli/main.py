@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from qnas.cli.errors import in_options
 from qnas.cli.fit import eval_ghn, fit_ghn
 from qnas.cli.search import export, search
 from qnas.cli.show import sample, show
@@ -27,7 +28,7 @@ def main() -> None:
     try:
         app()
     except QnasError as error:
-        print(f"qnas: {error}", file=sys.stderr)
+        print(f"qnas: {in_options(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         print(

@@ -1,57 +1,93 @@
-"""Progress on stderr: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""Progress, remarks and errors, all on stderr: a bar a stage where there is a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LINE_EVERY = 15.0
 console = Console(stderr=True)
 
 
-class Bar:
-    """One piece of long work, advanced by shares of 0 to 1."""
+class Lines:
+    """The stages of a command as lines with an estimate, one every now and then."""
 
-    def __init__(self, title: str, progress: Progress | None) -> None:
-        self.title, self.progress = title, progress
-        self.told, self.share = time.monotonic(), 0.0
-        self.task = progress.add_task(title, total=1.0) if progress else None
+    def __init__(self) -> None:
+        self.stage, self.share, self.said = "", 0.0, time.monotonic()
 
-    def update(self, share: float, remark: str = "") -> None:
-        """Show that ``share`` of the work is done."""
-        if self.progress is not None and self.task is not None:
-            self.progress.update(self.task, completed=share, description=f"{self.title}  {remark}")
-        elif not console.quiet and (passed := time.monotonic() - self.told) > LINE_EVERY and share > self.share:
+    def __call__(self, stage: str, share: float, remark: str) -> None:
+        """See ``qnas.runs.progress.Progress``."""
+        if stage != self.stage:
+            self.stage, self.share, self.said = stage, 0.0, time.monotonic()
+        passed = time.monotonic() - self.said
+        if passed > LINE_EVERY and share > self.share:
             left = passed * (1 - share) / (share - self.share)
-            self.told, self.share = self.told + passed, share
-            print(f"{self.title}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
+            self.said, self.share = self.said + passed, share
+            print(f"{stage}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
 
 
-def silence() -> None:
-    """Say nothing from here on: for all processes of a group but the first."""
-    console.quiet = True
+class Bars:
+    """The stages of a command as bars, one below the other.
+
+    Args:
+        progress: that shows them.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, share: float, remark: str) -> None:
+        """See ``qnas.runs.progress.Progress``."""
+        if stage not in self.tasks:
+            self.tasks[stage] = self.progress.add_task(stage, total=1.0)
+        self.progress.update(self.tasks[stage], completed=share, description=f"{stage}  {remark}")
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Bar]:
-    """A progress bar for the work inside the block."""
-    if not console.is_terminal:
-        yield Bar(title, None)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        yield Bar(title, progress)
+def shown() -> Iterator[Lines | Bars]:
+    """Show the progress of the work inside the block, and what it has to say."""
+    handler = _Saying()
+    logger = logging.getLogger("qnas")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        if not console.is_terminal:
+            yield Lines()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield Bars(progress)
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Saying(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def say(text: str) -> None:
-    """A remark to the user, on stderr."""
-    console.print(text, highlight=False, soft_wrap=True)
+    """A remark to the user, on stderr; of a group of processes only the first one's."""
+    from qnas.distributed import is_first
+
+    if is_first():
+        console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -25,17 +25,10 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Draw different architectures within a space's limits, one JSON line each."""
-    from itertools import islice
-
-    from qnas.cli.progress import bar
-    from qnas.errors import QnasError
-    from qnas.quant.scheme import Bits
+    import qnas
+    from qnas.cli.progress import shown
     from qnas.sampling.files import write_genotypes
-    from qnas.sampling.generator import PARTS, stream
-    from qnas.space.space import find_space
 
-    if part not in PARTS or count < 1:
-        raise QnasError(f"--part is train, held_out or all and --count at least 1, got {part!r} and {count}.")
-    genotypes = islice(stream(find_space(space).of_split(split), seed, part, Bits.parse(bits)), count)
-    with bar("sample") as progress:
-        write_genotypes(genotypes, out, lambda done: progress.update(done / count))
+    genotypes = qnas.sample(space, count, split=split, part=part, bits=bits, seed=seed)
+    with shown() as progress:
+        write_genotypes(genotypes, out, lambda done: progress("sample", done / count, ""))

@@ -13,7 +13,7 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILE, NAMES_FILE = "test_batch.bin", "batches.meta.txt"
 IMAGE = (3, 32, 32)
 RECORD = 1 + 3072
-VALIDATION = 5000
+VALIDATION_SHARE = 10
 
 
 def holds_cifar10(folder: Path) -> bool:
@@ -21,8 +21,13 @@ def holds_cifar10(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (*TRAIN_FILES, TEST_FILE, NAMES_FILE))
 
 
+def find_cifar10(folder: Path) -> Path | None:
+    """Where the binary files lie: in ``folder``, or in the folder inside it that the archive unpacks to."""
+    return next((path for path in (folder, folder / FOLDER) if holds_cifar10(path)), None)
+
+
 def cifar10(folder: Path) -> DataSet:
-    """Read CIFAR-10; the last 5,000 training images are set aside for scoring.
+    """Read CIFAR-10; the last tenth of the training images, 5,000, is set aside for scoring.
 
     Raises:
         QnasError: a file is missing, cut off or holds no such records.
@@ -30,12 +35,14 @@ def cifar10(folder: Path) -> DataSet:
     if not holds_cifar10(folder):
         raise QnasError(
             f"CIFAR-10 in its binary layout has the files {', '.join((*TRAIN_FILES, TEST_FILE, NAMES_FILE))}, not all "
-            f"of which lie in {folder}; unpack cifar-10-binary.tar.gz there, or give its folder with --data."
+            f"of which lie in {folder}; unpack cifar-10-binary.tar.gz there, or give its folder as `data`."
         )
     parts = [_read(folder / name) for name in TRAIN_FILES]
     train = (np.concatenate([pixels for pixels, _ in parts]), np.concatenate([labels for _, labels in parts]))
     names = tuple((folder / NAMES_FILE).read_text(encoding="utf-8").split())
-    return split_data("cifar10", names, train, _read(folder / TEST_FILE), VALIDATION, shift=4, mirror=True)
+    return split_data(
+        "cifar10", names, train, _read(folder / TEST_FILE), len(train[1]) // VALIDATION_SHARE, shift=4, mirror=True
+    )
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

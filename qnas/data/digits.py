@@ -11,6 +11,7 @@ TEST, VALIDATION = 360, 360
 
 def digits() -> DataSet:
     """The digits, always split alike: 1,077 training, 360 validation and 360 test images, stratified by class."""
+
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 1, 8, 8).astype(np.uint8)
     rest, test = train_test_split(np.arange(len(labels)), test_size=TEST, stratify=labels, random_state=0)

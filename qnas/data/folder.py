@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from sklearn.model_selection import train_test_split
 
 from qnas.data.images import DataSet, split_data
 from qnas.errors import QnasError
@@ -26,6 +25,8 @@ def image_folder(folder: Path, side: int = SIDE) -> DataSet:
     Raises:
         QnasError: fewer than two classes, too few images of one, or a file that is no image.
     """
+    from sklearn.model_selection import train_test_split  # which no embedded or known data set needs
+
     divided = (folder / "train").is_dir() and (folder / "test").is_dir()
     names = _class_names(folder / "train" if divided else folder)
     files, labels = _list(folder / "train" if divided else folder, names)

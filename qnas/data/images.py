@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qnas.errors import QnasError
+from qnas.task import Task
+
 Array = NDArray[np.uint8] | NDArray[np.int64]
 
 
@@ -43,10 +46,9 @@ class Images:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its name, class names, three parts, and how its training images may be shifted and mirrored."""
+    """A data set: its task, three parts, and how its training images may be shifted and mirrored."""
 
-    name: str
-    classes: tuple[str, ...]
+    task: Task
     train: Images
     validation: Images
     test: Images
@@ -54,10 +56,20 @@ class DataSet:
     mirror: bool = False
 
     @property
-    def image(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        _, channels, height, width = self.train.pixels.shape
-        return channels, height, width
+    def name(self) -> str:
+        """What the data set is called."""
+        return self.task.data
+
+    def part(self, name: str) -> Images:
+        """``train``, ``validation`` or ``test``.
+
+        Raises:
+            QnasError: another name.
+        """
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name not in parts:
+            raise QnasError(f"`part` of a data set is {', '.join(parts)}, got {name!r}; give one of them.")
+        return parts[name]
 
     def to(self, device: torch.device) -> "DataSet":
         """The data set in another device's memory."""
@@ -97,9 +109,10 @@ def split_data(
     mean = values.mean((0, 2, 3), keepdim=True).float()
     deviation = values.std((0, 2, 3), keepdim=True, correction=0).clamp(min=1e-3).float()
     test_pixels, test_labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in test)
+    _, channels, height, width = pixels.shape
+    moments = (tuple(value.flatten().tolist()) for value in (mean, deviation))
     return DataSet(
-        name=name,
-        classes=classes,
+        task=Task((channels, height, width), len(classes), name, classes, *moments),
         train=Images(pixels[:kept], labels[:kept].long(), mean, deviation),
         validation=Images(pixels[kept:], labels[kept:].long(), mean, deviation),
         test=Images(test_pixels, test_labels.long(), mean, deviation),

@@ -64,5 +64,5 @@ def config_for(space: SearchSpace, sweep: str = "sequential") -> GHNConfig:
     """Sizes that suit a space: kernels as large as its own, and half of GHN-2's channels where its nets are narrow."""
     kernel = max(*space.kernels, *space.stem_kernels)
     if max(space.channels) <= 32:
-        return GHNConfig(classes=space.classes, channels=32, kernel=kernel, decoder=(96, 192), sweep=sweep)
-    return GHNConfig(classes=space.classes, kernel=kernel, sweep=sweep)
+        return GHNConfig(classes=space.task.classes, channels=32, kernel=kernel, decoder=(96, 192), sweep=sweep)
+    return GHNConfig(classes=space.task.classes, kernel=kernel, sweep=sweep)

@@ -79,12 +79,12 @@ class GHN(nn.Module):
             if plan.classes != self.config.classes:
                 raise QnasError(
                     f"This hypernetwork was trained for {self.config.classes} classes, the data set has "
-                    f"{plan.classes}; train one for it with: qnas fit-ghn --data NAME"
+                    f"{plan.classes}; train one for it with `qnas.fit_ghn(data='NAME')`."
                 )
             if (kernel := max(node.kernel for node in plan.nodes)) > self.config.kernel:
                 raise QnasError(
                     f"This hypernetwork decodes kernels up to {self.config.kernel}, the network has one of {kernel}; "
-                    "train one for its space with: qnas fit-ghn --space NAME"
+                    "train one for its space with `qnas.fit_ghn(space='NAME')`."
                 )
         graph = batch_graphs([encode(plan) for plan in plans])
         return self.decode(self.embed(graph), graph.slot_index, plans, whole)

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from qnas.network.operations import OPERATIONS
-from qnas.network.plan import Builder, Plan, Shape
+from qnas.network.plan import Builder, Plan
 from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.operations import OPERATIONS
+from qnas.task import Task
 
 
 class CellContext(NamedTuple):
@@ -36,16 +37,15 @@ def states_read(genotype: Genotype, position: int) -> set[int]:
     return {branch.state for step in genotype.cell(position) for branch in step}
 
 
-def build_plan(genotype: Genotype, image: Shape, classes: int) -> Plan:
-    """The plan of ``genotype`` on images of the shape (channels, height, width) with a number of classes."""
-    builder = Builder(image, genotype.batch_norm, genotype.outer_bits(0))
+def build_plan(genotype: Genotype, task: Task) -> Plan:
+    """The plan of ``genotype`` for the images and classes of a task."""
+    builder = Builder(task, genotype.batch_norm, genotype.outer_bits(0))
     output = builder.conv("stem", 0, genotype.channels, genotype.stem_kernel, genotype.stem_stride)
     outputs = [output, output]
     for context in cell_contexts(genotype):
         outputs.append(_build_cell(builder, genotype, context, outputs[-2:]))
     builder.bits = genotype.outer_bits(-1)
-    builder.classifier(outputs[-1], classes)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), classes)
+    return builder.classifier(outputs[-1])
 
 
 def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inputs: list[int]) -> int:
@@ -62,7 +62,7 @@ def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inpu
             builder.scope = f"cell{context.position}_step{number}_{side}_"
             stride = 2 if context.reduction and branch.state < CELL_INPUTS else 1
             builder.bits = genotype.branch_bits(branch, context.position)
-            ends.append(OPERATIONS[branch.operation](builder, states[branch.state], branch.kernel, stride))
+            ends.append(OPERATIONS[branch.operation].build(builder, states[branch.state], branch.kernel, stride))
         builder.scope = f"cell{context.position}_"
-        states.append(builder.sum(f"step{number}", *ends))
+        states.append(builder.sum(f"step{number}", ends[0], ends[1]))
     return builder.concat("output", states[CELL_INPUTS:])

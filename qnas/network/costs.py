@@ -5,10 +5,11 @@ from functools import cache
 from math import prod
 
 from qnas.network.build import cell_contexts, states_read
-from qnas.network.operations import OPERATIONS
 from qnas.network.plan import Builder, Node, Plan
 from qnas.quant.scheme import FP32
 from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.operations import OPERATIONS
+from qnas.task import Task
 
 BIAS_BYTES = 4
 """A folded layer has one 32-bit bias per output channel, at every bit width."""
@@ -18,7 +19,7 @@ BIAS_BYTES = 4
 class Costs:
     """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed.
 
-    ``latency`` is in milliseconds an image; it is measured (``qnas.export.latency``) and 0 where it was not.
+    ``latency`` is in milliseconds an image; it is measured (``qnas.exporters.latency``) and 0 where it was not.
     """
 
     params: int
@@ -72,10 +73,10 @@ def _output_bytes(node: Node) -> int:
     return -(-prod(node.shape) * node.bits.activations // 8)
 
 
-def count_parameters(genotype: Genotype, image_channels: int, classes: int) -> int:
+def count_parameters(genotype: Genotype, task: Task) -> int:
     """The parameters of a genotype without building its plan, for drawing many; equals ``parameters`` of the plan."""
     norm = genotype.batch_norm
-    total = _conv_parameters(image_channels, genotype.channels, genotype.stem_kernel, norm)
+    total = _conv_parameters(task.image[0], genotype.channels, genotype.stem_kernel, norm)
     cells: dict[tuple[object, ...], int] = {}
     for context in cell_contexts(genotype):
         alike = context[1:]
@@ -88,13 +89,13 @@ def count_parameters(genotype: Genotype, image_channels: int, classes: int) -> i
                     cells[alike] += _branch_parameters(branch.operation, branch.kernel, context.channels, stride, norm)
         total += cells[alike]
     width = context.channels * len(genotype.cell(context.position))
-    return total + (width + 1) * classes
+    return total + (width + 1) * task.classes
 
 
 @cache
 def _branch_parameters(operation: str, kernel: int, channels: int, stride: int, batch_norm: bool) -> int:
-    builder = Builder((channels, 1, 1), batch_norm, FP32)
-    OPERATIONS[operation](builder, 0, kernel, stride)
+    builder = Builder(Task((channels, 1, 1), 1), batch_norm, FP32)
+    OPERATIONS[operation].build(builder, 0, kernel, stride)
     return sum(prod(slot.shape) for slot in builder.slots)
 
 

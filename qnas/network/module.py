@@ -7,13 +7,14 @@ use the averages, as the deployed network does, and every layer is one convoluti
 import torch
 from torch import Tensor, nn
 
-from qnas.network.forward import DynamicArithmetic, FloatArithmetic, Parameters, convolve, forward
+from qnas.network.arithmetic import arithmetic_for
+from qnas.network.forward import Parameters, convolve, forward
 from qnas.network.plan import Node, Plan
-from qnas.quant.affine import SMALLEST_STEP, levels
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import batch_moments, fold
+from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
 from qnas.quant.learned import learned_quant
-from qnas.quant.ranges import CLIP_AT, range_of
+from qnas.quant.ranges import range_of, usual_fit
 
 MOMENTUM = 0.1
 """What a batch counts in a batch norm's moving averages."""
@@ -65,8 +66,7 @@ class Network(nn.Module):
         else:
             weight, bias = self.deployed_weight(node)
         if not node.bits.is_float:
-            low, high = range_of(weight.detach(), node.bits.weights)
-            weight = sim_quant(weight, low, high, node.bits.weights, inside=node.bits.weights > CLIP_AT)
+            weight = sim_quant(weight, weight_grid(weight, node))
         return convolve(node, x, weight, bias)
 
     def _fold_batch(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,9 +86,13 @@ class Network(nn.Module):
         if node.bits.is_float:
             return x
         if node.kind == "input":
-            low, high = self.get_buffer("input_range")
-            return sim_quant(x, low, high, node.bits.activations)
-        return learned_quant(x, self.step(node), node.bits.activations)
+            return sim_quant(x, self.input_grid(node))
+        return learned_quant(x, self.step(node), node.bits.activations, node.signed)
+
+    def input_grid(self, node: Node) -> Grid:
+        """The grid of the image, whose range is fixed."""
+        low, high = self.get_buffer("input_range")
+        return Grid.spanning(low, high, node.bits.activations)
 
     def step(self, node: Node) -> Tensor:
         """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
@@ -103,15 +107,20 @@ class Network(nn.Module):
         fraction of theirs: many averages would lie halfway between its multiples, where the last bit, which differs
         between runtimes, decides how they round.
         """
-        observer = _Observer(self.plan.nodes[-1].bits.is_float)
+        observer = _Observer(self.plan)
         for images in batches:
             forward(self.plan, dict(self.slots), images, observer)
         for index, (name, log_step) in enumerate(self.log_steps.items()):
             step = torch.stack(observer.steps[name]).mean() * (1 + index * GOLDEN % 1 / 1024)
-            log_step.copy_(step.clamp(min=SMALLEST_STEP).log())
+            log_step.copy_(step.clamp(min=SMALLEST_SCALE).log())
         for name, moments in observer.moments.items():
             for statistic, place in (("mean", 0), ("variance", 1)):
                 self.get_buffer(f"{name}/{statistic}").copy_(torch.stack([pair[place] for pair in moments]).mean(0))
+
+
+def weight_grid(weight: Tensor, node: Node) -> Grid:
+    """The grid of a layer's weight, its batch norm folded in: the one quantizer of weights, trained and deployed."""
+    return Grid.of(weight.detach(), node.bits.weights)
 
 
 def has_learned_step(node: Node) -> bool:
@@ -122,8 +131,8 @@ def has_learned_step(node: Node) -> bool:
 class _Observer:
     """The dynamic arithmetic, which also notes the activation steps and batch statistics it meets."""
 
-    def __init__(self, is_float: bool) -> None:
-        self.arithmetic = FloatArithmetic() if is_float else DynamicArithmetic()
+    def __init__(self, plan: Plan) -> None:
+        self.arithmetic = arithmetic_for(plan)
         self.steps: dict[str, list[Tensor]] = {}
         self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
@@ -135,36 +144,6 @@ class _Observer:
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         if has_learned_step(node):
-            _, high = range_of(x, node.bits.activations)
-            self.steps.setdefault(node.name, []).append(high / levels(node.bits.activations))
+            low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
+            self.steps.setdefault(node.name, []).append(symmetric_scale(low, high, node.bits.activations))
         return self.arithmetic.activation(node, x)
-
-
-def with_noise(plan: Plan, parameters: Parameters, deviation: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """Parameters of a plan with normal noise on its weights.
-
-    Args:
-        plan: of the network.
-        parameters: whole, or first tiles.
-        deviation: of the noise, relative to each weight's own.
-        generator: of the noise, on the CPU.
-    """
-    result = dict(parameters)
-    for slot in plan.slots:
-        if slot.kind == "weight":
-            weight = parameters[slot.name]
-            unit = torch.randn(weight.shape, generator=generator).to(weight.device)
-            result[slot.name] = weight + deviation * weight.std() * unit
-    return result
-
-
-def he_parameters(plan: Plan, generator: torch.Generator) -> dict[str, Tensor]:
-    """Random parameters: He-normal weights (He et al., 2015), batch norms at one and zero, biases at zero."""
-    result = {}
-    for slot in plan.slots:
-        if slot.kind == "weight":
-            fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
-            result[slot.name] = torch.randn(slot.shape, generator=generator) * (2 / fan_in) ** 0.5
-        else:
-            result[slot.name] = torch.ones(slot.shape) if slot.kind == "norm_weight" else torch.zeros(slot.shape)
-    return result

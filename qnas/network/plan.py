@@ -1,16 +1,16 @@
 """The plan: the one description of a network, which everything else reads. Imports no torch.
 
-A plan lists the nodes of a genotype at an image shape in topological order. A node is one layer as it is deployed: a
-convolution includes its batch norm or bias and its ReLU. Shapes are (channels, height, width), without the batch.
+A plan lists the nodes of a network in topological order. A node is one layer as it is deployed: a convolution includes
+its batch norm or bias and, where it has one, its ReLU. Shapes are (channels, height, width), without the batch.
 """
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from qnas.quant.scheme import FP32, HIGHEST, Bits, widest
+from qnas.task import Shape, Task
 
 Kind = Literal["input", "conv", "max_pool", "avg_pool", "sum", "concat", "global_avg", "linear"]
-Shape = tuple[int, int, int]
 CLASSIFIER = "classifier"
 """The name of the last node."""
 
@@ -20,7 +20,8 @@ class Node(NamedTuple):
 
     ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm``, and ``channels_in``, matter to layers with
     weights (``kernel`` and ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``;
-    a ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice.
+    a ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice. ``signed`` says
+    whether its values may be negative, as images' may, and what no ReLU follows.
     """
 
     name: str
@@ -35,6 +36,8 @@ class Node(NamedTuple):
     norm: bool = False
     quantized: bool = True
     channels_in: int = 0
+    relu: bool = False
+    signed: bool = False
 
     @property
     def padding(self) -> int:
@@ -69,10 +72,10 @@ class Builder:
     ``bits`` are those of the next layers with weights; what has none is as wide as the widest that it reads.
     """
 
-    def __init__(self, image: Shape, batch_norm: bool, bits: Bits) -> None:
-        self.batch_norm, self.bits, self.scope = batch_norm, bits, ""
+    def __init__(self, task: Task, batch_norm: bool, bits: Bits) -> None:
+        self.task, self.batch_norm, self.bits, self.scope = task, batch_norm, bits, ""
         input_bits = FP32 if bits.is_float else Bits(bits.weights, HIGHEST)
-        self.nodes = [Node("image", "input", (), image, input_bits)]
+        self.nodes = [Node("image", "input", (), task.image, input_bits, signed=True)]
         self.slots: list[Slot] = []
 
     def _add(self, node: Node) -> int:
@@ -85,15 +88,31 @@ class Builder:
     def _slot(self, node: int, kind: SlotKind, shape: tuple[int, ...]) -> None:
         self.slots.append(Slot(f"{self.nodes[node].name}/{kind}", shape, kind, node))
 
+    def channels(self, source: int) -> int:
+        """The channels of a node's output."""
+        return self.nodes[source].shape[0]
+
+    def _signed(self, *sources: int) -> bool:
+        return any(self.nodes[source].signed for source in sources)
+
     def conv(
-        self, name: str, source: int, channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+        self,
+        name: str,
+        source: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        relu: bool = True,
     ) -> int:
-        """A convolution with its batch norm or bias and a ReLU."""
+        """A convolution with its batch norm or bias and, unless it is linear, a ReLU."""
         width, *size = self.nodes[source].shape
         height_width = [-(-side // stride) for side in size]
         shape = (channels, height_width[0], height_width[1])
         details = (kernel, stride, dilation, groups, self.batch_norm)
-        node = self._add(Node(self.scope + name, "conv", (source,), shape, self.bits, *details, channels_in=width))
+        layer = Node(self.scope + name, "conv", (source,), shape, self.bits, *details)
+        node = self._add(layer._replace(channels_in=width, relu=relu, signed=not relu))
         self._slot(node, "weight", (channels, width // groups, kernel, kernel))
         if self.batch_norm:
             self._slot(node, "norm_weight", (channels,))
@@ -108,12 +127,14 @@ class Builder:
         shape = (channels, -(-height // stride), -(-width // stride))
         quantized = kind == "avg_pool"
         name, bits = self.scope + name, self._widest([source])
-        return self._add(Node(name, kind, (source,), shape, bits, kernel, stride, quantized=quantized))
+        signed = self._signed(source)
+        return self._add(Node(name, kind, (source,), shape, bits, kernel, stride, quantized=quantized, signed=signed))
 
-    def sum(self, name: str, left: int, right: int) -> int:
-        """The sum of two nodes of one shape."""
-        bits = self._widest([left, right])
-        return self._add(Node(self.scope + name, "sum", (left, right), self.nodes[left].shape, bits))
+    def sum(self, name: str, left: int, right: int, relu: bool = False) -> int:
+        """The sum of two nodes of one shape, with a ReLU if asked for."""
+        name, bits, shape = self.scope + name, self._widest([left, right]), self.nodes[left].shape
+        signed = self._signed(left, right) and not relu
+        return self._add(Node(name, "sum", (left, right), shape, bits, relu=relu, signed=signed))
 
     def concat(self, name: str, sources: list[int]) -> int:
         """The channels of all sources, one after another; a single source is handed on as it is."""
@@ -121,13 +142,18 @@ class Builder:
             return sources[0]
         _, height, width = self.nodes[sources[0]].shape
         shape = (sum(self.nodes[source].shape[0] for source in sources), height, width)
-        return self._add(Node(self.scope + name, "concat", tuple(sources), shape, self._widest(sources)))
+        bits, signed = self._widest(sources), self._signed(*sources)
+        return self._add(Node(self.scope + name, "concat", tuple(sources), shape, bits, signed=signed))
 
-    def classifier(self, source: int, classes: int) -> None:
-        """Global average pool and linear layer."""
-        width = self.nodes[source].shape[0]
-        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), self._widest([source])))
-        linear = Node(CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False, channels_in=width)
+    def classifier(self, source: int) -> Plan:
+        """Global average pool and linear layer, which complete the plan."""
+        width, classes = self.channels(source), self.task.classes
+        bits, signed = self._widest([source]), self._signed(source)
+        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), bits, signed=signed))
+        linear = Node(
+            CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False, channels_in=width, signed=True
+        )
         node = self._add(linear)
         self._slot(node, "weight", (classes, width))
         self._slot(node, "bias", (classes,))
+        return Plan(tuple(self.nodes), tuple(self.slots), classes)

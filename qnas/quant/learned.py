@@ -1,28 +1,31 @@
-"""Quantization with a trained step size, for activations that are never negative (LSQ: Esser et al., 2020)."""
+"""Quantization with a trained step size, for activations (LSQ: Esser et al., 2020)."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qnas.quant.affine import levels
+from qnas.quant.grid import levels
 
 
 class _LearnedQuant(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, highest: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: Tensor, lowest: int, highest: int) -> Tensor:
         scaled = x / step
-        rounded = scaled.round().clamp_(max=highest)
+        rounded = scaled.round().clamp_(lowest or None, highest)  # what is never negative needs no lower end
         ctx.save_for_backward(scaled, rounded)
-        ctx.highest = highest
+        ctx.ends = lowest, highest
         return rounded * step
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         scaled, rounded = ctx.saved_tensors
-        inside = gradient.masked_fill(scaled > ctx.highest, 0)
+        lowest, highest = ctx.ends
+        inside = gradient.masked_fill(scaled > highest, 0)
+        if lowest:
+            inside.masked_fill_(scaled < lowest, 0)
         slope = _dot(gradient, rounded) - _dot(inside, scaled)
-        return inside, slope / (gradient.numel() * ctx.highest) ** 0.5, None
+        return inside, slope / (gradient.numel() * highest) ** 0.5, None, None
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -32,16 +35,22 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
-def learned_quant(x: Tensor, step: Tensor, bits: int) -> Tensor:
-    """Round ``x`` to multiples 0..2^N-1 of a trained step.
+def integer_ends(bits: int, signed: bool) -> tuple[int, int]:
+    """The smallest and the largest multiple of a trained step: 0..2^N-1, or -2^(N-1)..2^(N-1)-1 with a sign."""
+    return (-(1 << bits - 1), levels(bits - 1)) if signed else (0, levels(bits))
 
-    Inside the range the gradient to ``x`` is the identity and the gradient to the step is Q - x / s; above, they are 0
-    and 2^N - 1. The step's gradient is scaled by 1 / √(size · (2^N - 1)), as its authors advise.
+
+def learned_quant(x: Tensor, step: Tensor, bits: int, signed: bool = False) -> Tensor:
+    """Round ``x`` to multiples of a trained step, from ``integer_ends``.
+
+    Inside the range the gradient to ``x`` is the identity and the gradient to the step is Q - x / s; outside, they are
+    0 and the end that is passed. The step's gradient is scaled by 1 / √(size · highest), as its authors advise.
 
     Args:
-        x: any shape, not negative.
+        x: any shape; not negative unless ``signed``.
         step: positive scalar, s.
-        bits: width N.
+        bits: N.
+        signed: whether ``x`` may be negative.
     """
-    result: Tensor = _LearnedQuant.apply(x, step, levels(bits))  # type: ignore[no-untyped-call]
+    result: Tensor = _LearnedQuant.apply(x, step, *integer_ends(bits, signed))  # type: ignore[no-untyped-call]
     return result

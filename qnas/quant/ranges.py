@@ -1,25 +1,41 @@
-"""Quantization ranges of a tensor: absolute, or with the outer 1 % clipped at each end.
+"""The range of a tensor, or of each of its channels: absolute, or with the outer 1 % clipped at each end.
 
-Clipping pays at 2 bits and hurts the weights at 4, so ``range_of`` clips only from ``CLIP_AT`` bits downward.
+Clipping pays at 2 bits and hurts the weights at 4, so ``usual_fit`` clips only from ``CLIP_AT`` bits downward.
 """
 
 from math import gcd
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 CLIPPED = 0.01
 CLIP_AT = 2
 SAMPLE = 8192
 """Percentiles of a larger tensor come from an evenly spaced sample of about this many values."""
+Fit = Literal["absolute", "percentile", "least_squares"]
+Ends = tuple[Tensor, Tensor]
+"""Start and end of a range: two scalars, or two tensors (channels,)."""
 
 
-def absolute_range(x: Tensor, from_zero: bool = False) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of ``x``, as two scalars; 0 and the largest if ``from_zero``."""
-    return x.new_zeros(()) if from_zero else x.amin(), x.amax()  # each several times faster on a CPU than aminmax
+def absolute_range(x: Tensor, from_zero: bool = False, axis: int | None = None) -> Ends:
+    """Smallest and largest value of ``x``, or of each of its entries along ``axis``.
+
+    ``from_zero`` promises that no value is negative, which spares the search for the smallest: a range holds 0 anyway.
+    """
+    if axis is None:  # each several times faster on a CPU than aminmax
+        return x.new_zeros(()) if from_zero else x.amin(), x.amax()
+    others = [place for place in range(x.dim()) if place != axis % x.dim()]
+    high = x.amax(others)
+    return torch.zeros_like(high) if from_zero else x.amin(others), high
 
 
-def percentile_range(x: Tensor, clipped: float = CLIPPED) -> tuple[Tensor, Tensor]:
-    """The values below and above which a ``clipped`` share of ``x`` lies (nearest rank), as two scalars."""
+def percentile_range(x: Tensor, clipped: float = CLIPPED, axis: int | None = None) -> Ends:
+    """The values below and above which a ``clipped`` share of ``x``, or of each entry, lies (nearest rank)."""
+    if axis is not None:
+        rows = x.movedim(axis, 0).flatten(1)
+        outer = 1 + round(clipped * (rows.shape[1] - 1))
+        return rows.topk(outer, largest=False).values[:, -1], rows.topk(outer).values[:, -1]
     channels_last = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
     flat = channels_last.reshape(-1)
     if flat.numel() > SAMPLE:
@@ -31,9 +47,11 @@ def percentile_range(x: Tensor, clipped: float = CLIPPED) -> tuple[Tensor, Tenso
     return flat.topk(outer, largest=False).values[-1], flat.topk(outer).values[-1]
 
 
-def range_of(x: Tensor, bits: int, from_zero: bool = False) -> tuple[Tensor, Tensor]:
-    """The range in which ``x`` is quantized at this width: percentile at ``CLIP_AT`` bits and less, else absolute.
+def usual_fit(bits: int) -> Fit:
+    """How the range is found where nobody says: percentile at ``CLIP_AT`` bits and less, else absolute."""
+    return "percentile" if bits <= CLIP_AT else "absolute"
 
-    ``from_zero`` promises that no value is negative, which spares the search for the smallest: a range holds 0 anyway.
-    """
-    return percentile_range(x) if bits <= CLIP_AT else absolute_range(x, from_zero)
+
+def range_of(x: Tensor, fit: Fit, from_zero: bool = False, axis: int | None = None) -> Ends:
+    """The range of ``x`` by ``percentile``, else the absolute one."""
+    return percentile_range(x, axis=axis) if fit == "percentile" else absolute_range(x, from_zero, axis)

@@ -26,7 +26,7 @@ class Bits:
         if widths != (FLOAT, FLOAT) and not all(LOWEST <= width <= HIGHEST for width in widths):
             raise QnasError(
                 f"Bit widths must lie within {LOWEST}..{HIGHEST}, got {str(self)!r}; "
-                "write for example --bits w4a4, or --bits fp32 for float."
+                "give for example `bits='w4a4'`, or `bits='fp32'` for float."
             )
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Bits:
             return FP32
         match = re.fullmatch(r"w(\d{1,3})a(\d{1,3})", text.lower())
         if match is None:
-            raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; write for example --bits w4a4.")
+            raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; give for example `bits='w4a4'`.")
         return cls(int(match[1]), int(match[2]))
 
 

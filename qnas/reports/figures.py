@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qnas.checkpoints.files import read_rows, write_bytes
-from qnas.evaluation.ghn_tables import Row
-from qnas.evaluation.paper import PAPER
+from qnas.runs.files import read_rows, write_bytes
+from qnas.studies.ghn_tables import Row
+from qnas.studies.paper import PAPER
 from qnas.studies.proxy import OWN, ProxyRow
 
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}

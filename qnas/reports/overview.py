@@ -9,15 +9,17 @@ from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.errors import QnasError
-from qnas.export.winner import MANIFEST, MODEL, read_manifest
+from qnas.exporters.winner import MANIFEST, MODEL, read_manifest
+from qnas.nas.picks import WINNER
+from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.reports.search import print_result
 from qnas.reports.tables import show
-from qnas.search.picks import WINNER
-from qnas.search.run import RESULT, RUN, read_run
+from qnas.runs.folder import RUN, read_run
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names
+from qnas.task import Task
 
 
 def show_anything(what: str) -> None:
@@ -104,7 +106,7 @@ def _show_genotype(path: Path) -> None:
             f"A genotype file is JSON, {path} is not ({error}); write one with: qnas sample --count 1"
         ) from error
     genotype = Genotype.from_json(data)
-    plan = build_plan(genotype, (3, 32, 32), 10)
+    plan = build_plan(genotype, Task((3, 32, 32), 10))
     show(
         _facts(
             f"genotype {genotype.key}",

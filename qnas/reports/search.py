@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from qnas.export.winner import MANIFEST, MODEL, read_manifest
+from qnas.exporters.winner import MANIFEST, MODEL, read_manifest
+from qnas.nas.picks import WINNER, export_pick
+from qnas.nas.result import read_result
 from qnas.reports.tables import show
-from qnas.search.picks import WINNER, export_pick, read_result
 
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from qnas.evaluation.ghn_tables import Row
-from qnas.evaluation.paper import PAPER
+from qnas.studies.ghn_tables import Row
+from qnas.studies.paper import PAPER
 from qnas.studies.proxy import ProxyRow
 
 

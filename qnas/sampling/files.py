@@ -8,10 +8,10 @@ from pathlib import Path
 
 from qnas.space.genotype import Genotype
 
-TELL_EVERY = 500
+REPORT_EVERY = 500
 
 
-def write_genotypes(genotypes: Iterable[Genotype], path: Path | None, tell: Callable[[int], None]) -> None:
+def write_genotypes(genotypes: Iterable[Genotype], path: Path | None, report: Callable[[int], None]) -> None:
     """Write one JSON line a genotype, to a file that takes its name when it is complete, or to stdout."""
     if path is None:
         for genotype in genotypes:
@@ -22,6 +22,6 @@ def write_genotypes(genotypes: Iterable[Genotype], path: Path | None, tell: Call
     with part.open("w", encoding="utf-8") as file:
         for done, genotype in enumerate(genotypes, 1):
             file.write(json.dumps(genotype.to_json(), separators=(",", ":")) + "\n")
-            if done % TELL_EVERY == 0:
-                tell(done)
+            if done % REPORT_EVERY == 0:
+                report(done)
     os.replace(part, path)

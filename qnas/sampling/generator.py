@@ -11,12 +11,23 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import count_parameters, macs
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import CELL_INPUTS, CONVOLUTIONS, POOL_KERNEL, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 
 HELD_OUT_SHARE = 4
 MAX_REJECTIONS = 20_000
 PARTS = ("train", "held_out", "all")
+
+
+def check_part(part: str) -> None:
+    """Check the name of a part.
+
+    Raises:
+        QnasError: it is unknown.
+    """
+    if part not in PARTS:
+        raise QnasError(f"`part` of a space is {', '.join(PARTS)}, got {part!r}; give one of them.")
 
 
 def is_held_out(genotype: Genotype) -> bool:
@@ -42,21 +53,16 @@ def _draw_cell(space: SearchSpace, steps: int, rng: random.Random) -> Cell:
     """Steps with a convolution somewhere, one of which reads the previous cell."""
     while True:
         branches = [_draw_branch(space, CELL_INPUTS + place // 2, rng) for place in range(2 * steps)]
-        learnable = any(branch.operation in CONVOLUTIONS for branch in branches)
+        learnable = any(OPERATIONS[branch.operation].learns for branch in branches)
         if learnable and any(branch.state == PREVIOUS for branch in branches):
             return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(steps))
 
 
 def _draw_branch(space: SearchSpace, states: int, rng: random.Random) -> Branch:
-    operation = rng.choice(space.operations)
-    return Branch(rng.randrange(states), operation, draw_kernel(space, operation, rng))
-
-
-def draw_kernel(space: SearchSpace, operation: str, rng: random.Random) -> int:
-    """A kernel size that suits the operation."""
-    if operation in CONVOLUTIONS:
-        return rng.choice(space.kernels)
-    return 1 if operation == "skip" else POOL_KERNEL
+    operation = OPERATIONS[rng.choice(space.operations)]
+    state = rng.randrange(states)
+    kernels = operation.kernels(space.kernels)
+    return Branch(state, operation.name, rng.choice(kernels) if operation.kernel is None else kernels[0])
 
 
 def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) -> Iterator[Genotype]:
@@ -77,14 +83,14 @@ def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) 
 
     def accepted(genotype: Genotype) -> bool:
         """The cheapest test first; only a network that passes all is remembered."""
-        if count_parameters(genotype, space.image[0], space.classes) > space.max_params:
+        if count_parameters(genotype, space.task) > space.max_params:
             return False
         if part != "all" and (part == "held_out") != is_held_out(genotype):
             return False
         digest = int(genotype.architecture, 16)
         if digest in seen:
             return False
-        if space.max_macs and macs(build_plan(genotype, space.image, space.classes)) > space.max_macs:
+        if space.max_macs and macs(build_plan(genotype, space.task)) > space.max_macs:
             return False
         seen.add(digest)
         return True

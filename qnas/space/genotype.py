@@ -15,12 +15,10 @@ from functools import cached_property
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
-from qnas.errors import QnasError, did_you_mean
+from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits, widest
+from qnas.space.operations import OPERATIONS, find_operation
 
-OPERATIONS = ("conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip")
-CONVOLUTIONS = ("conv", "sep_conv", "dil_conv")
-POOL_KERNEL = 3
 FEWEST_CELLS, MOST_STEPS = 2, 6
 CELL_INPUTS = 2
 PREVIOUS = 1
@@ -78,7 +76,7 @@ class Genotype:
         if self.cells < FEWEST_CELLS or self.channels < 1:
             raise QnasError(
                 f"A genotype needs {FEWEST_CELLS} cells and 1 channel or more, got {self.cells} and {self.channels}; "
-                "draw a valid one with: qnas sample --count 1"
+                "draw a valid one with `qnas.sample(count=1)`."
             )
         if self.stem_kernel < 1 or self.stem_kernel % 2 == 0 or self.stem_stride < 1:
             raise QnasError(
@@ -89,7 +87,7 @@ class Genotype:
             if (name == "reduction" or self.has_normal_cells) and not _connected(cell):
                 raise QnasError(
                     f"The {name} cell has 1 to {MOST_STEPS} steps that read earlier states, one state {PREVIOUS}, "
-                    f"got {cell}; draw a valid genotype with: qnas sample --count 1"
+                    f"got {cell}; draw a valid one with `qnas.sample(count=1)`."
                 )
         counts = [len(self.widths), *(len(branch.bits) for _, _, branch in self._branches())]
         wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
@@ -100,7 +98,7 @@ class Genotype:
         if counts != (wanted if self.is_mixed else [0] * len(wanted)):
             raise QnasError(
                 f"Either all layers have bit widths of their own or none has, got {counts} where {wanted} or none were "
-                "due; search for such networks with: qnas search --mixed"
+                "due; search for such networks with `qnas.search(mixed=True)`."
             )
 
     def _branches(self) -> Iterator[tuple[bool, int, Branch]]:
@@ -183,13 +181,13 @@ class Genotype:
     @cached_property
     def architecture(self) -> str:
         """Hash of the canonical architecture without its bit widths, 16 hexadecimal digits."""
-        return _digest(self.with_bits(self.bits).canonical()._architecture_json())
+        return digest_of(self.with_bits(self.bits).canonical()._architecture_json())
 
     @cached_property
     def key(self) -> str:
         """Hash of the canonical architecture and its bit widths: equal networks have equal keys."""
         form = self.canonical()
-        return f"{self.architecture}-{f'mixed-{_digest(form.to_json())}' if form.is_mixed else form.bits}"
+        return f"{self.architecture}-{f'mixed-{digest_of(form.to_json())}' if form.is_mixed else form.bits}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; ``from_json`` reads them back."""
@@ -221,10 +219,10 @@ class Genotype:
                 raise TypeError("stem, channels and cells are whole numbers, batch_norm is true or false")
             widths = tuple(Bits.parse(text) for text in data.get("widths", ()))
             return cls(*numbers, data["batch_norm"], normal, reduction, Bits.parse(data["bits"]), widths)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, QnasError) as error:
             raise QnasError(
                 f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
-                f"{str(data)[:80]!r} ({error}); draw a valid one with: qnas sample --count 1"
+                f"{str(data)[:80]!r} ({error}); draw a valid one with `qnas.sample(count=1)`."
             ) from error
 
 
@@ -233,9 +231,8 @@ def _changed(cell: Cell, change: Callable[[Branch], Branch]) -> Cell:
 
 
 def _has_layers(branch: Branch, reduction: bool) -> bool:
-    """Whether a branch has weights: a skip does where it reads a larger image."""
-    projects = reduction and branch.state < CELL_INPUTS
-    return branch.operation in CONVOLUTIONS or (branch.operation == "skip" and projects)
+    """Whether a branch has weights; in a reduction cell those that read its inputs read a larger image."""
+    return OPERATIONS[branch.operation].has_weights(strided=reduction and branch.state < CELL_INPUTS)
 
 
 def _cell_json(cell: Cell) -> list[list[list[Any]]]:
@@ -252,14 +249,13 @@ def _read_cell(steps: Any) -> Cell:
 
 def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
     branch = Branch(int(state), str(name), int(kernel), tuple(Bits.parse(text) for text in bits))
-    if branch.operation not in OPERATIONS:
-        raise ValueError(f"unknown operation {name!r}; {did_you_mean(branch.operation, OPERATIONS)}")
-    if branch.kernel < 1 or branch.kernel % 2 == 0 or (name == "skip" and branch.kernel != 1):
+    if not find_operation(branch.operation).allows(branch.kernel):
         raise ValueError(f"{name} cannot have kernel {kernel}")
     return branch
 
 
-def _digest(data: dict[str, Any]) -> str:
+def digest_of(data: dict[str, Any]) -> str:
+    """A short hash of plain values, in the order in which they are given."""
     return hashlib.blake2b(json.dumps(data, separators=(",", ":")).encode(), digest_size=8).hexdigest()
 
 

@@ -4,14 +4,18 @@
 state in the file only what they change.
 """
 
+import json
 import tomllib
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from qnas.errors import QnasError, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import CONVOLUTIONS, FEWEST_CELLS, MOST_STEPS, OPERATIONS, Genotype
+from qnas.space.genotype import FEWEST_CELLS, MOST_STEPS, Genotype, digest_of
+from qnas.space.operations import OPERATIONS, learning
+from qnas.task import Task
 
 SPLITS = ("id", "deep", "wide", "bn_free")
 
@@ -32,8 +36,7 @@ class SearchSpace:
         batch_norm: probability that a net has batch norms.
         max_params: largest number of parameters, exact.
         max_macs: largest number of multiply-accumulates, exact; 0 for no limit.
-        image: (channels, height, width) of the images that the limits are counted for.
-        classes: their number of classes.
+        task: whose images and classes the limits are counted for; in the file ``image`` and ``classes``.
         split: which split this is.
         overrides: what each split changes, by its name.
         whole: the space before a split's changes; nothing if this is it.
@@ -53,8 +56,7 @@ class SearchSpace:
     batch_norm: float
     max_params: int
     max_macs: int
-    image: tuple[int, int, int]
-    classes: int
+    task: Task
     split: str = "id"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     whole: "SearchSpace | None" = field(default=None, compare=False, repr=False)
@@ -65,8 +67,8 @@ class SearchSpace:
         for key in ("operations", "kernels", "channels", "stem_kernels", "stem_strides"):
             if not getattr(self, key):
                 raise _bad(self.name, key, [], "give at least one choice.")
-        if not set(self.operations) & set(CONVOLUTIONS):
-            raise _bad(self.name, "operations", list(self.operations), f"add one of {', '.join(CONVOLUTIONS)}.")
+        if not set(self.operations) & set(learning()):
+            raise _bad(self.name, "operations", list(self.operations), f"add one of {', '.join(learning())}.")
         for key in ("kernels", "stem_kernels"):
             if any(kernel < 1 or kernel % 2 == 0 for kernel in getattr(self, key)):
                 raise _bad(self.name, key, list(getattr(self, key)), "use odd sizes such as 3, 5 and 7.")
@@ -79,9 +81,9 @@ class SearchSpace:
             raise _bad(self.name, "cells or steps", [*self.cells, *self.steps], f"use {sizes}.")
         if not 0 <= self.batch_norm <= 1:
             raise _bad(self.name, "batch_norm", self.batch_norm, "give a probability from 0 to 1.")
-        positive = (*self.channels, *self.stem_strides, *self.image, self.classes, self.max_params)
-        if len(self.image) != 3 or min(positive) < 1 or self.max_macs < 0:
-            raise _bad(self.name, "channels, stem_strides, image, classes or limits", positive, "use positive numbers.")
+        positive = (*self.channels, *self.stem_strides, self.max_params)
+        if min(positive) < 1 or self.max_macs < 0:
+            raise _bad(self.name, "channels, stem_strides or limits", positive, "use positive numbers.")
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -102,10 +104,21 @@ class SearchSpace:
             return whole
         return replace(whole, split=split, whole=whole, **self.overrides[split])
 
-    def for_data(self, image: tuple[int, int, int], classes: int) -> "SearchSpace":
-        """The space with its limits counted for other images (channels, height, width) and classes."""
-        whole = self.whole and self.whole.for_data(image, classes)
-        return replace(self, image=image, classes=classes, whole=whole)
+    def for_task(self, task: Task) -> "SearchSpace":
+        """The space with its limits counted for another task."""
+        return replace(self, task=task, whole=self.whole and self.whole.for_task(task))
+
+    def to_json(self) -> dict[str, Any]:
+        """The space as plain lists, numbers and strings: what tells it from all others."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("task", "whole")}
+        image: dict[str, Any] = {"image": self.task.image, "classes": self.task.classes}
+        content: dict[str, Any] = json.loads(json.dumps({**plain, **image}))
+        return content
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of its canonical JSON."""
+        return digest_of(self.to_json())
 
     def check(self, genotype: Genotype) -> None:
         """Check that this space's operations, kernels, channels and sizes can make ``genotype``.
@@ -122,12 +135,12 @@ class SearchSpace:
             ("cells", genotype.cells, range(self.cells[0], self.cells[1] + 1)),
             *(("steps", len(cell), range(self.steps[0], self.steps[1] + 1)) for cell in cells),
             *(("operations", branch.operation, self.operations) for branch in branches),
-            *(("kernels", branch.kernel, self.kernels) for branch in branches if branch.operation in CONVOLUTIONS),
+            *(("kernels", one.kernel, OPERATIONS[one.operation].kernels(self.kernels)) for one in branches),
         ]
         for key, value, allowed in choices:
             if value not in allowed:
                 raise QnasError(
-                    f"Space {self.name!r} allows {key} {list(allowed)}, got {value!r}; take another --space."
+                    f"Space {self.name!r} allows {key} {list(allowed)}, got {value!r}; take another `space`."
                 )
 
 
@@ -135,7 +148,8 @@ def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
     return QnasError(f"Search space {space!r}: {key} has an unusable value, {value!r}; {remedy}")
 
 
-_KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides", "whole"}
+_TASK = ("image", "classes")
+_KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides", "whole", "task"} | set(_TASK)
 _LIST_OF_NUMBERS = ("kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides", "image")
 
 
@@ -179,7 +193,11 @@ def read_space(path: Path) -> SearchSpace:
     overrides = {
         split: {key: _convert(path.stem, key, value) for key, value in table.items()} for split, table in splits.items()
     }
-    space = SearchSpace(name=path.stem, overrides=overrides, **values)
+    try:
+        task = Task(values.pop("image"), values.pop("classes"))
+    except QnasError as error:
+        raise QnasError(f"Search space {path.stem!r}: {error}") from error
+    space = SearchSpace(name=path.stem, task=task, overrides=overrides, **values)
     for split in overrides:
         space.of_split(split)
     return space.of_split("id")

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnas.errors import QnasError
-from qnas.evaluation.rank import Agreement, agreement, kendall
-from qnas.evaluation.signals import PredictedScore, graph_statistics
+from qnas.graph.statistics import graph_statistics
+from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
-from qnas.network.plan import Plan, Shape
-from qnas.search.calibration import KNOWN, estimator, features
-from qnas.search.settings import training_lengths
-from qnas.studies.truth import Entry, Truth
+from qnas.network.plan import Plan
+from qnas.scores.ranks import Agreement, agreement, kendall
+from qnas.scores.surrogate import KNOWN, estimator, features
+from qnas.scores.zero_cost import ZERO_COST
+from qnas.studies.benchmark_table import BenchmarkTable, Entry
+from qnas.task import Task
 
 SPLITS = 20
 Floats = NDArray[np.float64]
@@ -62,56 +64,80 @@ class ProxyRow:
         }
 
 
-def evaluate_proxy(truth: Truth, image: Shape, classes: int, start: str, labels: int, seed: int = 0) -> list[ProxyRow]:
+@dataclass(frozen=True)
+class ProxyTable:
+    """Scores against the truth: what the truth is, and a row for every pair of bit widths."""
+
+    data: str
+    start: str
+    steps: int
+    rows: list[ProxyRow]
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        return f"{self.data}: scores against test accuracy after {self.steps} steps from {self.start} parameters"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        plain = {"data": self.data, "start": self.start, "steps": self.steps}
+        return {**plain, "rows": [row.to_json() for row in self.rows]}
+
+
+def evaluate_proxy(table: BenchmarkTable, task: Task, start: str, labels: int, seed: int = 0) -> ProxyTable:
     """A row for every pair of bit widths of a table.
 
     Args:
-        truth: the table.
-        image: shape of its data set's images.
-        classes: of its data set.
+        table: of trained networks.
+        task: of its data set.
         start: whose full runs are the truth, ``predicted`` or ``random``.
         labels: networks whose middle runs from the same start the estimates are fitted to.
         seed: of the choices of labelled networks, of the random score and of the resampling.
 
     Raises:
-        QnasError: the table has too few networks for so many labels.
+        QnasError: there is no such start, or the table has too few networks for so many labels.
     """
+    if start not in STARTS:
+        raise QnasError(f"`start` is one of {', '.join(STARTS)}, got {start!r}; give one of them.")
     by_bits: dict[str, list[Entry]] = {}
-    for entry in truth.entries:
+    for entry in table.entries:
         by_bits.setdefault(str(entry.genotype.bits), []).append(entry)
     fewest = min(len(entries) for entries in by_bits.values())
     if not 3 <= labels <= fewest - 10:
         raise QnasError(
-            f"At least 3 networks are labelled and 10 are not, but --labels is {labels} of {fewest}; "
+            f"At least 3 networks are labelled and 10 are not, but `labels` is {labels} of {fewest}; "
             "choose another number, or a larger table."
         )
-    return [
-        _row(bits, entries, truth, [build_plan(one.genotype, image, classes) for one in entries], start, labels, seed)
+    rows = [
+        _row(bits, entries, table, [build_plan(one.genotype, task) for one in entries], start, labels, seed)
         for bits, entries in by_bits.items()
     ]
+    return ProxyTable(task.data, start, table.settings["steps"], rows)
 
 
 def _row(
-    bits: str, entries: list[Entry], truth: Truth, plans: list[Plan], start: str, labels: int, seed: int
+    bits: str, entries: list[Entry], table: BenchmarkTable, plans: list[Plan], start: str, labels: int, seed: int
 ) -> ProxyRow:
-    _, middle, full = training_lengths(truth.settings["steps"])
+    _, middle, full = training_lengths(table.settings["steps"])
     by_seed = np.array([[run.test for run in entry.of(start, full)] for entry in entries]).T
     truths, rng = by_seed.mean(0), np.random.default_rng(seed)
     measured = np.array([entry.of(start, middle)[0].validation for entry in entries])
-    predicted = [PredictedScore(*(one.signals[name] for name in PredictedScore._fields)) for one in entries]
-    spent = [one.costs for one in entries]
-    known = np.array([features(*known) for known in zip(predicted, plans, spent, strict=True)])
+    predicted = [one.score for one in entries]
     graphs = np.array([graph_statistics(plan) for plan in plans])
+    known = np.array(
+        [features(one.score, one.costs, graph.tolist()) for one, graph in zip(entries, graphs, strict=True)]
+    )
     scores: dict[str, Score] = {
         "calibrated": _fitted(known, measured, KNOWN),
         "predicted": _fixed([score.top1 for score in predicted]),
         "params": _fixed([entry.costs.params for entry in entries]),
         "macs": _fixed([entry.costs.macs for entry in entries]),
         "random": _fixed(rng.permutation(len(entries))),
-        "gradient_norm": _fixed([entry.signals["gradient_norm"] for entry in entries]),
-        "snip": _fixed([entry.signals["snip"] for entry in entries]),
+        **{
+            name: _fixed([entry.signals[name] for entry in entries]) for name in ZERO_COST if name in entries[0].signals
+        },
         "graph_regression": _fitted(graphs, measured, graphs.shape[1]),
-        "epoch_from_random": _fixed([entry.of("random", truth.epoch)[0].validation for entry in entries]),
+        "epoch_from_random": _fixed([entry.of("random", table.epoch)[0].validation for entry in entries]),
     }
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
     agreements, means = {}, {}

@@ -19,21 +19,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torch_geometric
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 import qnas
-from qnas.checkpoints.files import write_tensors
-from qnas.checkpoints.identity import refuse_changes
 from qnas.data.batches import random_batch
 from qnas.data.images import DataSet
 from qnas.distributed import Ranks
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
+from qnas.network.arithmetic import NoisyArithmetic, arithmetic_for
 from qnas.network.build import build_plan
-from qnas.network.forward import Arithmetic, DynamicArithmetic, arithmetic_for, forward
+from qnas.network.forward import Arithmetic, forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32
+from qnas.runs.files import write_tensors
+from qnas.runs.identity import refuse_changes
+from qnas.runs.machine import processor
+from qnas.runs.reading import reading
 from qnas.sampling.generator import stream
 from qnas.space.space import SearchSpace
 from qnas.training.fit_settings import FitSettings
@@ -90,7 +93,7 @@ class GHNTrainer:
         self.ranks = ranks or Ranks()
         if settings.meta_batch % self.ranks.count:
             raise QnasError(
-                f"--meta-batch is a multiple of the processes, got {settings.meta_batch} networks and "
+                f"`meta_batch` is a multiple of the processes, got {settings.meta_batch} networks and "
                 f"{self.ranks.count} processes; take another of the two."
             )
         asked = settings.split_shares
@@ -152,11 +155,11 @@ class GHNTrainer:
         split = rng.choices(list(self.splits), [settings.split_shares[name] for name in self.splits])[0]
         bits = rng.choices(list(settings.bit_shares), list(settings.bit_shares.values()))[0] if quantized else FP32
         genotype = next(stream(self.splits[split], seed, "train", bits))
-        return build_plan(genotype, self.data.image, len(self.data.classes))
+        return build_plan(genotype, self.data.task)
 
     def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
         noisy = plan.nodes[-1].bits in self.settings.noisy
-        return DynamicArithmetic(True, generator) if noisy else arithmetic_for(plan)
+        return NoisyArithmetic(generator) if noisy else arithmetic_for(plan)
 
     def _accumulate(self, plans: dict[int, Plan]) -> Tensor:
         """Leave the share of the mean loss's gradient that is due to ``plans`` (by their seeds) in the hypernetwork.
@@ -262,7 +265,7 @@ class GHNTrainer:
         Raises:
             QnasError: the state is missing, damaged, or of a run with other settings.
         """
-        try:
+        with reading(folder / STATE, "the state of a run", "leave out `resume`, or name another `out`"):
             with safe_open(folder / STATE, framework="pt") as file:
                 header = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -270,10 +273,6 @@ class GHNTrainer:
             counters = Counters(**json.loads(header["counters"]))
             model = {name: tensors[f"model/{name}"] for name in self.ghn.state_dict()}
             averaged = {name: tensors[f"average/{name}"].to(self.device) for name in self.averaged}
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise QnasError(
-                f"{folder / STATE} cannot be resumed from ({error}); leave out --resume, or name another --out."
-            ) from error
         refuse_changes(before, self.identity(), folder)
         self.counters, self.averaged = counters, averaged
         self.ghn.load_state_dict(model)
@@ -285,11 +284,3 @@ class GHNTrainer:
 def clip_factor(norm: Tensor, most: float) -> Tensor:
     """What scales a network's gradient of this norm to one of ``most``, so that none drowns the others; at most 1."""
     return (most / (norm + 1e-6)).clamp(max=1)
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

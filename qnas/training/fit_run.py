@@ -1,12 +1,12 @@
 """A hypernetwork's training run in a folder: saved now and then, resumed, and ended as a checkpoint with its card."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qnas.checkpoints.store import WEIGHTS, find_checkpoint, read_card, save_card, save_checkpoint
 from qnas.errors import QnasError
+from qnas.runs.progress import Report
 from qnas.training.fit_ghn import STATE, GHNTrainer
 from qnas.training.metrics import MetricsLog
 
@@ -24,7 +24,7 @@ def open_fit(trainer: GHNTrainer, folder: Path, resume: bool) -> None:
     if resume:
         trainer.resume(folder)
     elif (folder / STATE).exists() or (folder / WEIGHTS).exists():
-        raise QnasError(f"{folder} already holds a run; continue it with --resume, or name another --out.")
+        raise QnasError(f"{folder} already holds a run; continue it with `resume`, or name another `out`.")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -37,27 +37,27 @@ def lineage(start: str) -> list[dict[str, Any]]:
     return [*card.get("history", []), kept]
 
 
-def fit(trainer: GHNTrainer, folder: Path, start: str, tell: Callable[[float, str], None]) -> None:
+def fit(trainer: GHNTrainer, folder: Path, start: str, report: Report) -> None:
     """Train to the end; the first process writes checkpoint, card, metrics and state.
 
     Args:
         trainer: opened by ``open_fit``.
         folder: of the run.
         start: checkpoint that the weights came from, for the card.
-        tell: called after each step with the share that is done and a remark.
+        report: called after each step with the share that is done and a remark.
     """
     if not trainer.ranks.is_first:
-        for report in trainer.run():
-            tell(report.progress, "")
+        for step in trainer.run():
+            report(step.progress, "")
         return
     saved = time.monotonic()
     log = MetricsLog(folder / METRICS, trainer.counters.step)
-    for report in trainer.run():
-        log.add(report)
-        tell(report.progress, f"{report.phase} step {report.step} {log.remark}")
+    for step in trainer.run():
+        log.add(step)
+        report(step.progress, f"{step.phase} step {step.step} {log.remark}")
         if time.monotonic() - saved > SAVE_EVERY:
             trainer.save(folder)
             saved = time.monotonic()
     trainer.save(folder)
-    save_checkpoint(folder, trainer.ghn, trainer.averaged, trainer.data.name, trainer.space.name)
+    save_checkpoint(folder, trainer.ghn, trainer.averaged, trainer.data.task, trainer.space.name)
     save_card(folder, trainer.card(Path(start).name, lineage(start)))

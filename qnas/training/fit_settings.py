@@ -38,7 +38,7 @@ class FitSettings:
 
     steps: int = 0
     minutes: float = 10.0
-    float_share: float = 0.4
+    float_share: float = 0.3
     meta_batch: int = 4
     batch: int = 32
     rate: float = 2e-3
@@ -55,14 +55,17 @@ class FitSettings:
         if self.steps < 0 or (self.steps == 0 and self.minutes <= 0):
             raise QnasError(
                 f"A fit needs a length, got {self.minutes} minutes and {self.steps} steps; "
-                "give --max-minutes or --steps above 0."
+                "give `minutes` or `steps` above 0."
             )
         if not 0 <= self.float_share <= 1:
-            raise QnasError(f"--float-share is a share of the run, 0 to 1, got {self.float_share}; 0.4 is usual.")
+            raise QnasError(
+                f"`float_share` is a share of the run, 0 to 1, got {self.float_share}; leave it out for "
+                f"{FitSettings.float_share}."
+            )
         if min(self.meta_batch, self.batch) < 1 or min(self.rate, self.quantized_rate) <= 0:
             raise QnasError("Batches and learning rates must be positive; leave them out for the defaults.")
         if not 0 <= self.average < 1:
-            raise QnasError(f"--average is a decay, 0 to below 1, got {self.average}; 0.998 is usual.")
+            raise QnasError(f"`average` is a decay, 0 to below 1, got {self.average}; {FitSettings.average} is usual.")
         _ = (self.bit_shares, self.split_shares, self.noisy)
 
     @property
@@ -84,7 +87,7 @@ class FitSettings:
                 shares[name.strip()] = -1.0
         if not set(shares) <= set(SPLITS) or min(shares.values()) < 0 or sum(shares.values()) == 0:
             raise QnasError(
-                f"--splits names splits ({', '.join(SPLITS)}) with their shares, got {self.splits!r}; "
+                f"`splits` names splits ({', '.join(SPLITS)}) with their shares, got {self.splits!r}; "
                 "write for example id=0.8,deep=0.2."
             )
         return shares

@@ -1,12 +1,11 @@
 """Training metrics as JSON lines: one line for every few steps, averaged over them."""
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from qnas.checkpoints.files import append_row, read_rows, write_bytes
+from qnas.runs.files import append_row, read_rows, write_rows
 from qnas.training.fit_ghn import StepReport
 
 STEPS_PER_LINE = 50
@@ -24,7 +23,7 @@ class MetricsLog:
 
     def __init__(self, path: Path, resumed_at: int = 0) -> None:
         kept = [row for row in read_rows(path) if row["step"] <= resumed_at]
-        write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        write_rows(path, kept)
         self.path = path
         self.remark = ""
         self._sums: list[Tensor] = []

@@ -5,7 +5,6 @@ averages, so that what is trained at the end is exactly what is deployed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -14,36 +13,15 @@ from torch import Tensor
 
 from qnas.data.batches import training_batches
 from qnas.data.images import DataSet, Images
-from qnas.evaluation.accuracy import Accuracy, accuracy
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
-from qnas.network.module import Network, he_parameters, with_noise
+from qnas.network.initial import he_parameters, with_noise
+from qnas.network.module import Network
 from qnas.network.plan import Plan
+from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.space.genotype import Genotype
+from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
-
-CALIBRATION_BATCHES = 8
-
-
-@dataclass(frozen=True)
-class QATSettings:
-    """How one network is trained.
-
-    Args:
-        steps: updates.
-        batch: images an update.
-        rate: peak learning rate of AdamW.
-        weight_decay: of the convolutions and the classifier.
-        frozen_share: last part of the run that trains with frozen batch norms.
-        noise: standard deviation, relative to a tensor's own, of the noise that sets tiled channels apart.
-    """
-
-    steps: int
-    batch: int = 64
-    rate: float = 3e-3
-    weight_decay: float = 1e-4
-    frozen_share: float = 0.3
-    noise: float = 0.05
 
 
 def initial_parameters(plan: Plan, ghn: GHN | None, noise: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -64,51 +42,51 @@ def input_range(images: Images) -> tuple[float, float]:
 def train_network(
     genotype: Genotype,
     data: DataSet,
-    settings: QATSettings,
+    recipe: Recipe,
     seed: int,
     ghn: GHN | None = None,
-    tell: Callable[[int], None] = lambda step: None,
+    report: Callable[[int], None] = lambda step: None,
 ) -> Network:
     """Train a genotype at its bit widths on the data set's training images, where they lie.
 
     Args:
         genotype: with bit widths.
         data: whose ``train`` part is used.
-        settings: of the run.
+        recipe: how.
         seed: of initialization, noise and the order of the images.
         ghn: predicts the initial parameters; without it they are random.
-        tell: called after each step with its number.
+        report: called after each step with its number.
 
     Returns:
         The trained network, frozen, in evaluation mode.
     """
-    plan = build_plan(genotype, data.image, len(data.classes))
+    plan = build_plan(genotype, data.task)
     generator = torch.Generator().manual_seed(seed)
-    network = Network(plan, initial_parameters(plan, ghn, settings.noise, generator), input_range(data.train))
+    network = Network(plan, initial_parameters(plan, ghn, recipe.noise, generator), input_range(data.train))
     network.to(data.train.pixels.device)
-    calibration = training_batches(data, settings.batch, seed)
-    network.calibrate([images for images, _ in islice(calibration, CALIBRATION_BATCHES)])
-    optimizer = torch.optim.AdamW(_groups(network, settings), fused=True)
-    batches = training_batches(data, settings.batch, seed)
-    for step, (images, labels) in enumerate(islice(batches, settings.steps)):
-        network.frozen = step >= settings.steps * (1 - settings.frozen_share)
+    calibration = training_batches(data, recipe.batch, seed)
+    network.calibrate([images for images, _ in islice(calibration, recipe.calibration)])
+    optimizer = torch.optim.AdamW(_groups(network, recipe), fused=True)
+    batches = training_batches(data, recipe.batch, seed)
+    for step, (images, labels) in enumerate(islice(batches, recipe.steps)):
+        network.frozen = step >= recipe.steps * (1 - recipe.frozen_share)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step / settings.steps, settings.rate)
+            group["lr"] = learning_rate(step / recipe.steps, recipe.rate)
         loss = F.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()
-        tell(step + 1)
+        report(step + 1)
     network.frozen = True
     return network.eval()
 
 
-def _groups(network: Network, settings: QATSettings) -> list[dict[str, object]]:
+def _groups(network: Network, recipe: Recipe) -> list[dict[str, object]]:
     weights = [value for name, value in network.slots.items() if name.endswith("/weight")]
     others = [value for name, value in network.slots.items() if not name.endswith("/weight")]
     return [
-        {"params": weights, "weight_decay": settings.weight_decay},
+        {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": [*others, *network.log_steps.values()], "weight_decay": 0.0},
     ]
 

@@ -158,7 +158,7 @@ def test_show_tells_the_size_of_a_checkpoint(qnas: Qnas) -> None:
 def test_show_tells_the_costs_of_a_genotype(qnas: Qnas, tmp_path: Path, genotype: Genotype) -> None:
     (tmp_path / "net.json").write_text(json.dumps(genotype.to_json()), encoding="utf-8")
     printed = qnas("show", "net.json")
-    spent = costs(build_plan(genotype, (3, 32, 32), 10))
+    spent = costs(build_plan(genotype, Task((3, 32, 32), 10)))
     assert genotype.key in printed
     assert str(spent.params) in printed
     assert str(spent.macs) in printed

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from qnas.cli.main import main
-from qnas.search import jobs
+from qnas.training import jobs
 
 pytestmark = pytest.mark.export
 

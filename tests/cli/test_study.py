@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from qnas.cli.main import main
-from qnas.search import jobs
-from qnas.studies.truth import Truth, load_truth, save_truth
+from qnas.training import jobs
+from qnas.studies.benchmark_table import BenchmarkTable, load_table, save_table
 
 STUDY = ["study", "truth", "--bits", "w4a4", "--networks", "1", "--seeds", "1", "--steps", "1", "--workers", "1"]
 
@@ -28,7 +28,7 @@ def test_a_table_is_made_continued_and_not_mixed_with_another(
     out = str(tmp_path / "truth")
     assert ended(monkeypatch, *STUDY, "--out", out) == 0
     made = (tmp_path / "truth" / "truth.jsonl.gz").read_bytes()
-    (entry,) = load_truth(tmp_path / "truth" / "truth.jsonl.gz").entries
+    (entry,) = load_table(tmp_path / "truth" / "truth.jsonl.gz").entries
     lengths = {(start, steps) for start in ("predicted", "random") for steps in (1, 17)}
     assert {(run.start, run.steps) for run in entry.runs} == lengths
 
@@ -42,9 +42,9 @@ def test_a_table_is_made_continued_and_not_mixed_with_another(
 
 
 def test_a_table_is_held_against_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made_up_truth: Truth
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made_up_table: BenchmarkTable
 ) -> None:
-    save_truth(tmp_path, made_up_truth)
+    save_table(tmp_path, made_up_table)
     figure, command = tmp_path / "proxy.svg", ["eval-proxy", "--truth", str(tmp_path)]
     assert ended(monkeypatch, *command, "--labels", "20", "--json", "--figure", str(figure)) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -67,7 +67,7 @@ def plainly_decoded(ghn: GHN, state: Tensor, slot: Slot) -> Tensor:
 def test_parameters_equal_those_of_a_decoder_written_out(genotype: Genotype, batch_norm: bool) -> None:
     ghn = GHN(SMALL).double()
     changed = Genotype(7, 1, 12, 2, batch_norm, (), genotype.reduction)
-    plan = build_plan(changed, (3, 8, 8), 10)
+    plan = build_plan(changed, Task((3, 8, 8), 10))
     graph = encode(plan)
     states = ghn.embed(graph)[graph.slot_index]
     predicted = ghn([plan])[0]
@@ -165,6 +165,6 @@ def test_another_number_of_classes_is_refused_with_the_way_out(draw: Draw) -> No
 
 
 def test_a_kernel_larger_than_the_decoders_is_refused(genotype: Genotype) -> None:
-    plan = build_plan(replace(genotype, stem_kernel=9), (1, 8, 8), 10)
+    plan = build_plan(replace(genotype, stem_kernel=9), Task((1, 8, 8), 10))
     with pytest.raises(QnasError):
         GHN(SMALL)([plan])

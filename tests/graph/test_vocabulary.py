@@ -14,7 +14,7 @@ from qnas.graph.vocabulary import (
     nearest,
     shape_code,
 )
-from qnas.network.operations import OPERATIONS
+from qnas.space.operations import OPERATIONS
 
 entries = st.sets(st.integers(0, 100), min_size=1, max_size=10).map(lambda numbers: tuple(sorted(numbers)))
 

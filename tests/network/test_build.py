@@ -97,13 +97,13 @@ def node(plan: Plan, name: str) -> tuple[int, int, int, int]:
 
 
 def test_a_network_is_built_as_written_out_by_hand() -> None:
-    plan = build_plan(SMALL, (3, 8, 8), 7)
+    plan = build_plan(SMALL, Task((3, 8, 8), 7))
     assert [(node.name, node.kind, node.inputs, node.shape) for node in plan.nodes] == NODES
     assert plan.classes == 7
 
 
 def test_slots_follow_their_nodes() -> None:
-    plan = build_plan(SMALL, (3, 8, 8), 7)
+    plan = build_plan(SMALL, Task((3, 8, 8), 7))
     assert plan.slots[:4] == (
         ("stem/weight", (4, 3, 3, 3), "weight", 1),
         ("stem/bias", (4,), "bias", 1),
@@ -114,7 +114,7 @@ def test_slots_follow_their_nodes() -> None:
 
 
 def test_a_batch_norm_takes_the_place_of_the_bias() -> None:
-    plan = build_plan(replace(SMALL, batch_norm=True), (3, 8, 8), 7)
+    plan = build_plan(replace(SMALL, batch_norm=True), Task((3, 8, 8), 7))
     assert plan.slots[:3] == (
         ("stem/weight", (4, 3, 3, 3), "weight", 1),
         ("stem/norm_weight", (4,), "norm_weight", 1),
@@ -124,7 +124,7 @@ def test_a_batch_norm_takes_the_place_of_the_bias() -> None:
 
 
 def test_only_branches_that_read_a_reduction_cells_inputs_have_a_stride() -> None:
-    plan = build_plan(SMALL, (3, 8, 8), 7)
+    plan = build_plan(SMALL, Task((3, 8, 8), 7))
     assert node(plan, "cell1_step0_left_pool") == (3, 2, 1, 1)
     assert node(plan, "cell1_step1_left_depthwise") == (5, 2, 1, 8)
     assert node(plan, "cell1_step1_left_pointwise") == (1, 1, 1, 1)
@@ -132,13 +132,13 @@ def test_only_branches_that_read_a_reduction_cells_inputs_have_a_stride() -> Non
 
 
 def test_the_input_before_a_reduction_is_halved_to_the_size_of_the_other() -> None:
-    plan = build_plan(SMALL, (3, 8, 8), 7)
+    plan = build_plan(SMALL, Task((3, 8, 8), 7))
     assert node(plan, "cell2_input0") == (1, 2, 1, 1)
     assert node(plan, "cell2_input1") == (1, 1, 1, 1)
 
 
 def test_a_stem_can_have_a_stride_and_odd_sizes_round_up() -> None:
-    plan = build_plan(replace(SMALL, stem_stride=2), (3, 9, 5), 7)
+    plan = build_plan(replace(SMALL, stem_stride=2), Task((3, 9, 5), 7))
     assert plan.nodes[1].shape == (4, 5, 3)
     assert plan.nodes[-3].shape == (32, 2, 1)
 
@@ -147,7 +147,7 @@ def test_an_input_that_no_step_reads_is_not_built() -> None:
     only_previous = ((Branch(1, "conv", 3), Branch(1, "skip", 1)),)
     genotype = replace(SMALL, normal=only_previous)
     assert states_read(genotype, 0) == {1}
-    names = {node.name for node in build_plan(genotype, (3, 8, 8), 7).nodes}
+    names = {node.name for node in build_plan(genotype, Task((3, 8, 8), 7)).nodes}
     assert "cell0_input1" in names
     assert "cell0_input0" not in names
 
@@ -168,11 +168,11 @@ def test_every_node_carries_the_bits_and_the_image_always_has_eight() -> None:
     plan = build_plan(SMALL.with_bits(Bits(2, 3)), (3, 8, 8), 7)
     assert plan.nodes[0].bits.activations == 8
     assert {node.bits for node in plan.nodes[1:]} == {Bits(2, 3)}
-    assert {node.bits for node in build_plan(SMALL, (3, 8, 8), 7).nodes} == {FP32}
+    assert {node.bits for node in build_plan(SMALL, Task((3, 8, 8), 7)).nodes} == {FP32}
 
 
 def test_max_pools_and_logits_are_not_rounded() -> None:
-    plan = build_plan(SMALL, (3, 8, 8), 7)
+    plan = build_plan(SMALL, Task((3, 8, 8), 7))
     assert {node.kind for node in plan.nodes if not node.quantized} == {"max_pool", "linear"}
 
 
@@ -192,11 +192,11 @@ def test_every_node_but_the_classifier_is_read(name: str, draw: Callable[..., li
 
 
 def test_every_node_of_a_mixed_network_has_the_widths_written_out_by_hand() -> None:
-    assert {node.name: node.bits for node in build_plan(MIXED, (3, 8, 8), 7).nodes} == WIDTHS
+    assert {node.name: node.bits for node in build_plan(MIXED, Task((3, 8, 8), 7)).nodes} == WIDTHS
 
 
 def test_widths_change_nothing_else_of_a_plan() -> None:
-    mixed, uniform = (build_plan(genotype, (3, 8, 8), 7) for genotype in (MIXED, SMALL))
+    mixed, uniform = (build_plan(genotype, Task((3, 8, 8), 7)) for genotype in (MIXED, SMALL))
     assert [node._replace(bits=FP32) for node in mixed.nodes] == list(uniform.nodes)
     assert (mixed.slots, mixed.classes) == (uniform.slots, uniform.classes)
 
@@ -210,7 +210,7 @@ def test_a_mixed_network_of_equal_widths_is_built_as_the_uniform_one(genotype: G
         )
         mixed = replace(plain, normal=normal, reduction=reduction, widths=(bits,) * (plain.cells + 2))
         assert mixed.is_mixed
-        assert build_plan(mixed, (3, 8, 8), 7) == build_plan(plain.with_bits(bits), (3, 8, 8), 7)
+        assert build_plan(mixed, Task((3, 8, 8), 7)) == build_plan(plain.with_bits(bits), Task((3, 8, 8), 7))
 
 
 def test_the_weight_bytes_of_a_mixed_network_are_a_sum_made_by_hand() -> None:
@@ -222,4 +222,4 @@ def test_the_weight_bytes_of_a_mixed_network_are_a_sum_made_by_hand() -> None:
         "classifier": 56,
     }
     channels = 4 + 3 * 4 + 5 * 8 + 5 * 16 + 7
-    assert weight_bytes(build_plan(MIXED, (3, 8, 8), 7)) == sum(packed.values()) + 4 * channels
+    assert weight_bytes(build_plan(MIXED, Task((3, 8, 8), 7))) == sum(packed.values()) + 4 * channels

@@ -89,7 +89,7 @@ def test_counting_without_a_plan_equals_the_plan(
 ) -> None:
     for split in ("id", *find_space(name).overrides):
         for genotype in sample(name, split, 10):
-            plan = build_plan(genotype, (channels, 8, 8), classes)
+            plan = build_plan(genotype, Task((channels, 8, 8), classes))
             assert count_parameters(genotype, channels, classes) == parameters(plan)
 
 

@@ -148,7 +148,7 @@ def test_gradients_equal_those_of_the_network_written_out(batch_norm: bool) -> N
 @pytest.mark.parametrize("bits", PAPER_BITS, ids=str)
 @EITHER
 def test_a_gradient_reaches_every_parameter(genotype: Genotype, bits: Bits, batch_norm: bool) -> None:
-    plan = build_plan(replace(genotype, batch_norm=batch_norm, bits=bits), (3, 8, 8), 4)
+    plan = build_plan(replace(genotype, batch_norm=batch_norm, bits=bits), Task((3, 8, 8), 4))
     values = random_values(plan)
     loss = F.cross_entropy(forward(plan, values, torch.randn(8, 3, 8, 8), arithmetic_for(plan)), torch.arange(8) % 4)
     loss.backward()

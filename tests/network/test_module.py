@@ -165,7 +165,7 @@ def test_at_two_bits_calibration_leaves_out_the_top_percent() -> None:
 
 @QUANTIZED
 def test_every_quantized_output_but_the_image_has_a_positive_calibrated_step(genotype: Genotype, bits: Bits) -> None:
-    plan = build_plan(genotype.with_bits(bits), (3, 16, 16), 4)
+    plan = build_plan(genotype.with_bits(bits), Task((3, 16, 16), 4))
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), RANGE)
     network.calibrate([torch.randn(4, 3, 16, 16)])
     steps = steps_of(network)

@@ -7,26 +7,26 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from qnas.quant.affine import dequantize, grid_in_numbers, levels, quantize, step_and_zero_point
+from qnas.quant.affine import dequantize, grid_in_numbers, levels, quantize, asymmetric
 
 reals = st.floats(-1000, 1000, width=32)
 bit_widths = st.integers(2, 8)
 
 
 def grid(low: float, high: float, bits: int) -> tuple[Tensor, Tensor]:
-    return step_and_zero_point(torch.tensor(low), torch.tensor(high), bits)
+    return asymmetric(torch.tensor(low), torch.tensor(high), bits)
 
 
 @given(reals, reals, bit_widths, st.sampled_from([torch.float32, torch.float64]))
 def test_a_grid_in_numbers_is_the_grid_to_the_last_bit(low: float, high: float, bits: int, dtype: torch.dtype) -> None:
     ends = torch.tensor(min(low, high), dtype=dtype), torch.tensor(max(low, high), dtype=dtype)
-    assert grid_in_numbers(*ends, bits) == tuple(value.item() for value in step_and_zero_point(*ends, bits))
+    assert grid_in_numbers(*ends, bits) == tuple(value.item() for value in asymmetric(*ends, bits))
 
 
 @pytest.mark.parametrize(("low", "high"), [("0", "nan"), ("nan", "1"), ("-inf", "1"), ("0", "inf")])
 def test_a_grid_in_numbers_of_what_is_not_finite_is_the_same_too(low: str, high: str) -> None:
     ends = torch.tensor(float(low)), torch.tensor(float(high))
-    expected = [value.item() for value in step_and_zero_point(*ends, 4)]
+    expected = [value.item() for value in asymmetric(*ends, 4)]
     np.testing.assert_equal(list(grid_in_numbers(*ends, 4)), expected)
 
 
@@ -49,7 +49,7 @@ def test_an_n_bit_grid_ends_at_two_to_the_n_less_one(bits: int, largest: int) ->
     ],
     ids=["across zero", "4 bits", "from zero", "to zero", "above zero", "below zero", "tie up", "tie down"],
 )
-def test_step_and_zero_point_of_ranges_worked_out_by_hand(
+def test_asymmetric_of_ranges_worked_out_by_hand(
     low: float, high: float, bits: int, step: float, zero_point: int
 ) -> None:
     found = grid(low, high, bits)
@@ -63,7 +63,7 @@ def test_an_empty_range_still_has_a_step() -> None:
 
 
 def test_ranges_are_taken_elementwise() -> None:
-    step, zero_point = step_and_zero_point(torch.tensor([-1.0, 0.0]), torch.tensor([2.0, 6.0]), 2)
+    step, zero_point = asymmetric(torch.tensor([-1.0, 0.0]), torch.tensor([2.0, 6.0]), 2)
     assert step.tolist() == [1, 2]
     assert zero_point.tolist() == [1, 0]
 
@@ -93,7 +93,7 @@ def test_equations_1_to_3_in_numpy(values: list[float], low: float, high: float,
     assume(above - below > 1e-3)
     scale = (above - below) / (2**bits - 1)
     expected = np.clip(np.rint(np.array(values) / scale) + np.rint(-below / scale), 0, 2**bits - 1)
-    step, zero_point = step_and_zero_point(torch.tensor(below).double(), torch.tensor(above).double(), bits)
+    step, zero_point = asymmetric(torch.tensor(below).double(), torch.tensor(above).double(), bits)
     assert quantize(torch.tensor(values).double(), step, zero_point, bits).tolist() == expected.tolist()
 
 

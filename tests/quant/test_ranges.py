@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnas.quant.affine import step_and_zero_point
+from qnas.quant.affine import asymmetric
 from qnas.quant.ranges import absolute_range, percentile_range, range_of
 
 
@@ -73,6 +73,6 @@ def test_a_range_from_zero_gives_the_same_grid(values: list[float], bits: int) -
     x = torch.tensor(values)
     low, high = range_of(x, bits, from_zero=True)
     assert (low, high) == (0, x.max())
-    assert [step.item() for step in step_and_zero_point(low, high, bits)] == [
-        step.item() for step in step_and_zero_point(*range_of(x, bits), bits)
+    assert [step.item() for step in asymmetric(low, high, bits)] == [
+        step.item() for step in asymmetric(*range_of(x, bits), bits)
     ]

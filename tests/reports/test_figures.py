@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qnas.evaluation.ghn_tables import Row, Score, row_of
-from qnas.evaluation.rank import Agreement
+from qnas.studies.ghn_tables import Row, Score, row_of
+from qnas.scores.ranks import Agreement
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.reports.figures import ghn_figure, proxy_figure, training_figure
 from qnas.studies.proxy import ProxyRow

@@ -35,7 +35,7 @@ def learns(genotype: Genotype) -> bool:
 def test_every_network_keeps_the_limits(name: str, split: str, sample: Sample) -> None:
     space = space_of(name, split)
     for genotype in sample(name, split, COUNT):
-        plan = build_plan(genotype, space.image, space.classes)
+        plan = build_plan(genotype, space.task)
         assert parameters(plan) <= space.max_params
         assert space.max_macs == 0 or macs(plan) <= space.max_macs
 
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_networks(name: str, split: str, sample: Sa
 def test_counting_without_a_plan_equals_the_plan(name: str, split: str, sample: Sample) -> None:
     space = space_of(name, split)
     for genotype in sample(name, split, COUNT):
-        plan = build_plan(genotype, space.image, space.classes)
+        plan = build_plan(genotype, space.task)
         assert count_parameters(genotype, space.image[0], space.classes) == parameters(plan)
 
 
@@ -136,7 +136,7 @@ def test_the_limit_of_parameters_is_exact() -> None:
     space = find_space("tiny")
     for seed in range(COUNT):
         genotype = next(stream(space, seed))
-        exact = parameters(build_plan(genotype, space.image, space.classes))
+        exact = parameters(build_plan(genotype, space.task))
         assert next(stream(replace(space, max_params=exact), seed)) == genotype
         assert next(stream(replace(space, max_params=exact - 1), seed)) != genotype
 
@@ -145,7 +145,7 @@ def test_the_limit_of_macs_is_exact() -> None:
     space = find_space("tiny")
     for seed in range(COUNT):
         genotype = next(stream(space, seed))
-        exact = macs(build_plan(genotype, space.image, space.classes))
+        exact = macs(build_plan(genotype, space.task))
         assert next(stream(replace(space, max_macs=exact), seed)) == genotype
         assert next(stream(replace(space, max_macs=exact - 1), seed)) != genotype
 
@@ -153,16 +153,16 @@ def test_the_limit_of_macs_is_exact() -> None:
 def test_no_macs_are_no_limit() -> None:
     space = find_space("tiny")
     drawn = islice(stream(replace(space, max_macs=0), 0), 50)
-    assert max(macs(build_plan(genotype, space.image, space.classes)) for genotype in drawn) > space.max_macs
+    assert max(macs(build_plan(genotype, space.task)) for genotype in drawn) > space.max_macs
 
 
 def test_limits_are_counted_for_the_data_at_hand() -> None:
     space = find_space("tiny")
     genotype = next(stream(space, 0))
-    exact = parameters(build_plan(genotype, space.image, space.classes))
+    exact = parameters(build_plan(genotype, space.task))
     tight = replace(space, max_params=exact)
-    assert next(stream(tight.for_data(space.image, space.classes - 1), 0)) == genotype
-    assert next(stream(tight.for_data(space.image, space.classes + 1), 0)) != genotype
+    assert next(stream(tight.for_task(space.task - 1), 0)) == genotype
+    assert next(stream(tight.for_task(space.task + 1), 0)) != genotype
 
 
 def test_batch_norms_come_as_often_as_the_space_says() -> None:

@@ -53,11 +53,11 @@ genotypes = st.builds(
 )
 
 
-Place = tuple[int, int, int]
+StudyAddress = tuple[int, int, int]
 """Position of a cell, number of a step, side of a branch."""
 
 
-def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[Place], Bits]) -> Genotype:
+def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[StudyAddress], Bits]) -> Genotype:
     """A genotype whose branches have the chosen widths, whether they have weights or not."""
     cells: list[Cell] = []
     for reduction, cell in ((False, genotype.normal), (True, genotype.reduction)):
@@ -80,15 +80,15 @@ mixed_genotypes = st.builds(with_random_widths, genotypes, st.randoms(use_true_r
 
 
 def nodes_of(genotype: Genotype) -> tuple[Node, ...]:
-    return build_plan(genotype, (3, 8, 8), 10).nodes
+    return build_plan(genotype, Task((3, 8, 8), 10)).nodes
 
 
-def places(genotype: Genotype) -> list[Place]:
+def places(genotype: Genotype) -> list[StudyAddress]:
     cells = ((position, genotype.cell(position)) for position in range(genotype.cells))
     return [(position, step, side) for position, cell in cells for step in range(len(cell)) for side in range(2)]
 
 
-def places_with_weights(genotype: Genotype) -> set[Place]:
+def places_with_weights(genotype: Genotype) -> set[StudyAddress]:
     """The branches that have a convolution in the network as it is built."""
     names = [node.name for node in nodes_of(genotype) if node.kind == "conv"]
     return {
@@ -98,10 +98,10 @@ def places_with_weights(genotype: Genotype) -> set[Place]:
     }
 
 
-def with_one_changed(genotype: Genotype, place: Place) -> Genotype:
+def with_one_changed(genotype: Genotype, place: StudyAddress) -> Genotype:
     """A mixed genotype with other widths at one branch of one cell."""
 
-    def choose(one: Place) -> Bits:
+    def choose(one: StudyAddress) -> Bits:
         bits = genotype.branch_bits(genotype.cell(one[0])[one[1]][one[2]], one[0])
         return bits if one != place else next(other for other in MIXED if other != bits)
 
@@ -352,8 +352,8 @@ def test_the_canonical_form_of_a_mixed_genotype_is_the_same_network(genotype: Ge
     assert canonical.canonical() == canonical
     assert Genotype.from_json(canonical.to_json()).canonical() == canonical
     assert (
-        costs(build_plan(genotype, (3, 8, 8), 10)).weight_bytes
-        == costs(build_plan(canonical, (3, 8, 8), 10)).weight_bytes
+        costs(build_plan(genotype, Task((3, 8, 8), 10))).weight_bytes
+        == costs(build_plan(canonical, Task((3, 8, 8), 10))).weight_bytes
     )
 
 

@@ -82,8 +82,8 @@ def test_underscores_and_whole_floats_are_numbers(tmp_path: Path) -> None:
 
 
 def test_limits_can_be_counted_for_other_images(tmp_path: Path) -> None:
-    space = read_space(written(tmp_path, GOOD)).for_data((3, 32, 24), 7)
-    assert (space.image, space.classes, space.max_params) == ((3, 32, 24), 7, 1000)
+    space = read_space(written(tmp_path, GOOD)).for_task((3, 32, 24), 7)
+    assert (space.task, space.max_params) == ((3, 32, 24), 7, 1000)
 
 
 MISTAKES = {

@@ -132,7 +132,7 @@ def test_the_gradient_is_that_of_the_mean_loss(
 ) -> None:
     other = draw("tiny", "id", 1)[0]
     images, labels = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
-    plans = [build_plan(genotype, (1, 8, 8), 10), other]
+    plans = [build_plan(genotype, Task((1, 8, 8), 10)), other]
     trainer = make(clip=1e9)
     monkeypatch.setattr(GHNTrainer, "draw", lambda _, seed, quantized: plans[seed % 2])
     monkeypatch.setattr(fit_ghn, "random_batch", lambda *_: (images, labels))

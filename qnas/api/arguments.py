@@ -1,0 +1,65 @@
+"""From what callers may give to what the package works with."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qnas.checkpoints.store import checkpoint_names
+from qnas.data.registry import SOURCES, check_data
+from qnas.errors import QnasError
+from qnas.quant.scheme import Bits
+from qnas.runs.reading import read_json
+from qnas.space.genotype import Genotype
+from qnas.training.recipe import Recipe, read_recipe
+
+log = logging.getLogger("qnas")
+PATH_LIKE = (str, Path)
+AnyGenotype = Genotype | Mapping[str, Any] | str | Path
+"""A genotype, what its ``to_json`` gives, or a file of that."""
+
+
+def as_bits(bits: str | Bits) -> Bits:
+    """Bit widths, from them or their text."""
+    return bits if isinstance(bits, Bits) else Bits.parse(bits)
+
+
+def as_whole(name: str, value: float) -> int:
+    """A number such as 1e7, which may come as a float, as an integer."""
+    if float(value).is_integer():
+        return int(value)
+    raise QnasError(f"A budget is a whole number, got `{name}={value:g}`; give for example `{name}=1e7`.")
+
+
+def checked_count(name: str, value: int) -> int:
+    """A count of which 0 means all."""
+    if value < 0:
+        raise QnasError(f"`{name}` is 0 or more, got {value}; leave it out for all.")
+    return value
+
+
+def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
+    """A recipe, from what names it, with another number of steps if one is given."""
+    how = read_recipe(Path(recipe)) if isinstance(recipe, PATH_LIKE) else recipe or Recipe()
+    return how.of(steps) if steps else how
+
+
+def as_genotype(genotype: AnyGenotype) -> Genotype:
+    """A genotype, from whatever says which."""
+    if isinstance(genotype, Genotype):
+        return genotype
+    if isinstance(genotype, PATH_LIKE):
+        genotype = read_json(Path(genotype), "a genotype", "write one with `qnas.sample(count=1)`")
+    return Genotype.from_json(genotype)
+
+
+def chosen_data(data: str | Path) -> str:
+    """What ``auto`` stands for: the last data set that lies on this machine and has a shipped checkpoint."""
+    if str(data) != "auto":
+        check_data(str(data))
+        return str(data)
+    ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
+    known = ready[-1]
+    others = ", ".join(name for name in SOURCES if name != known)
+    log.info("Data: %s. Others: give their folder, or one of %s, as data.", known, others)
+    return known

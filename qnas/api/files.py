@@ -1,0 +1,79 @@
+"""What the package has written: read it, and write it for a device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qnas.api.arguments import as_genotype
+from qnas.api.search import SearchRun
+from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
+from qnas.data.registry import find_data
+from qnas.errors import QnasError
+from qnas.exporters.parity import Parity
+from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
+from qnas.nas.picks import export_pick
+from qnas.runs.folder import RUN, read_run
+from qnas.space.genotype import Genotype
+
+
+def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:
+    """Read anything that the package writes.
+
+    Args:
+        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped checkpoint.
+
+    Returns:
+        A ``Winner``, a ``SearchRun``, a ``Checkpoint`` or a ``Genotype``.
+
+    Raises:
+        QnasError: there is no such thing, or it is damaged.
+    """
+    path = Path(what)
+    if (path / MANIFEST).is_file():
+        return load_winner(path)
+    if (path / RUN).is_file():
+        return SearchRun(path, read_run(path)["settings"])
+    if (path / WEIGHTS).is_file() or str(what) in checkpoint_names():
+        return load_checkpoint(str(what))
+    if path.is_file() and path.suffix == ".json":
+        return as_genotype(path)
+    raise QnasError(
+        f"`qnas.load(what)` reads the folder of a winner, a run or a checkpoint, the file of a genotype, or a shipped "
+        f"checkpoint ({', '.join(checkpoint_names())}), {str(what)[:80]!r} is none; check the path."
+    )
+
+
+@dataclass(frozen=True)
+class Export:
+    """An exported network: its folder, and how the file in it compares with torch."""
+
+    folder: Path
+    parity: Parity
+
+
+def export(
+    source: str | Path | SearchRun | Winner,
+    pick: int = 1,
+    *,
+    profile: str = "compact",
+    out: str | Path | None = None,
+) -> Export:
+    """Write a network for deployment: a pick of a finished search, or a winner, fine-tuned or not.
+
+    Args:
+        source: a run or its folder, or a winner.
+        pick: of a run: 1 for its winner, 2 for the second.
+        profile: one of ``qnas.exporters.registry.PROFILES``.
+        out: folder to write; without one inside the run's, or the winner's own.
+
+    Returns:
+        The folder, and how the file in it compares with torch in its runtime.
+
+    Raises:
+        QnasError: the run is not finished or has no such pick, or there is no such profile.
+    """
+    if isinstance(source, Winner):
+        folder = Path(out) if out else source.folder
+        images = find_data(source.facts["settings"]["data"])
+        return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile))
+    folder = source.folder if isinstance(source, SearchRun) else Path(source)
+    return Export(*export_pick(folder, pick, profile, Path(out) if out else None))

@@ -1,0 +1,150 @@
+"""Hypernetworks: train one, and measure it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qnas.api.arguments import as_bits, checked_count
+from qnas.checkpoints.store import Checkpoint, load_checkpoint, save_card
+from qnas.data.registry import default_space, find_data
+from qnas.devices import pick_device, use_threads
+from qnas.distributed import joined_ranks
+from qnas.errors import QnasError
+from qnas.ghn.config import config_for
+from qnas.ghn.model import GHN
+from qnas.quant.scheme import PAPER_BITS, Bits
+from qnas.runs.progress import Progress, silent, stage
+from qnas.space.space import find_space
+from qnas.studies.ghn_tables import GHNTable
+from qnas.studies.ghn_tables import evaluate_ghn as tabulate
+from qnas.training.fit_ghn import GHNTrainer
+from qnas.training.fit_run import METRICS, fit, open_fit
+from qnas.training.fit_settings import FitSettings
+
+log = logging.getLogger("qnas")
+
+
+def fit_ghn(
+    data: str | Path = "digits",
+    *,
+    space: str | Path = "",
+    out: str | Path = "runs/ghn",
+    settings: FitSettings | None = None,
+    sweep: str = "sequential",
+    start_from: str | Path = "",
+    resume: bool = False,
+    device: str = "auto",
+    threads: int = 1,
+    progress: Progress = silent,
+    **changes: Any,
+) -> Checkpoint:
+    """Train a graph hypernetwork: in float, then quantization-aware at drawn bit widths.
+
+    Several processes share the work when each of them calls this under ``torchrun``.
+
+    Args:
+        data: the name of a known data set, or a folder of images.
+        space: name or ``.toml`` file of a search space; the data's if empty.
+        out: folder for the checkpoint, its state and its metrics.
+        settings: of the training.
+        sweep: message passing: ``sequential`` or ``synchronous``.
+        start_from: checkpoint whose weights to start from.
+        resume: go on with the run in ``out``.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        threads: of the processor; one is fastest for small networks.
+        progress: see ``qnas.api``.
+        **changes: fields of ``FitSettings``, such as ``minutes`` or ``seed``, instead of those in ``settings``.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        QnasError: an argument is wrong, or ``out`` holds another run.
+    """
+    use_threads(threads)
+    how, target, folder = replace(settings or FitSettings(), **changes), pick_device(device), Path(out)
+    with joined_ranks() as ranks:
+        images = find_data(str(data)).to(target)
+        networks = find_space(str(space) or default_space(str(data))).for_task(images.task)
+        torch.manual_seed(how.seed)
+        ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(config_for(networks, sweep))
+        trainer = GHNTrainer(ghn.to(target), images, networks, how, ranks)
+        open_fit(trainer, folder, resume)
+        log.info("Training a hypernetwork for %s on %s, %s.", networks.name, images.name, target)
+        fit(trainer, folder, str(start_from), stage(progress if ranks.is_first else silent, "fit-ghn"))
+    counters = trainer.count_skipped()
+    if counters.skipped_networks or counters.skipped_steps:
+        log.info("Left out as not finite: %d networks, %d steps.", counters.skipped_networks, counters.skipped_steps)
+    if ranks.is_first:
+        from qnas.reports.figures import training_figure  # matplotlib, which no training needs
+
+        training_figure(folder / METRICS, folder / "metrics.svg")
+    return Checkpoint(ghn.eval(), images.name, networks.name, images.task, folder)
+
+
+def evaluate_ghn(
+    ghn: str | Path = "",
+    *,
+    data: str | Path = "digits",
+    space: str | Path = "",
+    networks: int = 100,
+    splits: Sequence[str] = (),
+    bits: Sequence[str | Bits] = (),
+    part: str = "test",
+    images: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+    card: bool = False,
+    progress: Progress = silent,
+) -> GHNTable:
+    """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5.
+
+    Args:
+        ghn: name or folder of a checkpoint; the data's if empty.
+        data: the name of a known data set, or a folder of images.
+        space: name or ``.toml`` file of a search space; the checkpoint's if empty.
+        networks: how many a split.
+        splits: of the space; all of them if empty.
+        bits: widths; the paper's if empty.
+        part: ``test`` or ``validation`` images.
+        images: the first so many of them; 0 for all.
+        seed: of the draw of the networks.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        threads: of the processor.
+        card: also write the table into the checkpoint's card.
+        progress: see ``qnas.api``.
+
+    Returns:
+        The table, and every network's own score.
+
+    Raises:
+        QnasError: an argument is wrong.
+    """
+    if networks < 1:
+        raise QnasError(f"`networks` is at least 1, got {networks}; leave it out for 100.")
+    use_threads(threads)
+    target, checkpoint = pick_device(device), load_checkpoint(str(ghn) or str(data))
+    found = find_data(str(data)).to(target)
+    scored = found.part(part).first(checked_count("images", images) or len(found.part(part)))
+    drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)
+    settings = [as_bits(one) for one in bits] or list(PAPER_BITS)
+    table = tabulate(
+        checkpoint.ghn.to(target),
+        drawn_from,
+        scored,
+        tuple(splits) or drawn_from.splits,
+        settings,
+        networks,
+        seed,
+        data=found.name,
+        part=part,
+        report=stage(progress, "eval-ghn"),
+    )
+    if card:
+        save_card(checkpoint.path, {**checkpoint.card, "table": table.to_json()})
+    return table

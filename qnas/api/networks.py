@@ -1,0 +1,110 @@
+"""Networks that nobody has trained: draw them, predict their parameters, score them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, checked_count, chosen_data
+from qnas.checkpoints.store import default_checkpoint, load_checkpoint
+from qnas.data.registry import find_data
+from qnas.devices import pick_device
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.quant.scheme import Bits
+from qnas.sampling.generator import check_part, stream
+from qnas.scores.predicted import Score, measure
+from qnas.space.genotype import Genotype
+from qnas.space.space import find_space
+
+
+def sample(
+    space: str | Path = "mobile",
+    count: int = 10,
+    *,
+    split: str = "id",
+    part: str = "all",
+    bits: str | Bits = "fp32",
+    seed: int = 0,
+) -> Iterator[Genotype]:
+    """Draw different architectures of a space, within its limits: the same ones for the same seed.
+
+    Args:
+        space: name or ``.toml`` file of a search space.
+        count: how many.
+        split: ``id``, ``deep``, ``wide`` or ``bn_free``.
+        part: ``train``, ``held_out`` (never used to train a hypernetwork), or ``all``.
+        bits: widths that each carries.
+        seed: of the draw.
+
+    Returns:
+        One after another, so that any number of them takes little memory.
+
+    Raises:
+        QnasError: an argument is wrong, or the space's limits let too few networks through.
+    """
+    if count < 1:
+        raise QnasError(f"`count` is at least 1, got {count}; leave it out for 10.")
+    check_part(part)
+    return islice(stream(find_space(str(space)).of_split(split), seed, part, as_bits(bits)), count)
+
+
+def predict(genotype: AnyGenotype, bits: str | Bits = "", *, ghn: str | Path = "digits") -> dict[str, Tensor]:
+    """All parameters of a network in one forward pass of a hypernetwork, without training.
+
+    Args:
+        genotype: which network.
+        bits: widths that it is meant for; the genotype's own if empty.
+        ghn: name or folder of a checkpoint.
+
+    Returns:
+        A tensor for every parameter by its name, such as ``stem/weight`` (Cout, Cin / groups, kh, kw), ``norm_weight``
+        and ``norm_bias`` (Cout,) of its batch norm, or ``bias`` (Cout,) where it has none.
+
+    Raises:
+        QnasError: the checkpoint cannot be used, or not for such a network.
+    """
+    checkpoint, network = load_checkpoint(str(ghn)), as_genotype(genotype)
+    plan = build_plan(network.with_bits(as_bits(bits)) if bits else network, checkpoint.task)
+    with torch.no_grad():
+        parameters: dict[str, Tensor] = checkpoint.ghn([plan])[0]
+    return parameters
+
+
+def score(
+    genotype: AnyGenotype,
+    bits: str | Bits = "",
+    *,
+    data: str | Path = "auto",
+    ghn: str | Path = "",
+    part: str = "validation",
+    images: int = 0,
+    device: str = "auto",
+) -> Score:
+    """How a network does with predicted parameters, untrained, at its deployed bit widths.
+
+    Args:
+        genotype: which network.
+        bits: its widths; the genotype's own if empty.
+        data: ``auto``, the name of a known data set, or a folder of images.
+        ghn: name or folder of a checkpoint; the data's if empty.
+        part: ``validation`` or ``test`` images.
+        images: the first so many of them; 0 for all.
+        device: ``cpu``, ``cuda``, or ``auto``.
+
+    Returns:
+        Accuracies in per cent, loss in nats, and what rounding alone costs.
+
+    Raises:
+        QnasError: an argument is wrong.
+    """
+    known, network, target = chosen_data(data), as_genotype(genotype), pick_device(device)
+    model = load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
+    found = find_data(known).to(target)
+    scored = found.part(part).first(checked_count("images", images) or len(found.part(part)))
+    plan = build_plan(network.with_bits(as_bits(bits)) if bits else network, found.task)
+    with torch.no_grad():
+        parameters = model([plan], whole=False)[0]
+    return measure(plan, parameters, scored)

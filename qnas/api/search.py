@@ -1,0 +1,186 @@
+"""Search: from a budget to a trained, exported network."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qnas.api.arguments import as_bits, as_recipe, as_whole, chosen_data
+from qnas.checkpoints.store import default_checkpoint
+from qnas.data.registry import default_space
+from qnas.devices import pick_device, worker_count
+from qnas.exporters.winner import MANIFEST, Winner, load_winner, read_manifest
+from qnas.nas.budgets import Limits
+from qnas.nas.picks import WINNER, export_pick
+from qnas.nas.prepare import default_folder, open_prepared, prepare
+from qnas.nas.result import RESULT, read_result
+from qnas.nas.search import Means
+from qnas.nas.search import search as run_search
+from qnas.nas.settings import SearchSettings
+from qnas.quant.scheme import Bits
+from qnas.runs.progress import Progress, silent
+from qnas.training.recipe import Recipe
+from qnas.work.queue import check_storage
+
+log = logging.getLogger("qnas")
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """A search in its folder, finished or not.
+
+    Args:
+        folder: of the run.
+        settings: that it was begun with, as plain values.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a result."""
+        return (self.folder / RESULT).is_file()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What was found, as plain values.
+
+        ``screened``: how many networks were scored; ``calibration``: how far estimates can be trusted; ``picks``: the
+        fully trained ones, best first; ``candidates``: all others.
+
+        Raises:
+            QnasError: the run is not finished.
+        """
+        return read_result(self.folder)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every network that was scored, picks first, one flat row each: what ``pandas.DataFrame`` reads."""
+        result = self.result
+        rows = []
+        for place, one in enumerate([*result["picks"], *result["candidates"]], 1):
+            flat = {key: value for key, value in one.items() if key not in ("trained", "genotype", "front")}
+            flat |= {f"trained_{steps}": accuracy for steps, accuracy in one["trained"].items()}
+            rows.append({"pick": place if place <= len(result["picks"]) else None, **flat})
+        return rows
+
+    @property
+    def winner(self) -> Winner:
+        """The best network, trained and exported.
+
+        Raises:
+            QnasError: the run is not finished, or its files are damaged.
+        """
+        if not (self.folder / WINNER / MANIFEST).is_file():
+            export_pick(self.folder)  # the run was stopped just before
+        return load_winner(self.folder / WINNER)
+
+    @property
+    def parity(self) -> dict[str, Any]:
+        """How the winner's exported file compares with torch (``qnas.exporters.parity.Parity``)."""
+        self.winner  # noqa: B018  # which exports it, if that is still to be done
+        found: dict[str, Any] = read_manifest(self.folder / WINNER)["parity"]
+        return found
+
+
+def search(
+    bits: str | Bits = "w4a4",
+    *,
+    max_params: float = 0,
+    max_macs: float = 0,
+    max_weight_bytes: float = 0,
+    max_activation_bytes: float = 0,
+    max_latency: float = 0.0,
+    pareto: str | Sequence[str] = (),
+    mixed: bool = False,
+    data: str | Path = "auto",
+    space: str | Path = "",
+    ghn: str | Path = "",
+    sampler: str = SearchSettings.sampler,
+    trials: int = SearchSettings.trials,
+    top: int = SearchSettings.top,
+    recipe: Recipe | str | Path | None = None,
+    steps: int = 0,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    storage: str = "",
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> SearchRun:
+    """Find, train and export the best network within a budget. The same call again continues a run.
+
+    Args:
+        bits: widths of weights and activations, such as ``w4a4`` or ``fp32``; where ``mixed``, the widest.
+        max_params: most parameters; 0, here and below, for no limit.
+        max_macs: most multiply-accumulates an image.
+        max_weight_bytes: most bytes of packed weights and biases.
+        max_activation_bytes: most bytes of activations alive at once.
+        max_latency: most milliseconds an image in onnxruntime, measured on this machine.
+        pareto: costs to keep small beside a high accuracy, such as ``params,weight_bytes``.
+        mixed: whether each layer's widths are chosen, up to ``bits``.
+        data: ``auto``, the name of a known data set, or a folder of images.
+        space: name or ``.toml`` file of a search space; the data's if empty.
+        ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
+        sampler: who proposes networks: one of ``qnas.nas.samplers.SAMPLERS``.
+        trials: different networks within the budget to score.
+        top: networks to train in full.
+        recipe: how they are trained, or a file of that.
+        steps: training steps of a full run, instead of the recipe's; 0 for those.
+        seed: of everything random.
+        out: run folder; named after the settings if there is none.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        workers: processes that screen and train; 0 for one a core.
+        storage: URL of a database through which several hosts search together.
+        dry_run: check everything, spend nothing, write nothing.
+        progress: see ``qnas.api``.
+
+    Returns:
+        The run; its ``winner`` is the best network.
+
+    Raises:
+        QnasError: an argument is wrong, no network keeps a budget, or the folder is of another run.
+    """
+    known = chosen_data(data)
+    settings = SearchSettings(
+        bits=as_bits(bits),
+        limits=Limits(
+            params=as_whole("max_params", max_params),
+            macs=as_whole("max_macs", max_macs),
+            weight_bytes=as_whole("max_weight_bytes", max_weight_bytes),
+            activation_bytes=as_whole("max_activation_bytes", max_activation_bytes),
+            latency=max_latency,
+        ),
+        data=known,
+        space=str(space) or default_space(known),
+        ghn=str(ghn) or default_checkpoint(known),
+        sampler=sampler,
+        trials=trials,
+        top=top,
+        recipe=as_recipe(recipe, steps),
+        seed=seed,
+        mixed=mixed,
+        pareto=tuple(cost for cost in pareto.replace("-", "_").split(",") if cost)
+        if isinstance(pareto, str)
+        else tuple(pareto),
+    )
+    if settings.mixed and settings.is_unbounded:
+        log.info("Mixed widths pay under a budget on bytes or time, or on a front; without one the widest may win.")
+    target = pick_device(device)
+    if storage:
+        check_storage(storage)
+    prepared = prepare(settings)
+    folder = Path(out) if out else default_folder(settings, prepared)
+    run = SearchRun(folder, prepared.identity)
+    processes = worker_count(workers, target)
+    if dry_run:
+        return run
+    open_prepared(prepared, folder)
+    if not run.is_finished:
+        log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, known, folder)
+        run_search(settings, prepared, folder, Means(target.type, processes, storage, progress))
+        export_pick(folder)
+    return run

@@ -1,0 +1,101 @@
+"""Tables that answer questions about the method."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qnas.api.arguments import as_bits, as_recipe
+from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
+from qnas.data.registry import default_space, find_data
+from qnas.devices import pick_device, worker_count
+from qnas.quant.scheme import Bits
+from qnas.runs.progress import Progress, silent
+from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table, make_table
+from qnas.studies.proxy import ProxyTable
+from qnas.studies.proxy import evaluate_proxy as judge
+from qnas.studies.settings import TableSettings
+from qnas.training.recipe import Recipe
+
+
+def evaluate_proxy(
+    table: str | Path | BenchmarkTable = "digits", *, start: str = "random", labels: int = 50, seed: int = 0
+) -> ProxyTable:
+    """How far the score of untrained networks can be trusted, beside baselines, against a table of trained ones.
+
+    Args:
+        table: of ``benchmark_table``, its file or its folder, or the name of a checkpoint that ships with one.
+        start: what the truth is: networks trained from ``random`` or from ``predicted`` parameters.
+        labels: short training runs that the score is fitted to.
+        seed: of the choices of labelled networks.
+
+    Returns:
+        A row for each of the table's bit widths.
+
+    Raises:
+        QnasError: the table cannot be read, or has too few networks.
+    """
+    trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
+    return judge(trained, find_data(trained.settings["data"]).task, start, labels, seed)
+
+
+def benchmark_table(
+    data: str | Path = "digits",
+    *,
+    space: str | Path = "",
+    ghn: str | Path = "",
+    networks: int = TableSettings.networks,
+    bits: Sequence[str | Bits] = (),
+    seeds: int = TableSettings.seeds,
+    recipe: Recipe | str | Path | None = None,
+    steps: int = 0,
+    seed: int = 0,
+    workers: int = 1,
+    device: str = "auto",
+    start_from: str | Path | None = None,
+    out: str | Path = "runs/table",
+    progress: Progress = silent,
+) -> Path:
+    """Train many networks at several bit widths, to know how good a score or a search is. Continues what it finds.
+
+    Args:
+        data: see ``search``.
+        space: see ``search``.
+        ghn: see ``search``.
+        networks: how many genotypes.
+        bits: widths that each is trained at; the usual four if empty.
+        seeds: full training runs from each start.
+        recipe: how they are trained, or a file of that.
+        steps: of a full run, instead of the recipe's; 0 for those.
+        seed: of the genotypes.
+        workers: processes that train; 0 for one a core.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        start_from: older table, or its folder, whose runs are kept.
+        out: folder of the table.
+        progress: see ``qnas.api``.
+
+    Returns:
+        The table's file, which ``evaluate_proxy`` reads.
+
+    Raises:
+        QnasError: an argument is wrong, or ``out`` is of another table.
+    """
+    target = pick_device(device)
+    usual = TableSettings("", "", "")
+    settings = TableSettings(
+        data=str(data),
+        space=str(space) or default_space(str(data)),
+        ghn=str(ghn) or default_checkpoint(str(data)),
+        networks=networks,
+        bits=tuple(as_bits(one) for one in bits) or usual.bits,
+        seeds=seeds,
+        recipe=as_recipe(recipe or usual.recipe, steps),
+        seed=seed,
+    )
+    older = Path(start_from) if start_from else None
+    processes = worker_count(workers, target)
+    return make_table(settings, Path(out), device=target.type, workers=processes, start_from=older, progress=progress)
+
+
+def _table_file(table: str | Path) -> Path:
+    """The file of a benchmark table, from it, its folder, or the name of a checkpoint that ships with one."""
+    path = find_checkpoint(str(table)) if str(table) in checkpoint_names() else Path(table)
+    return path / TABLE if path.is_dir() else path

@@ -1,0 +1,39 @@
+"""Errors in the command line's words: the library speaks of arguments and calls, the user of options and commands."""
+
+import ast
+import re
+
+OPTIONS = {"minutes": "--max-minutes", "table": "--table", "card": "--card"}
+"""Options that are not called like their arguments."""
+POSITIONAL = {"run": "RUN", "what": "WHAT"}
+COMMANDS = {"benchmark_table": "study table", "evaluate_ghn": "eval-ghn", "evaluate_proxy": "eval-proxy"}
+"""Commands that are not called like their verbs."""
+
+
+def in_options(message: str) -> str:
+    """A message whose code, between backticks, is written as it is typed in a shell.
+
+    `max_params` becomes --max-params, `bits='w4a4'` --bits w4a4, and `qnas.fit_ghn(data='x')` qnas fit-ghn --data x.
+    """
+    return re.sub(r"`([^`]*)`", lambda match: _typed(match[1]), message)
+
+
+def _typed(code: str) -> str:
+    call = re.fullmatch(r"qnas\.(\w+)\((.*)\)", code)
+    if call is None:
+        return _option(code) if re.fullmatch(r"\w+(=.*)?", code) else code
+    command = COMMANDS.get(call[1], call[1].replace("_", "-"))
+    arguments = [_option(part) for part in re.split(r", (?=\w+=)", call[2]) if part]
+    return " ".join(["qnas", command, *arguments])
+
+
+def _option(argument: str) -> str:
+    name, _, value = argument.partition("=")
+    if name in POSITIONAL:
+        return POSITIONAL[name]
+    option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+    return option if value in ("", "True") else f"{option} {_text(value)}"
+
+
+def _text(value: str) -> str:
+    return str(ast.literal_eval(value)) if value[:1] in "'\"" else value

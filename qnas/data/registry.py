@@ -1,0 +1,109 @@
+"""The data sets that qnas knows, and from what a user calls one to the data.
+
+A new data set is a file beside this one and a row in ``SOURCES``.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qnas.data.cifar10 import cifar10, find_cifar10
+from qnas.data.digits import digits
+from qnas.data.folder import image_folder
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+
+VARIABLE = "QNAS_DATA"
+CACHE = Path("~/.cache/qnas")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row.
+
+    Args:
+        name: what users call it.
+        space: the search space that suits it, which is that of its shipped checkpoint.
+        load: reads it from the place that ``find`` gave.
+        find: where it lies in a folder, if it does; nothing for a data set that ships with the package.
+        remedy: how a user gets it.
+    """
+
+    name: str
+    space: str
+    load: Callable[[Path], DataSet]
+    find: Callable[[Path], Path | None] | None = None
+    remedy: str = ""
+
+    @property
+    def place(self) -> Path | None:
+        """Where it lies on this machine: here if it ships, else below ``QNAS_DATA`` or in ``~/.cache/qnas``."""
+        if self.find is None:
+            return Path()
+        return next((found for folder in _usual_folders() if (found := self.find(folder))), None)
+
+
+SOURCES = {
+    row.name: row
+    for row in (
+        Source("digits", "tiny", lambda place: digits()),
+        Source("cifar10", "mobile-small", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
+    )
+}
+OTHER_SPACE = "mobile"
+"""The search space of folders of images."""
+
+
+def _usual_folders() -> Iterator[Path]:
+    if VARIABLE in os.environ:
+        yield Path(os.environ[VARIABLE])
+    yield CACHE.expanduser()
+
+
+def known_as(data: str) -> str:
+    """The name of the data set that a name or path stands for; the path itself if it is none of ``SOURCES``."""
+    if data in SOURCES:
+        return data
+    return next((row.name for row in SOURCES.values() if row.find and row.find(Path(data))), data)
+
+
+def default_space(data: str) -> str:
+    """The search space that suits a data set."""
+    name = known_as(data)
+    return SOURCES[name].space if name in SOURCES else OTHER_SPACE
+
+
+def find_data(data: str) -> DataSet:
+    """Load a data set.
+
+    Args:
+        data: a name of ``SOURCES``, a folder that holds such a data set, or one with class folders of images.
+
+    Raises:
+        QnasError: there is no such data, or it cannot be used.
+    """
+    check_data(data)
+    source = SOURCES.get(known_as(data))
+    if source is None:
+        return image_folder(Path(data))
+    given = source.find(Path(data)) if source.find and data != source.name else source.place
+    return source.load(given or Path())
+
+
+def check_data(data: str) -> None:
+    """Check, without reading the images, that there is such data.
+
+    Raises:
+        QnasError: the name is unknown, or nothing lies there.
+    """
+    source = SOURCES.get(data)
+    if source is not None and source.place is None:
+        raise QnasError(
+            f"The data set {data} is not on this machine (looked below ${VARIABLE} and in {CACHE}); {source.remedy}, "
+            "or give its folder as `data`."
+        )
+    if source is None and not Path(data).is_dir():
+        raise QnasError(
+            f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; give one of them as `data`."
+        )

@@ -1,0 +1,50 @@
+"""Which device work is done on, and by how many processes."""
+
+import os
+
+import torch
+
+from qnas.distributed import local_device
+from qnas.errors import QnasError
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes a CUDA device where there is one.
+
+    Raises:
+        QnasError: the device is not known or not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise QnasError(f"`device` is auto, cpu or cuda, got {name!r}; leave it out to take what the machine has.")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise QnasError(
+            "`device='cuda'` needs a CUDA device and a CUDA build of torch, not both are here; give `device='cpu'`."
+        )
+    return local_device("cuda" if name != "cpu" and there else "cpu")
+
+
+def use_threads(count: int) -> None:
+    """Set how many CPU threads an operation uses.
+
+    Raises:
+        QnasError: less than one.
+    """
+    if count < 1:
+        raise QnasError(f"`threads` is 1 or more, got {count}; leave it out for one.")
+    torch.set_num_threads(count)
+
+
+def worker_count(wanted: int, device: torch.device) -> int:
+    """Processes that train at once: as many as wanted, else one a core, and one on a GPU.
+
+    Raises:
+        QnasError: less than none is wanted.
+    """
+    if wanted < 0:
+        raise QnasError(f"`workers` is 1 or more, or 0 for one a core, got {wanted}; leave it out for the default.")
+    if wanted:
+        return wanted
+    if device.type == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,1 +1,0 @@
-"""Measures: accuracy of a network, tables of a hypernetwork."""

@@ -1,0 +1,210 @@
+"""Writes a deployed network as ONNX, node by node: truly packed weights at 4 bits and less.
+
+Layout (each choice is one that onnxruntime loads and computes right at its default settings): weights of up to
+``packed_bits`` are uint4, wider ones uint8; activations are QuantizeLinear to uint8, a Clip where they have fewer bits,
+and DequantizeLinear; a bias is int32 where the activations have 8 bits and a separate float Add elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
+
+from qnas.network.deployed import DeployedNetwork
+from qnas.network.plan import Node
+from qnas.quant.grid import Grid, levels
+from qnas.quant.scheme import HIGHEST
+from qnas.task import Shape
+
+INPUT, OUTPUT = "images", "logits"
+PACKED_BITS = 4
+OPSET, IR_VERSION = 21, 10
+
+
+class _Graph:
+    """Nodes and initializers while they are written; ``values`` maps plan nodes to the names their readers use."""
+
+    def __init__(self, network: DeployedNetwork, packed_bits: int) -> None:
+        self.network, self.packed_bits = network, packed_bits
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self.values: list[str] = []
+        self.unrounded: list[str] = []
+
+    def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def node(self, node: Node) -> str:
+        """A node of the plan, before its values are rounded."""
+        return WRITERS[node.kind](self, node, [self.values[source] for source in node.inputs])
+
+    def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
+        array = np.asarray(values)
+        if kind == TensorProto.UINT4:
+            tensor = helper.make_tensor(name, kind, array.shape, packed(array), raw=True)
+        else:
+            tensor = numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(kind)), name)
+        self.initializers.append(tensor)
+        return name
+
+    def quantized(self, value: str, grid: Grid) -> str:
+        """A real value put on a grid and back."""
+        return self.dequantized(value, self.integers(value, grid))
+
+    def integers(self, value: str, grid: Grid) -> str:
+        """A real value put on a grid."""
+        scale = self.constant(f"{value}/step", grid.scale)
+        zero_point = self.constant(f"{value}/zero_point", grid.zero_point, TensorProto.UINT8)
+        integers = self.add("QuantizeLinear", [value, scale, zero_point], f"{value}/integers")
+        if grid.bits < HIGHEST:
+            bounds = [self.constant(f"{value}/{key}", bound, TensorProto.UINT8)
+                      for key, bound in (("lowest", 0), ("highest", levels(grid.bits)))]  # fmt: skip
+            integers = self.add("Clip", [integers, *bounds], f"{value}/clipped")
+        return integers
+
+    def dequantized(self, value: str, integers: str) -> str:
+        """The real value of what ``integers`` made of one."""
+        return self.add("DequantizeLinear", [integers, f"{value}/step", f"{value}/zero_point"], f"{value}/rounded")
+
+    def weight(self, node: Node) -> str:
+        layer = self.network.layers[node.name]
+        name = f"{node.name}/weight"
+        if layer.grid is None:
+            return self.constant(name, layer.weight.numpy())
+        kind = TensorProto.UINT4 if layer.grid.bits <= self.packed_bits else TensorProto.UINT8
+        integers = self.constant(f"{name}/integers", layer.weight.numpy(), kind)
+        scale = self.constant(f"{name}/step", layer.grid.scale)
+        zero_point = self.constant(f"{name}/zero_point", layer.grid.zero_point, kind)
+        return self.add("DequantizeLinear", [integers, scale, zero_point], name)
+
+    def layer(self, node: Node, kind: str, value: str, **attributes: Any) -> str:
+        """A convolution or matrix product with its bias."""
+        layer, rounded = self.network.layers[node.name], self.network.integer_bias(node)
+        inputs, bias = [value, self.weight(node)], f"{node.name}/bias"
+        if layer.grid is None:
+            return self.add(kind, [*inputs, self.constant(bias, layer.bias.numpy())], f"{node.name}/sum", **attributes)
+        if rounded is not None:
+            integers = self.constant(f"{bias}/integers", rounded[0].numpy(), TensorProto.INT32)
+            step = self.constant(f"{bias}/step", rounded[1])
+            dequantized = self.add("DequantizeLinear", [integers, step], bias)
+            return self.add(kind, [*inputs, dequantized], f"{node.name}/sum", **attributes)
+        shape = (1, -1, 1, 1) if node.kind == "conv" else (1, -1)
+        product = self.add(kind, inputs, f"{node.name}/product", **attributes)
+        return self.add("Add", [product, self.constant(bias, layer.bias.numpy().reshape(shape))], f"{node.name}/sum")
+
+
+def packed(integers: NDArray[Any]) -> bytes:
+    """Integers 0..15 two a byte, the first in the lower half, as ONNX stores uint4."""
+    flat = integers.astype(np.uint8).ravel()
+    pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
+    return (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
+
+
+def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    attributes = {
+        "kernel_shape": [node.kernel] * 2,
+        "strides": [node.stride] * 2,
+        "dilations": [node.dilation] * 2,
+        "pads": [node.padding] * 4,
+        "group": node.groups,
+    }
+    return _ending(graph, node, graph.layer(node, "Conv", inputs[0], **attributes))
+
+
+def _ending(graph: _Graph, node: Node, value: str) -> str:
+    """A layer's ReLU, if it has one: a grid from 0 saturates there, and is a ReLU itself."""
+    if not node.relu or node.name in graph.network.activations:
+        return value
+    return graph.add("Relu", [value], node.name)
+
+
+def _linear(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.layer(node, "Gemm", graph.add("Flatten", inputs, f"{node.name}/flat"), transB=1)
+
+
+def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    kind = "MaxPool" if node.kind == "max_pool" else "AveragePool"
+    sizes = {"kernel_shape": [node.kernel] * 2, "strides": [node.stride] * 2, "pads": [node.padding] * 4}
+    return graph.add(kind, inputs, node.name, **sizes)
+
+
+def _input(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return INPUT
+
+
+def _global_avg(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.add("GlobalAveragePool", inputs, node.name)
+
+
+def _sum(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return _ending(graph, node, graph.add("Add", inputs, f"{node.name}/sum" if node.relu else node.name))
+
+
+def _concat(graph: _Graph, node: Node, inputs: list[str]) -> str:
+    return graph.add("Concat", [graph.unrounded[source] for source in node.inputs], node.name, axis=1)
+
+
+WRITERS: dict[str, Callable[[_Graph, Node, list[str]], str]] = {
+    "input": _input,
+    "conv": _conv,
+    "linear": _linear,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "global_avg": _global_avg,
+    "sum": _sum,
+    "concat": _concat,
+}
+
+
+def write_onnx(network: DeployedNetwork, packed_bits: int = PACKED_BITS) -> ModelProto:
+    """The ONNX model of a deployed network.
+
+    Args:
+        network: of a plan.
+        packed_bits: weights of this many bits and fewer are stored two a byte; 0 for none.
+
+    Returns:
+        A model from ``images`` (batch, channels, height, width) to ``logits`` (batch, classes).
+    """
+    graph = _Graph(network, packed_bits)
+    for node in network.plan.nodes:
+        value, grid = graph.node(node), network.activations.get(node.name)
+        graph.unrounded.append(value)
+        graph.values.append(value if grid is None else graph.quantized(value, grid))
+    graph.add("Identity", [graph.values[-1]], OUTPUT)
+    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
+    model = _model(graph, [_batch_of(INPUT, network.plan.nodes[0].shape)], [logits])
+    checker.check_model(model, full_check=True)
+    return model
+
+
+def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
+    """The ONNX model of the layers after the first ``inputs`` nodes, which are its inputs; every layer is an output.
+
+    Layers turn what they read into real numbers and what they make into integers, as between other layers.
+    """
+    graph, nodes, made = _Graph(network, PACKED_BITS), network.plan.nodes, []
+    for place, node in enumerate(nodes):
+        value = node.name if place < inputs else graph.node(node)
+        grid = network.activations.get(node.name)
+        graph.unrounded.append(value)
+        if place < inputs:
+            graph.values.append(value if grid is None else graph.quantized(value, grid))
+        else:
+            made.append(value if grid is None else graph.integers(value, grid))
+    outputs = [helper.make_empty_tensor_value_info(value) for value in made]
+    return _model(graph, [_batch_of(node.name, node.shape) for node in nodes[:inputs]], outputs)
+
+
+def _batch_of(name: str, shape: Shape) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+
+def _model(graph: _Graph, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> ModelProto:
+    body = helper.make_graph(graph.nodes, "qnas", inputs, outputs, graph.initializers)
+    return helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qnas"
+    )

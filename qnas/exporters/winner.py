@@ -1,0 +1,152 @@
+"""Writes a trained network as a folder that holds all a user needs: weights, ONNX, genotype, manifest.
+
+The manifest says how images are prepared, what was measured, and what every file hashes to.
+"""
+
+import hashlib
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+import qnas
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+from qnas.exporters.parity import Parity
+from qnas.exporters.registry import find_profile
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.network.deployed import deploy
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
+from qnas.runs.files import write_bytes, write_json, write_tensors
+from qnas.runs.reading import read_json, reading
+from qnas.space.genotype import Genotype
+from qnas.task import Task
+
+WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
+
+
+class Winner(Network):
+    """A trained network with all that is known of it: a module that can be fine-tuned, and exported again.
+
+    Its batch norms are frozen to their moving averages, as they are deployed.
+
+    Args:
+        genotype: of the network.
+        task: that it was trained for.
+        state: trained parameters, averages and steps.
+        facts: settings and accuracies, as the manifest has them.
+        folder: where it lies.
+    """
+
+    def __init__(
+        self, genotype: Genotype, task: Task, state: dict[str, Tensor], facts: dict[str, Any], folder: Path
+    ) -> None:
+        plan = build_plan(genotype, task)
+        super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0))
+        self.load_state_dict(state)
+        self.genotype, self.task, self.facts, self.folder = genotype, task, facts, folder
+        self.frozen = True
+        self.eval()
+
+    @property
+    def costs(self) -> Costs:
+        """Parameters, multiply-accumulates and bytes."""
+        return costs(self.plan)
+
+    @property
+    def accuracies(self) -> dict[str, Any]:
+        """Top-1 in per cent: of predicted parameters, estimated, trained, and on the test images, where known."""
+        known: dict[str, Any] = self.facts["accuracy"]
+        return known
+
+
+def load_winner(folder: Path) -> Winner:
+    """Read a winner's folder.
+
+    Raises:
+        QnasError: there is none, or a file is not what its hash says.
+    """
+    manifest, remedy = read_manifest(folder), "export the run again with `qnas.export(run)`"
+    genotype = Genotype.from_json(read_json(folder / GENOTYPE, "a genotype", remedy))
+    with reading(folder / MANIFEST, "the manifest of a winner", remedy):
+        images = manifest["images"]
+        names = tuple(images["classes"])
+        moments = (tuple(images[key]) for key in ("mean", "deviation"))
+        task = Task(tuple(images["shape"]), len(names), images["data"], names, *moments)
+    with reading(folder / WEIGHTS, "trained weights", remedy):
+        return Winner(genotype, task, load_file(folder / WEIGHTS), manifest["facts"], folder)
+
+
+def write_winner(
+    folder: Path, genotype: Genotype, network: Network, data: DataSet, facts: dict[str, Any], profile: str = "compact"
+) -> Parity:
+    """Write everything, compare the ONNX model with torch in onnxruntime on the validation images, and say so.
+
+    Args:
+        folder: to write to.
+        genotype: of the network.
+        network: trained and frozen.
+        data: it was trained on.
+        facts: settings and accuracies for the manifest.
+        profile: one of ``qnas.exporters.registry.PROFILES``.
+
+    Raises:
+        QnasError: no such profile.
+    """
+    written = find_profile(profile)
+    deployed = deploy(network)
+    model = written.write(deployed)
+    parity = written.compare(model, deployed, data.validation)
+    write_tensors(folder / WEIGHTS, network.state_dict())
+    write_bytes(folder / MODEL, model)
+    write_json(folder / GENOTYPE, genotype.to_json())
+    write_json(folder / MANIFEST, {
+        "facts": facts,
+        "costs": asdict(costs(network.plan)),
+        "parity": asdict(parity),
+        "images": {
+            "data": data.name,
+            "shape": data.task.image,
+            "classes": data.task.names,
+            "prepare": "(pixel - mean) / deviation for each channel, pixels 8-bit as stored",
+            "mean": data.task.mean,
+            "deviation": data.task.deviation,
+        },
+        "onnx_bytes": len(model),
+        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, MODEL, GENOTYPE)},
+        "versions": {
+            "qnas": qnas.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "python": platform.python_version(),
+        },
+    })  # fmt: skip
+    return parity
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a written folder.
+
+    Raises:
+        QnasError: there is none, or a file is not what its hash says.
+    """
+    path, remedy = folder / MANIFEST, "export the run again with `qnas.export(run)`"
+    manifest = read_json(path, "the manifest of a winner", remedy)
+    with reading(path, "the manifest of a winner", remedy):
+        damaged = [name for name, digest in manifest["sha256"].items() if _hash(folder / name) != digest]
+    if damaged:
+        raise QnasError(
+            f"Files must hash to what {MANIFEST} says, but {', '.join(damaged)} in {folder} changed; export again."
+        )
+    return manifest

@@ -1,0 +1,1 @@
+"""Chooses: proposals within budgets, scored, trained in rungs, the best kept."""

@@ -1,0 +1,97 @@
+"""Budgets: exact limits on a network's costs, and whether any network of a space keeps them."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import combinations_with_replacement
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.space.genes import operation_choices
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.operations import OPERATIONS
+from qnas.space.space import SearchSpace
+
+CostModel = Callable[[Plan], Costs]
+"""What gives a network's costs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most a network may cost, field by field as in ``Costs``; 0 is no limit."""
+
+    params: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    activation_bytes: int = 0
+    latency: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value >= 0:
+                raise QnasError(f"A budget is a positive number, got `max_{name}={value}`; leave it out for no limit.")
+
+    def excess(self, costs: Costs) -> float:
+        """By what share the costs exceed the limits at most; 0 or less if all are kept."""
+        shares = [getattr(costs, item.name) / limit - 1 for item in fields(self) if (limit := getattr(self, item.name))]
+        return max(shares, default=0.0)
+
+    def within(self, space: SearchSpace) -> "Limits":
+        """These limits, no looser than the space's own."""
+        params = min(filter(None, (self.params, space.max_params)))
+        macs = min(filter(None, (self.macs, space.max_macs)), default=0)
+        return replace(self, params=params, macs=macs)
+
+
+def check_possible(space: SearchSpace, limits: Limits, bits: Bits, cost_model: CostModel = costs) -> None:
+    """Make sure, before anything is spent, that some network of the space keeps each limit.
+
+    Raises:
+        QnasError: a limit is below the smallest network's cost, which the message states.
+    """
+    for item in fields(limits):
+        limit = getattr(limits, item.name)
+        if limit:
+            smallest = smallest_cost(space, item.name, bits, cost_model)
+            if smallest > limit:
+                raise QnasError(
+                    f"No network of space {space.name!r} keeps `max_{item.name}={limit:,}`: the smallest needs "
+                    f"{smallest:,}; raise the budget, or take a smaller `space`."
+                )
+
+
+def smallest_cost(space: SearchSpace, cost: str, bits: Bits, cost_model: CostModel = costs) -> float:
+    """The least of one cost over the space, searched cell by cell from its smallest outer sizes.
+
+    Exact for parameters, MACs, weight bytes and latency, to which the two kinds of cells contribute independently.
+    """
+    cells, smallest = _small_cells(space), []
+    for batch_norm in {space.batch_norm > 0, space.batch_norm == 1}:
+        for stem_stride in {min(space.stem_strides), max(space.stem_strides)}:
+            outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
+
+            def cost_of(normal: Cell, reduction: Cell, outer: tuple[int, int, int, int, bool] = outer) -> float:
+                plan = build_plan(Genotype(*outer, normal, reduction, bits), space.task)
+                value: float = getattr(cost_model(plan), cost)
+                return value
+
+            reduction = min(cells, key=lambda cell: cost_of(cells[0], cell))
+            smallest.append(min(cost_of(cell, reduction) for cell in cells))
+    return min(smallest)
+
+
+def _small_cells(space: SearchSpace) -> list[Cell]:
+    """Cells of the fewest steps with the smallest kernel of each operation: later steps read the first one."""
+    kernels: dict[str, int] = {}
+    for choice in operation_choices(space):
+        operation, kernel = choice.split()
+        kernels[operation] = min(int(kernel), kernels.get(operation, int(kernel)))
+    inputs = [Branch(state, *choice) for choice in kernels.items() for state in range(CELL_INPUTS)]
+    inner = [Branch(CELL_INPUTS, *choice) for choice in kernels.items()]
+    starts = [pair for pair in combinations_with_replacement(inputs, 2) if PREVIOUS in (pair[0].state, pair[1].state)]
+    seconds = [[pair] for pair in combinations_with_replacement(inner, 2)] if space.steps[0] > 1 else [[]]
+    others = [[(branch, branch)] * (space.steps[0] - 2) for branch in inner] if space.steps[0] > 2 else [[]]
+    cells: list[Cell] = [(start, *second, *rest) for start in starts for second in seconds for rest in others]
+    return [cell for cell in cells if any(OPERATIONS[branch.operation].learns for step in cell for branch in step)]

@@ -1,0 +1,64 @@
+"""The picks of a finished search: as trained networks, and as folders that hold all a user needs."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from qnas.data.images import DataSet
+from qnas.data.registry import find_data
+from qnas.errors import QnasError
+from qnas.exporters.parity import Parity
+from qnas.exporters.winner import write_winner
+from qnas.nas.result import PICKS, read_result
+from qnas.network.build import build_plan
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
+from qnas.runs.folder import read_run
+from qnas.runs.reading import reading
+from qnas.space.genotype import Genotype
+from qnas.training.qat import input_range
+
+WINNER = "winner"
+
+
+def load_pick(folder: Path, genotype: Genotype, data: DataSet) -> Network:
+    """A fully trained network of a run, its batch norms frozen, on the CPU.
+
+    Raises:
+        QnasError: its weights are missing or damaged.
+    """
+    plan = build_plan(genotype, data.task)
+    network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train))
+    path = folder / PICKS / f"{genotype.key}.safetensors"
+    with reading(path, "trained weights", "search again with another `out`"):
+        network.load_state_dict(load_file(path))
+    network.frozen = True
+    return network.eval()
+
+
+def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | None = None) -> tuple[Path, Parity]:
+    """Export one pick of a finished run.
+
+    Args:
+        run: its folder.
+        pick: 1 for the winner, 2 for the second.
+        profile: of ``qnas.exporters.registry.PROFILES``.
+        out: folder to write; inside the run's if none is given.
+
+    Returns:
+        The folder, and how the ONNX model compares with torch.
+
+    Raises:
+        QnasError: the run is not finished or has no such pick.
+    """
+    picks = read_result(run)["picks"]
+    if not 1 <= pick <= len(picks):
+        raise QnasError(f"`pick` is 1 to {len(picks)} for this run, got {pick}; see them with `qnas show {run}`.")
+    chosen = picks[pick - 1]
+    settings = read_run(run)["settings"]
+    data = find_data(settings["data"])
+    genotype = Genotype.from_json(chosen["genotype"])
+    facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
+    folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
+    return folder, write_winner(folder, genotype, load_pick(run, genotype, data), data, facts, profile)

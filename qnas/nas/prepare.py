@@ -1,0 +1,120 @@
+"""What a run needs before it begins: data, space and hypernetwork by their names, checked against each other."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qnas.checkpoints.store import WEIGHTS, load_checkpoint
+from qnas.data.images import DataSet
+from qnas.data.registry import find_data
+from qnas.errors import QnasError
+from qnas.ghn.model import GHN
+from qnas.nas.budgets import check_possible
+from qnas.nas.samplers import check_sampler
+from qnas.nas.settings import SearchSettings
+from qnas.runs.folder import RUN, open_run
+from qnas.space.space import SearchSpace, find_space
+from qnas.training.jobs import FIRST_RECIPE
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data, space and hypernetwork, loaded and checked against each other.
+
+    ``identity`` tells one run from another: the settings, and hashes of the space and of the checkpoint's weights.
+    """
+
+    data: DataSet
+    space: SearchSpace
+    ghn: GHN
+    identity: dict[str, Any]
+
+
+def prepare(settings: SearchSettings) -> Prepared:
+    """Load what a search needs and check, before anything is spent, that its budgets can be kept.
+
+    Raises:
+        QnasError: data, space, checkpoint or sampler cannot be used, or no network keeps a budget.
+    """
+    check_sampler(settings.sampler)
+    prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    limits = replace(settings.limits.within(prepared.space), latency=0.0)  # which takes a run folder to measure
+    check_possible(prepared.space, limits, settings.narrowest)
+    return prepared
+
+
+def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Prepared:
+    """Load a data set, a space and a checkpoint by their names, for a run of these settings.
+
+    Raises:
+        QnasError: one of them cannot be used, or not with the others.
+    """
+    images = find_data(data)
+    searched = find_space(space).for_task(images.task)
+    checkpoint = load_checkpoint(ghn)
+    if checkpoint.ghn.config.classes != images.task.classes:
+        raise QnasError(
+            f"Checkpoint {ghn!r} predicts {checkpoint.ghn.config.classes} classes, data set {images.name!r} has "
+            f"{images.task.classes}; train one with `qnas.fit_ghn(data={data!r})`."
+        )
+    weights = (checkpoint.path / WEIGHTS).read_bytes()
+    return Prepared(
+        images, searched, checkpoint.ghn, {**identity, "space_hash": searched.digest, "ghn_hash": _hash(weights)}
+    )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def open_prepared(prepared: Prepared, folder: Path) -> None:
+    """Make the run folder of what was prepared, or check that it belongs to it.
+
+    Raises:
+        QnasError: it is of other settings, or no run folder at all.
+    """
+    upgrade = partial(upgraded, space=prepared.space)
+    open_run(prepared.identity, folder, {"torch": torch.__version__}, upgrade)
+
+
+def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
+    """A folder named after the settings, so that the same command finds its run again."""
+
+    def named(identity: dict[str, Any]) -> Path:
+        digest = _hash(json.dumps(identity, sort_keys=True).encode())[:8]
+        return Path("runs") / f"{prepared.data.name}-{settings.bits}-{digest}"
+
+    older = named(first_identity(prepared.identity, prepared.space))
+    return older if (older / RUN).is_file() else named(prepared.identity)
+
+
+def upgraded(identity: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """An identity that version 0.1.0 wrote, before recipes had names and spaces canonical hashes, as today's."""
+    if "recipe" in identity:
+        return identity
+    alike = identity.get("space_hash") == first_space_hash(space)
+    return {
+        **identity,
+        "recipe": FIRST_RECIPE.ingredients,
+        "space_hash": space.digest if alike else identity.get("space_hash"),
+    }
+
+
+def first_identity(identity: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """The identity that version 0.1.0 would have written."""
+    plain = {key: value for key, value in identity.items() if key != "recipe"}
+    return {**plain, "space_hash": first_space_hash(space)}
+
+
+def first_space_hash(space: SearchSpace) -> str:
+    """How version 0.1.0 told spaces apart: by the text of a Python object."""
+    names = ("name", "operations", "kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides")
+    values: dict[str, Any] = {name: getattr(space, name) for name in (*names, "batch_norm", "max_params", "max_macs")}
+    values |= {"image": space.task.image, "classes": space.task.classes}
+    values |= {"split": space.split, "overrides": space.overrides}
+    return _hash(f"SearchSpace({', '.join(f'{name}={value!r}' for name, value in values.items())})".encode())

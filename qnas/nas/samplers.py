@@ -1,0 +1,134 @@
+"""Optuna's samplers of genes, and aging evolution, each seeded anew for every proposal.
+
+A new sampler is a row in ``SAMPLERS``, at the end: from a seed to an ``optuna.samplers.BaseSampler``.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from random import Random
+from typing import Any
+
+from optuna import Study
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from qnas.errors import QnasError, did_you_mean
+
+POPULATION = 20
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """A sampler by its name, fresh."""
+    return SAMPLERS[name](seed)
+
+
+def check_sampler(name: str) -> None:
+    """Check a sampler's name.
+
+    Raises:
+        QnasError: it is unknown.
+    """
+    if name not in SAMPLERS:
+        raise QnasError(f"No sampler is called {name!r}; {did_you_mean(name, SAMPLERS)}")
+
+
+class EvolutionSampler(BaseSampler):
+    """Aging evolution (Real et al., 2019): changes some genes of the best of a few of the last networks in the budgets.
+
+    Args:
+        seed: of the choices.
+        population: how many of the last networks are alive; fewer are added to at random.
+        contestants: of them, the best of which is the parent.
+        again: chance of each further change after the first; ignored genes make some changes void.
+    """
+
+    def __init__(self, seed: int, population: int = POPULATION, contestants: int = 5, again: float = 0.5) -> None:
+        self.rng = Random(seed)
+        self.population, self.contestants, self.again = population, contestants, again
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: the space is given from outside."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Genes of a parent with some changed; nothing while too few networks are alive."""
+        told = reversed(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        alive = list(islice((one for one in told if all(x <= 0 for x in one.constraints.values())), self.population))
+        if len(alive) < self.population:
+            return {}
+        parent, *others = self.rng.sample(alive, self.contestants)
+        for other in others:
+            if _dominates(other, parent, study.directions):
+                parent = other
+        genes, changing = dict(parent.params), True
+        while changing:
+            name, choices = self.rng.choice(list(search_space.items()))
+            genes[name] = self.rng.choice([one for one in _choices(choices) if one != genes[name]])
+            changing = self.rng.random() < self.again
+        return {name: genes[name] for name in search_space}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        """A random gene."""
+        return self.rng.choice(_choices(distribution))
+
+
+def _dominates(one: FrozenTrial, other: FrozenTrial, directions: list[StudyDirection]) -> bool:
+    signs = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in directions]
+    gains = [sign * (a - b) for sign, a, b in zip(signs, one.values, other.values, strict=True)]
+    return bool(min(gains) >= 0 and max(gains) > 0)
+
+
+def _choices(distribution: BaseDistribution) -> tuple[Any, ...]:
+    assert isinstance(distribution, CategoricalDistribution)  # as all genes are
+    return distribution.choices
+
+
+class FixedSpace(BaseSampler):
+    """A sampler that is told the search space, which never changes, instead of inferring it from all trials each time.
+
+    Args:
+        inner: does the sampling.
+        distributions: of every gene.
+    """
+
+    def __init__(self, inner: BaseSampler, distributions: dict[str, BaseDistribution]) -> None:
+        self.inner, self.distributions = inner, distributions
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All genes that have a choice."""
+        return {name: choices for name, choices in self.distributions.items() if not choices.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What the inner sampler says."""
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        """What the inner sampler says."""
+        return self.inner.sample_independent(study, trial, param_name, distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """What the inner sampler does."""
+        self.inner.before_trial(study, trial)
+
+
+def _nsga2(seed: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=POPULATION)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "auto": _nsga2,  # the better one of genes under a budget at some hundred trials
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
+    "nsga2": _nsga2,
+    "evolution": EvolutionSampler,
+    "random": lambda seed: RandomSampler(seed=seed),
+}

@@ -1,0 +1,189 @@
+"""The first stage of a search: proposals that keep the budgets are scored, none of them twice."""
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from optuna.trial import FrozenTrial
+
+from qnas.errors import QnasError
+from qnas.nas.budgets import CostModel
+from qnas.nas.candidate import Candidate
+from qnas.nas.proposer import BUDGET, Proposal
+from qnas.nas.settings import SearchSettings
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.network.plan import Plan
+from qnas.runs.progress import Report
+from qnas.scores.predicted import Score
+from qnas.scores.race import Outcome
+from qnas.space.genes import decode
+from qnas.space.space import SearchSpace
+from qnas.work.queue import WorkQueue, payload_of
+
+PROPOSALS_PER_TRIAL = 50
+BATCH = 20
+"""Proposals that do not wait for one another."""
+WAIT = 0.05
+"""Seconds between looks at what other processes have done."""
+INFEASIBLE = Score(0.0, 0.0, 0.0)
+
+
+class Scorer(Protocol):
+    """What scores networks."""
+
+    @property
+    def images(self) -> int:
+        """On how many images a score that was not cut short stands."""
+
+    def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+        """The score of a network, which may stop short once it is sure to miss more than so many images."""
+
+
+class Proposes(Protocol):
+    """What proposes genes, a batch at a time (``qnas.nas.proposer.Proposer``)."""
+
+    told: int
+
+    def propose(self, count: int) -> list[Proposal]:
+        """The next batch."""
+
+    def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
+        """What became of it: values, and by what share each network exceeds the budget."""
+
+    def recall(self, trials: Sequence[FrozenTrial]) -> None:
+        """Take over a batch that was proposed and answered before."""
+
+
+class Screen:
+    """Scores proposals with the hypernetwork. Infeasible ones and repetitions cost nothing and do not count.
+
+    Several processes may screen on one board: each proposes the same batches and answers what no other has answered.
+    A network is dropped from its race once so many others that cost no more are sure to be better that no later stage
+    would look at it.
+
+    Args:
+        scorer: scores a network that keeps the budgets.
+        proposer: of genes, who was told nothing yet.
+        queue: of the answers.
+        cost_model: gives a network's costs.
+        settings: of the search.
+        space: with its limits counted for the data.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        proposer: Proposes,
+        queue: WorkQueue,
+        cost_model: CostModel,
+        settings: SearchSettings,
+        space: SearchSpace,
+    ) -> None:
+        self.scorer, self.proposer, self.queue, self.cost_model = scorer, proposer, queue, cost_model
+        self.settings, self.space = settings, space
+        self.limits = settings.limits.within(space)
+        self.found: dict[str, Candidate] = {}
+        self.best = 0.0
+        self.cuts: dict[tuple[float, ...], float] = {}
+
+    def run(self, report: Report) -> list[Candidate]:
+        """All scored candidates, in the order they were proposed.
+
+        Raises:
+            QnasError: the proposals ran out before any network kept the budgets.
+        """
+        trials, proposals = self.settings.trials, self.proposer
+        while len(self.found) < trials and proposals.told < PROPOSALS_PER_TRIAL * trials:
+            size = min(BATCH, trials - len(self.found))
+            tasks = [str(number) for number in range(proposals.told, proposals.told + size)]
+            if all(task in self.queue.done for task in tasks):
+                proposals.recall([self.queue.done[task] for task in tasks])
+            else:
+                self._answer(tasks, proposals.propose(size), report)
+                answers = [self.queue.done[task] for task in tasks]
+                proposals.tell([(one.values, one.constraints[BUDGET]) for one in answers])
+            for task in tasks:
+                self._note(self.queue.done[task])
+        if not self.found:
+            raise QnasError(
+                f"None of {proposals.told} proposed networks keeps all budgets together ({self.limits}); "
+                "raise one of them."
+            )
+        return list(self.found.values())
+
+    def _answer(self, tasks: list[str], batch: list[Proposal], report: Report) -> None:
+        """Answer those proposals of a batch that no other process does, and wait for the others."""
+        pairs = list(zip(tasks, batch, strict=True))
+        random.Random(self.queue.address.worker + str(os.getpid())).shuffle(
+            pairs
+        )  # so that two seldom want the same one
+        left = dict(pairs)
+        while left:
+            for task, proposal in left.items():
+                if task not in self.queue.done:
+                    self._consider(task, proposal)
+                    share = len(self.found) / self.settings.trials
+                    report(share, f"{len(self.found)} networks, best score {self.best:.1f} %")
+            left = {task: proposal for task, proposal in left.items() if task not in self.queue.done}
+            if left:
+                time.sleep(WAIT)
+                self.queue.refresh()
+
+    def _consider(self, task: str, proposal: Proposal) -> None:
+        """Claim a proposal and answer it, unless another process is at it."""
+        genotype = decode(self.space, proposal.genes, self.settings.bits)
+        plan = build_plan(genotype, self.space.task)
+        own = self.cost_model(plan)
+        excess = self.limits.excess(own)
+        claimed = self.queue.claim(task, **proposal.trial(excess))
+        if claimed is None:
+            return
+        known = self.found.get(genotype.key)
+        score, images = (INFEASIBLE if known is None else known.predicted), 0
+        if excess <= 0 and known is None:
+            outcome = self.scorer(plan, self.most_missed(own))
+            score, images = outcome.score, outcome.images
+        values = [score.top1, *(float(getattr(own, cost)) for cost in self.settings.pareto)]
+        ranked_by = [score.top1, score.loss, score.margin]
+        self.queue.finish(claimed, values, score=ranked_by, images=images, latency=own.latency)
+
+    def most_missed(self, costs: Costs) -> float:
+        """How many images a network may miss at most to be among the best found that cost no more than it.
+
+        Those are as many as later stages look at; where only accuracy counts, every cost is as good.
+        """
+        counted = tuple(getattr(costs, cost) for cost in self.settings.pareto)
+        if counted not in self.cuts:
+            self.cuts[counted] = self._cut(counted)
+        return self.cuts[counted]
+
+    def _cut(self, most: tuple[float, ...]) -> float:
+        rivals = [
+            candidate
+            for candidate in self.found.values()
+            if all(
+                getattr(candidate.costs, cost) <= limit for cost, limit in zip(self.settings.pareto, most, strict=True)
+            )
+        ]
+        wanted, total = self.settings.labels + self.settings.survivors, self.scorer.images
+        if len(rivals) < wanted:
+            return float("inf")
+        missed = sorted(round((100 - candidate.score) / 100 * total) for candidate in rivals)
+        return float(missed[wanted - 1])
+
+    def _note(self, trial: FrozenTrial) -> None:
+        """Take over an answer."""
+        if trial.constraints[BUDGET] > 0:
+            return
+        payload = payload_of(trial)
+        genotype = decode(self.space, trial.params, self.settings.bits)
+        if genotype.key not in self.found:
+            plan, score = build_plan(genotype, self.space.task), Score(*payload["score"])
+            own = replace(costs(plan), latency=payload["latency"])
+            self.found[genotype.key] = Candidate.of(genotype, plan, own, score)
+            self.best = max(self.best, score.top1)
+            self.cuts.clear()

@@ -1,0 +1,216 @@
+"""One search from its settings to trained picks, in a folder that the same command continues.
+
+The folder holds ``run.json`` (settings), ``trials.journal`` (what was screened), ``training.jsonl`` (training runs),
+``picks/`` (weights of full runs) and, at the end, ``result.json``.
+"""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qnas.data.images import DataSet
+from qnas.exporters.latency import LatencyTable
+from qnas.ghn.model import GHN
+from qnas.nas.budgets import CostModel, Limits, check_possible
+from qnas.nas.candidate import Candidate
+from qnas.nas.picks import load_pick
+from qnas.nas.prepare import Prepared, load_named
+from qnas.nas.proposer import Proposer
+from qnas.nas.result import PICKS, write_result
+from qnas.nas.rungs import Rung, select
+from qnas.nas.screen import Scorer, Screen
+from qnas.nas.settings import SearchSettings
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.runs.folder import locked
+from qnas.runs.identity import refuse_changes
+from qnas.runs.progress import Progress, Report, silent, stage
+from qnas.sampling.generator import stream
+from qnas.scores.race import Racer
+from qnas.space.genes import gene_choices
+from qnas.space.space import SearchSpace
+from qnas.training.jobs import Job, one_thread, renamed, run_job
+from qnas.training.qat import deployed_accuracy
+from qnas.work.ledger import Ledger, Result, SharedLedger
+from qnas.work.pool import Pool
+from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
+
+LATENCY, SETTINGS = "latency.jsonl", "settings"
+TRIALS, LEDGER = "trials.journal", "training.jsonl"
+
+TIMED_WHOLE = 8
+"""Networks that are timed as a whole, to hold the sums over their layers against."""
+MakeScorer = Callable[[SearchSpace, Bits, DataSet, GHN, int], Scorer]
+"""Makes the scorer of a process from the space, the bit widths, data and hypernetwork on their device, and the seed."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """With what a search works; none of it changes the result.
+
+    Args:
+        device: name of the device.
+        workers: processes that screen and train candidates.
+        storage: URL of a database through which other hosts share in; the run folder's journal if there is none.
+        progress: told how far each stage is.
+        scorer: makes what scores candidates.
+        do: does a training job.
+    """
+
+    device: str = "cpu"
+    workers: int = 1
+    storage: str = ""
+    progress: Progress = silent
+    scorer: MakeScorer = Racer
+    do: Callable[[Job], Result] = run_job
+
+
+def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Means = Means()) -> list[Candidate]:
+    """Run all stages, or what is left of them.
+
+    Args:
+        settings: of the search.
+        prepared: by ``qnas.nas.prepare``.
+        folder: by ``qnas.nas.prepare.open_prepared``.
+        means: with what.
+
+    Returns:
+        The fully trained picks, best on the validation images first; the test images are read here, once.
+
+    Raises:
+        QnasError: another process is at work in the folder, or the database cannot be used.
+    """
+    with locked(folder), ExitStack() as stack:
+        address = StudyAddress(
+            means.storage or str(folder / TRIALS),
+            folder.name,
+            new_worker(),
+            alone=means.workers == 1 and not means.storage,
+        )
+        if settings.limits.latency:
+            limits = Limits(latency=settings.limits.latency)
+            check_possible(prepared.space, limits, settings.narrowest, cost_model_for(settings, prepared.space, folder))
+        queue = stack.enter_context(closing(WorkQueue(address, settings.directions)))
+        ledger = Ledger(folder / LEDGER, renamed)
+        if address.shared:
+            _agree(queue, prepared.identity, folder)
+            others = stack.enter_context(closing(WorkQueue(replace(address, name=f"{address.name}/training"))))
+            ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"], renamed)
+        pool = stack.enter_context(Pool(means.do, ledger, means.workers, one_thread))
+        found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
+        chosen = select(found, JobTrainer(settings, pool, means, str(folder / PICKS)), settings)
+    data = prepared.data
+    picks = [
+        replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data), data.test).top1)
+        for one in chosen.picks
+    ]
+    write_result(folder, settings, replace(chosen, picks=picks))
+    return picks
+
+
+class JobTrainer:
+    """Gives candidates training runs through a pool.
+
+    Args:
+        settings: of the search.
+        pool: does the jobs.
+        means: with what.
+        folder: for the weights of full runs.
+    """
+
+    def __init__(self, settings: SearchSettings, pool: Pool[Job], means: Means, folder: str) -> None:
+        self.settings, self.pool, self.means, self.folder = settings, pool, means, folder
+
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        """See ``qnas.nas.rungs.Trainer``."""
+        report, accuracies, best = stage(self.means.progress, rung.name), dict[str, float](), 0.0
+        jobs = [self.job(one, rung) for one in candidates]
+        for done, (job, result) in enumerate(self.pool.run(jobs), 1):
+            accuracies[job.name] = result["top1"]
+            best = max(best, result["top1"])
+            report(done / len(jobs), f"{done} of {len(jobs)} networks, {rung.steps} steps, best {best:.1f} %")
+        return [accuracies[job.name] for job in jobs]
+
+    def job(self, candidate: Candidate, rung: Rung) -> Job:
+        """The training run of a candidate."""
+        settings = self.settings
+        output = f"{self.folder}/{candidate.key}.safetensors" if rung.keep else ""
+        recipe = settings.recipe.of(rung.steps)
+        return Job(candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output)
+
+
+def _agree(queue: WorkQueue, identity: dict[str, Any], folder: Path) -> None:
+    """Check that all hosts search with the same settings; the first one's count."""
+    there = queue.study.user_attrs.get(SETTINGS)
+    if there is None:
+        queue.study.set_user_attr(SETTINGS, identity)
+    else:
+        refuse_changes(there, json.loads(json.dumps(identity)), folder)
+
+
+def _screen_everywhere(
+    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, queue: WorkQueue, pool: Pool[Job]
+) -> list[Candidate]:
+    """Screen in all processes, if there are several, and take over what they found."""
+    report = stage(means.progress, "screen")
+    if means.workers > 1:
+        apart = replace(means, progress=silent)
+        addresses = (replace(queue.address, worker=new_worker()) for _ in count())
+        pool.everywhere(
+            _screen_apart,
+            lambda: (settings, folder, apart, next(addresses)),
+            lambda: _watch(queue, settings, report),
+        )
+    return _screen(settings, prepared, folder, means, queue, report)
+
+
+def _screen(
+    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, queue: WorkQueue, report: Report
+) -> list[Candidate]:
+    space = prepared.space
+    proposer = Proposer(settings.sampler, settings.seed, gene_choices(space, settings.widths), settings.directions)
+    device = torch.device(means.device)
+    scorer = means.scorer(space, settings.bits, prepared.data.to(device), prepared.ghn.to(device), settings.seed)
+    return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)
+
+
+def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address: StudyAddress) -> None:
+    """Screen in a process of its own, as long as the process that began it lives."""
+
+    def report(share: float, remark: str) -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            raise SystemExit("the search was stopped")
+
+    prepared = load_named(settings.data, settings.space, settings.ghn, {})
+    with closing(WorkQueue(address, settings.directions)) as queue:
+        _screen(settings, prepared, folder, means, queue, report)
+
+
+def _watch(queue: WorkQueue, settings: SearchSettings, report: Report) -> None:
+    """Report the progress of others."""
+    queue.refresh()
+    scored = sum(payload_of(trial)["images"] > 0 for trial in queue.done.values())
+    report(min(1.0, scored / settings.trials), f"{scored} networks")
+
+
+def cost_model_for(settings: SearchSettings, space: SearchSpace, folder: Path) -> CostModel:
+    """What gives a network's costs; its latency too if that counts, measured once a layer and kept in the folder."""
+    if not settings.needs_latency:
+        return costs
+
+    def samples() -> list[Plan]:
+        genotypes = islice(stream(space, settings.seed, bits=settings.bits), TIMED_WHOLE)
+        return [build_plan(genotype, space.task) for genotype in genotypes]
+
+    table = LatencyTable(folder / LATENCY, samples)
+    return lambda plan: replace(costs(plan), latency=table.latency(plan))

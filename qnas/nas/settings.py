@@ -1,0 +1,107 @@
+"""The settings of a search, which also tell one run folder from another."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from qnas.errors import QnasError, at_least_one, did_you_mean
+from qnas.nas.budgets import Limits
+from qnas.network.costs import Costs
+from qnas.quant.scheme import Bits
+from qnas.training.recipe import Recipe
+
+MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
+COSTS = tuple(item.name for item in fields(Costs))
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What is searched for, where, and how hard.
+
+    Args:
+        bits: widths of weights and activations; where ``mixed``, the widest.
+        limits: budgets.
+        data: name or path of the data set.
+        space: name or path of the search space.
+        ghn: name or path of the checkpoint.
+        sampler: proposes genes.
+        trials: different networks within the budgets that the hypernetwork scores.
+        labels: how many of them get a short training run, to which estimates are fitted.
+        survivors: how many get a middle one.
+        top: how many are trained in full.
+        recipe: of a full training run; a middle one has a quarter of its steps, a short one a twelfth.
+        seed: of everything random.
+        mixed: whether every layer has widths of its own, which are genes.
+        pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
+
+    Raises:
+        QnasError: a count is out of range, or a cost unknown.
+    """
+
+    bits: Bits
+    limits: Limits = field(default_factory=Limits)
+    data: str = "digits"
+    space: str = "tiny"
+    ghn: str = "digits"
+    sampler: str = "auto"
+    trials: int = 200
+    labels: int = 12
+    survivors: int = 6
+    top: int = 3
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    mixed: bool = False
+    pareto: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for cost in self.pareto:
+            if cost not in COSTS:
+                raise QnasError(f"No cost is called {cost!r}; {did_you_mean(cost, COSTS)}")
+        if self.mixed and len(self.widths) < 2:
+            choices = ", ".join(str(bits) for bits in MIXED)
+            raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
+        at_least_one({"trials": self.trials, "top": self.top})
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """Training steps of a short, a middle and a full run."""
+        return training_lengths(self.recipe.steps)
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that must be the same for a run to go on."""
+        plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
+        plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
+        return plain
+
+    @property
+    def widths(self) -> tuple[Bits, ...]:
+        """What a layer may have where widths are mixed, narrowest first; nothing where they are not."""
+        if not self.mixed or self.bits.is_float:
+            return ()
+        most = self.bits
+        return tuple(bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
+
+    @property
+    def narrowest(self) -> Bits:
+        """The widths of the cheapest networks."""
+        return self.widths[0] if self.mixed else self.bits
+
+    @property
+    def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:
+        """Of accuracy, and of every cost that counts."""
+        costs: list[Literal["maximize", "minimize"]] = ["minimize" for _ in self.pareto]
+        return ("maximize", *costs)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether nothing speaks for narrow layers."""
+        return not (self.pareto or self.limits.weight_bytes or self.limits.activation_bytes or self.limits.latency)
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether networks are timed."""
+        return "latency" in self.pareto or self.limits.latency > 0
+
+
+def training_lengths(steps: int) -> tuple[int, int, int]:
+    """Steps of a short, a middle and a full training run of a search."""
+    return max(1, steps // 12), max(1, steps // 4), steps

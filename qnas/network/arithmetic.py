@@ -1,0 +1,132 @@
+"""How layers compute and values are rounded: in float, on grids that are made anew from every batch, on fixed grids.
+
+The first two use the batch's own statistics and ranges, as the paper does when it trains and tests predicted
+parameters; the third keeps what one batch has shown. A trained module and a deployed network have arithmetics of their
+own (``qnas.network.module``, ``qnas.network.deployed``).
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from qnas.network.forward import Arithmetic, Parameters, convolve, forward
+from qnas.network.plan import Node, Plan
+from qnas.quant.fake import noise_quant, sim_quant
+from qnas.quant.fold import EPSILON, batch_moments, fold
+from qnas.quant.grid import Grid
+from qnas.quant.ranges import range_of, usual_fit
+
+
+class FloatArithmetic:
+    """No rounding; batch norms use the statistics of the batch."""
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
+        weight = parameters[f"{node.name}/weight"]
+        if not node.norm:
+            return convolve(node, x, weight, parameters[f"{node.name}/bias"])
+        scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
+        output = convolve(node, x, weight, None)
+        return torch.batch_norm(output, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``Arithmetic``."""
+        return x
+
+
+class DynamicArithmetic:
+    """Quantized at each node's bit widths: folds and ranges are made anew from every batch."""
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
+        weight, bias = folded(node, x, parameters)
+        return convolve(node, x, self.quantized(weight, node.bits.weights), bias)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``Arithmetic``."""
+        return self.quantized(x, node.bits.activations, from_zero=not node.signed)
+
+    def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        """A tensor on the grid of its own range."""
+        return sim_quant(x, Grid.of(x.detach(), bits, from_zero=from_zero))
+
+
+class NoisyArithmetic(DynamicArithmetic):
+    """The same with quantization modelled as noise (NoiseQuant) instead of rounding.
+
+    Args:
+        generator: source of the noise.
+    """
+
+    def __init__(self, generator: torch.Generator | None = None) -> None:
+        self.generator = generator
+
+    def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        """A tensor with the noise of the grid of its own range."""
+        low, high = range_of(x.detach(), usual_fit(bits), from_zero)
+        return noise_quant(x, low, high, bits, self.generator)
+
+
+class StaticArithmetic:
+    """Layers and grids that no longer depend on the batch.
+
+    Args:
+        layers: rounded weight and bias of each, its batch norm folded in, by name.
+        grids: of quantized outputs, by name.
+    """
+
+    def __init__(self, layers: dict[str, tuple[Tensor, Tensor]], grids: dict[str, Grid]) -> None:
+        self.layers, self.grids = layers, grids
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
+        return convolve(node, x, *self.layers[node.name])
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``Arithmetic``."""
+        return self.grids[node.name].round(x) if node.name in self.grids else x
+
+
+class _Observer:
+    """The dynamic arithmetic on one batch, which keeps every folded, rounded layer and the grid of every output."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, tuple[Tensor, Tensor]] = {}
+        self.grids: dict[str, Grid] = {}
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        weight, bias = folded(node, x, parameters)
+        if not node.bits.is_float:
+            weight = Grid.of(weight, node.bits.weights).round(weight)
+        self.layers[node.name] = weight, bias
+        return convolve(node, x, weight, bias)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        if node.bits.is_float:
+            return x
+        grid = Grid.of(x, node.bits.activations, from_zero=not node.signed)
+        self.grids[node.name] = replace(grid, clips=True)  # other images go beyond
+        return grid.round(x)
+
+
+def static_on(plan: Plan, parameters: Parameters, images: Tensor) -> Arithmetic:
+    """The arithmetic of predicted parameters with folds and ranges of these images (batch, channels, height, width)."""
+    observer = _Observer()
+    forward(plan, parameters, images, observer)
+    return StaticArithmetic(observer.layers, observer.grids)
+
+
+def folded(node: Node, x: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer, its batch norm folded in with the statistics of this batch (equation 4)."""
+    weight = parameters[f"{node.name}/weight"]
+    if not node.norm:
+        return weight, parameters[f"{node.name}/bias"]
+    mean, variance = batch_moments(convolve(node, x, weight, None))
+    scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
+    return fold(weight, scale, shift, mean, variance)
+
+
+def arithmetic_for(plan: Plan) -> Arithmetic:
+    """The dynamic arithmetic of a plan's bit widths."""
+    return FloatArithmetic() if plan.nodes[-1].bits.is_float else DynamicArithmetic()

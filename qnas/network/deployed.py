@@ -1,0 +1,92 @@
+"""A trained network as it is deployed: integer weights, steps and zero points, folded biases.
+
+Where activations have 8 bits a deployed bias is a 32-bit integer at the step s_x · s_w, the accumulator's grid, as
+onnxruntime makes it; below that the grid would be too coarse and the bias stays real.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qnas.network.forward import Parameters, convolve, forward
+from qnas.network.module import Network, has_learned_step, weight_grid
+from qnas.network.plan import Node, Plan
+from qnas.quant.grid import Grid
+from qnas.quant.learned import integer_ends
+from qnas.quant.scheme import HIGHEST
+
+
+@dataclass(frozen=True)
+class DeployedLayer:
+    """A convolution or linear layer: integer ``weight`` on its ``grid`` (real if there is none), real ``bias``."""
+
+    weight: Tensor
+    grid: Grid | None
+    bias: Tensor
+
+    def real_weight(self) -> Tensor:
+        """The weight as real numbers."""
+        return self.weight if self.grid is None else self.grid.dequantize(self.weight.float())
+
+
+@dataclass(frozen=True)
+class DeployedNetwork:
+    """A plan with its layers and the grids of its quantized activations, by node name."""
+
+    plan: Plan
+    layers: dict[str, DeployedLayer]
+    activations: dict[str, Grid]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes), computed as the deployed network computes them."""
+        return forward(self.plan, {}, images, self)
+
+    def input_grid(self, node: Node) -> Grid | None:
+        """The grid of the values that a layer reads; a max pool hands on its own input's."""
+        source = self.plan.nodes[node.inputs[0]]
+        while source.kind == "max_pool":
+            source = self.plan.nodes[source.inputs[0]]
+        return self.activations.get(source.name)
+
+    def integer_bias(self, node: Node) -> tuple[Tensor, float] | None:
+        """A layer's bias as integers and their step, or nothing where the bias stays real."""
+        layer, grid = self.layers[node.name], self.input_grid(node)
+        if layer.grid is None or grid is None or {grid.bits, node.bits.activations} != {HIGHEST}:
+            return None
+        step = float(grid.scale * layer.grid.scale)
+        return (layer.bias.double() / step).round().int(), step
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        layer, rounded = self.layers[node.name], self.integer_bias(node)
+        bias = layer.bias if rounded is None else (rounded[0] * rounded[1]).float()
+        return convolve(node, x, layer.real_weight(), bias)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        grid = self.activations.get(node.name)
+        return x if grid is None else grid.round(x)
+
+
+@torch.no_grad()
+def deploy(network: Network) -> DeployedNetwork:
+    """The deployed form of a trained network, on the CPU."""
+    network = network.cpu()
+    layers = {node.name: _deploy_layer(network, node) for node in network.plan.nodes if node.kind in ("conv", "linear")}
+    activations = {}
+    for node in network.plan.nodes:
+        if has_learned_step(node):
+            zero_point = -integer_ends(node.bits.activations, node.signed)[0]
+            activations[node.name] = Grid(network.step(node).item(), zero_point, node.bits.activations)
+        elif node.kind == "input" and not node.bits.is_float:
+            activations[node.name] = network.input_grid(node)
+    return DeployedNetwork(network.plan, layers, activations)
+
+
+def _deploy_layer(network: Network, node: Node) -> DeployedLayer:
+    weight, bias = network.deployed_weight(node)
+    if node.bits.is_float:
+        return DeployedLayer(weight.clone(), None, bias.clone())
+    grid = weight_grid(weight, node)
+    return DeployedLayer(grid.integers(weight).to(torch.uint8), grid, bias.clone())

@@ -1,0 +1,37 @@
+"""Parameters to begin with: random ones, and noise that sets predicted ones apart."""
+
+import torch
+from torch import Tensor
+
+from qnas.network.forward import Parameters
+from qnas.network.plan import Plan
+
+
+def with_noise(plan: Plan, parameters: Parameters, deviation: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """Parameters of a plan with normal noise on its weights.
+
+    Args:
+        plan: of the network.
+        parameters: whole, or first tiles.
+        deviation: of the noise, relative to each weight's own.
+        generator: of the noise, on the CPU.
+    """
+    result = dict(parameters)
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            weight = parameters[slot.name]
+            unit = torch.randn(weight.shape, generator=generator).to(weight.device)
+            result[slot.name] = weight + deviation * weight.std() * unit
+    return result
+
+
+def he_parameters(plan: Plan, generator: torch.Generator) -> dict[str, Tensor]:
+    """Random parameters: He-normal weights (He et al., 2015), batch norms at one and zero, biases at zero."""
+    result = {}
+    for slot in plan.slots:
+        if slot.kind == "weight":
+            fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
+            result[slot.name] = torch.randn(slot.shape, generator=generator) * (2 / fan_in) ** 0.5
+        else:
+            result[slot.name] = torch.ones(slot.shape) if slot.kind == "norm_weight" else torch.zeros(slot.shape)
+    return result

@@ -1,0 +1,71 @@
+"""A run folder: what it was begun with, and that the same command continues it while all others are refused."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+import qnas
+from qnas.errors import QnasError
+from qnas.runs.files import write_json
+from qnas.runs.identity import refuse_changes
+from qnas.runs.reading import read_json
+
+RUN, LOCK = "run.json", "run.lock"
+
+
+def open_run(
+    identity: dict[str, Any],
+    folder: Path,
+    versions: dict[str, str],
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda identity: identity,
+) -> None:
+    """Make the run folder, or check that it belongs to the same settings.
+
+    Args:
+        identity: plain values that must be the same for a run to go on.
+        folder: of the run.
+        versions: of what else decides its results; noted, not compared.
+        upgrade: reads an identity that an older version wrote as today's.
+
+    Raises:
+        QnasError: it is of other settings, or no run folder at all.
+    """
+    path = folder / RUN
+    if path.is_file():
+        refuse_changes(upgrade(read_run(folder)["settings"]), identity, folder)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another `out`.")
+    else:
+        try:
+            write_json(path, {"qnas": qnas.__version__, **versions, "settings": identity})
+        except OSError as error:
+            raise QnasError(f"A run needs a folder, but {folder} is none ({error}); name another `out`.") from error
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What ``open_run`` wrote.
+
+    Raises:
+        QnasError: the file is missing or damaged.
+    """
+    run = read_json(folder / RUN, "a run's settings", "name the folder of a run, or another `out`")
+    if not isinstance(run.get("settings"), dict):
+        raise QnasError(f"{folder / RUN} holds no settings; name the folder of a run, or another `out`.")
+    return run
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder for the work inside the block.
+
+    Raises:
+        QnasError: one is at work there.
+    """
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise QnasError(f"One run at a time works in a folder, and one does in {folder}; wait for it.") from error

@@ -1,0 +1,69 @@
+"""How a network does with predicted parameters, untrained: what a search ranks by, and what rounding alone costs."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qnas.data.batches import evaluation_batches
+from qnas.data.images import Images
+from qnas.network.arithmetic import FloatArithmetic, arithmetic_for
+from qnas.network.forward import Parameters, forward
+from qnas.network.plan import Plan
+from qnas.scores.accuracy import EVALUATION_BATCH, hits
+
+
+class Score(NamedTuple):
+    """A network with predicted parameters on some images.
+
+    The first three are what a search ranks by, and all that it measures; ``measure`` gives the others too.
+
+    ``top1``: accuracy in per cent. ``loss``: mean cross-entropy in nats. ``margin``: mean probability of the right
+    class less that of the most likely other one. ``top5``: per cent whose class is among the first five. ``drop``: how
+    many points higher top-1 is when the same parameters are not rounded. ``qmse``: the mean squared difference of the
+    logits to those without rounding (quantized mean-squared error: Yun and Wong, section 3).
+    """
+
+    top1: float
+    loss: float
+    margin: float
+    top5: float | None = None
+    drop: float | None = None
+    qmse: float | None = None
+
+
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of every image the probability of the right class less that of the most likely other one: (images,)."""
+    odds = logits.softmax(1)
+    right = odds.gather(1, labels[:, None]) - odds.scatter(1, labels[:, None], 0).amax(1, keepdim=True)
+    return right[:, 0]
+
+
+@torch.no_grad()
+def measure(plan: Plan, parameters: Parameters, images: Images) -> Score:
+    """Measure predicted parameters at the plan's bit widths, with folds and ranges of each batch.
+
+    Args:
+        plan: of the network.
+        parameters: whole, or first tiles.
+        images: to measure on, on the parameters' device.
+    """
+    device = images.labels.device
+    counts, sums, real_hits = (
+        torch.zeros(2, device=device),
+        torch.zeros(3, device=device),
+        torch.zeros((), device=device),
+    )
+    for x, labels in evaluation_batches(images, EVALUATION_BATCH):
+        real = forward(plan, parameters, x, FloatArithmetic())
+        is_float = plan.nodes[-1].bits.is_float
+        logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan))
+        loss, apart = F.cross_entropy(logits, labels, reduction="sum"), F.mse_loss(logits, real, reduction="sum")
+        counts, real_hits = counts + hits(logits, labels), real_hits + hits(real, labels)[0]
+        sums = sums + torch.stack([loss, margins(logits, labels).sum(), apart])
+    top1, top5 = (100 * counts / len(images)).tolist()
+    loss_sum, margin_sum, apart_sum = sums.tolist()
+    drop = (100 * real_hits / len(images)).item() - top1
+    count = len(images)
+    return Score(top1, loss_sum / count, margin_sum / count, top5, drop, apart_sum / (count * plan.classes))

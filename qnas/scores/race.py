@@ -1,0 +1,170 @@
+"""Scores of many networks where only the best matter: ranges are found once, and who cannot win is not run to the end.
+
+A network's folds and ranges are fixed to what ``CALIBRATION_IMAGES`` training images show. It then meets the
+validation images in growing slices, those first about which a few other networks, the pilots, are the least certain. It
+is dropped as soon as it must be expected to miss more images than it may, by ``DEVIATIONS`` standard deviations.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from qnas.data.batches import evaluation_batches
+from qnas.data.images import DataSet, Images
+from qnas.ghn.model import GHN
+from qnas.network.arithmetic import static_on
+from qnas.network.build import build_plan
+from qnas.network.forward import Parameters, forward
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.sampling.generator import stream
+from qnas.scores.predicted import Score, margins
+from qnas.space.space import SearchSpace
+
+CALIBRATION_IMAGES = 64
+FIRST_SLICE = 64
+LARGEST_BATCH = 512
+PILOTS = 8
+"""Networks that tell which images tell networks apart, and how misses grow from slice to slice."""
+DEVIATIONS = 3.0
+
+
+def losses_and_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of every image whether it is missed, its loss in nats, and 1 less its margin: (3, images)."""
+    missed = (logits.argmax(1) != labels).float()
+    return torch.stack([missed, F.cross_entropy(logits, labels, reduction="none"), 1 - margins(logits, labels)])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A network's score, how many images it met, and whether these were all; else the score is extrapolated."""
+
+    score: Score
+    images: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Race:
+    """Where networks of one data set compete.
+
+    Args:
+        calibration: training images (64, channels, height, width).
+        images: the validation images, the most telling ones first.
+        growth: (3, slices): by what factor the pilots' sums of misses, losses and (1 - margin) over all images exceed
+            those over the first images, slice by slice.
+        spread: (slices,): the standard deviation of that factor of misses from pilot to pilot.
+    """
+
+    calibration: Tensor
+    images: Images
+    growth: Tensor
+    spread: Tensor
+
+    @torch.inference_mode()
+    def run(self, plan: Plan, parameters: Parameters, most_missed: float = float("inf")) -> Outcome:
+        """Score a network, or stop once it is sure to miss more than ``most_missed`` images.
+
+        Sums over a part of the images are extrapolated by how the pilots' grew, so who was stopped is never scored
+        above who reached the end with ``most_missed`` or fewer.
+        """
+        arithmetic = static_on(plan, parameters, self.calibration)
+        sums, total = torch.zeros(3), len(self.images)
+        for (start, end), growth, spread in zip(slices(total), self.growth.T, self.spread.tolist(), strict=True):
+            for first in range(start, end, LARGEST_BATCH):
+                x, labels = self.images.batch(slice(first, min(end, first + LARGEST_BATCH)))
+                sums += losses_and_margins(forward(plan, parameters, x, arithmetic), labels).sum(1).cpu()
+            expected, met = sums * growth, end
+            if fewest_missed(sums[0].item(), end, total, growth[0].item(), spread) > most_missed:
+                break
+        missed, loss, short = (expected / total).tolist()
+        return Outcome(Score(100 * (1 - min(missed, 1.0)), loss, 1 - min(short, 2.0)), met, met == total)
+
+
+def fewest_missed(missed: float, met: int, total: int, growth: float, spread: float) -> float:
+    """How many of all images a network can be hoped to miss at the least, from how many of the first it missed.
+
+    The misses to come are expected to be (growth - 1) times those so far. Their variance has three parts: chance among
+    the images met, chance among the others, and how growth differs from network to network.
+    """
+    left = total - met
+    coming = min((growth - 1) * missed, float(left))
+    chance = (growth - 1) ** 2 * missed * (1 - missed / met) + coming * (1 - coming / max(left, 1))
+    return missed + max(0.0, coming - DEVIATIONS * sqrt(chance + (spread * missed) ** 2))
+
+
+def slices(total: int) -> Iterator[tuple[int, int]]:
+    """Start and end of every slice; each has as many images as all before it together."""
+    start, end = 0, min(FIRST_SLICE, total)
+    while start < total:
+        yield start, end
+        start, end = end, min(2 * end, total)
+
+
+@torch.inference_mode()
+def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> Race:
+    """A race, after some networks of the space have met all validation images.
+
+    Args:
+        space: with its limits counted for the data.
+        bits: of the pilots.
+        data: on the hypernetwork's device.
+        ghn: predicts parameters.
+        seed: of the pilots.
+    """
+    calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
+    images, pilots = data.validation, []
+    for genotype in islice(stream(space, seed, bits=bits), PILOTS):
+        plan = build_plan(genotype, space.task)
+        (parameters,) = ghn([plan], whole=False)
+        arithmetic = static_on(plan, parameters, calibration)
+        found = [
+            losses_and_margins(forward(plan, parameters, x, arithmetic), labels)
+            for x, labels in evaluation_batches(images, LARGEST_BATCH)
+        ]
+        pilots.append(torch.cat(found, 1))
+    met = torch.stack(pilots).clamp(max=1e3)
+    order = (met[:, 2].mean(0) - 1).abs().argsort(stable=True)  # a margin of 0: as likely right as wrong
+    sums = met[:, :, order].cumsum(2).cpu()
+    parts = sums[:, :, [end - 1 for _, end in slices(len(images))]]
+    growth = (sums.sum(0)[:, -1:] / parts.sum(0).clamp(min=1e-9)).clamp(min=1.0)
+    growth[:, -1] = 1.0  # which differs from it by rounding
+    own = (parts[:, 0, -1:] + 1) / (parts[:, 0] + 1)
+    telling = replace(images, pixels=images.pixels[order], labels=images.labels[order])
+    return Race(calibration, telling, growth, own.std(0))
+
+
+class Racer:
+    """Scores networks by their predicted parameters in a race that is prepared when the first one asks for it.
+
+    Args:
+        space: with its limits counted for the data.
+        bits: of the pilots.
+        data: on the hypernetwork's device.
+        ghn: predicts parameters.
+        seed: of the pilots.
+    """
+
+    def __init__(self, space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> None:
+        self.space, self.bits, self.data, self.ghn, self.seed = space, bits, data, ghn, seed
+
+    @cached_property
+    def race(self) -> Race:
+        """Where the networks compete."""
+        return prepare_race(self.space, self.bits, self.data, self.ghn, self.seed)
+
+    @property
+    def images(self) -> int:
+        """On how many images a score that was not cut short stands."""
+        return len(self.data.validation)
+
+    @torch.inference_mode()
+    def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+        """Predict a network's parameters and race it."""
+        return self.race.run(plan, self.ghn([plan], whole=False)[0], most_missed)

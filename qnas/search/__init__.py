@@ -1,1 +1,0 @@
-"""Chooses: genes, limits, samplers, and the stages from screening to the winner."""

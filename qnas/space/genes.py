@@ -1,0 +1,101 @@
+"""Genotypes as a fixed set of categorical genes, which is what samplers handle best.
+
+Genes of steps that a genotype does not have are ignored when it is decoded, and a cell that breaks a rule is mended, so
+every choice of genes is a network; different genes may give the same one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from qnas.quant.scheme import Bits
+from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.operations import OPERATIONS
+from qnas.space.space import SearchSpace
+
+Choices = dict[str, tuple[Any, ...]]
+CELLS, SIDES = ("normal", "reduction"), ("left", "right")
+
+
+def gene_choices(space: SearchSpace, widths: tuple[Bits, ...] = ()) -> Choices:
+    """Every gene of a space with its choices, numbers and text only.
+
+    Args:
+        space: of the architectures.
+        widths: that each layer may have; without any, all layers have the same, which is no gene.
+    """
+    norms = tuple(choice for choice, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0)
+    choices: Choices = {
+        "stem_kernel": space.stem_kernels,
+        "stem_stride": space.stem_strides,
+        "channels": space.channels,
+        "cells": tuple(range(space.cells[0], space.cells[1] + 1)),
+        "steps": tuple(range(space.steps[0], space.steps[1] + 1)),
+        "batch_norm": norms,
+    }
+    for cell in CELLS:
+        for step in range(space.steps[1]):
+            for side in SIDES:
+                choices[f"{cell}{step}_{side}_state"] = tuple(range(CELL_INPUTS + step))
+                choices[f"{cell}{step}_{side}"] = operation_choices(space)
+    return choices | {name: tuple(str(bits) for bits in widths) for name in _width_genes(space) if widths}
+
+
+def _width_genes(space: SearchSpace) -> list[str]:
+    most, steps = space.cells[1], space.steps[1]
+    inner = [f"bits_cell{position}_inputs" for position in range(most)]
+    for position in range(most):
+        inner += [f"bits_cell{position}_{step}_{side}" for step in range(steps) for side in SIDES]
+    return ["bits_stem", *inner, "bits_classifier"]
+
+
+def operation_choices(space: SearchSpace) -> tuple[str, ...]:
+    """The operations of a space with each of their kernel sizes, such as ``conv 5``."""
+    return tuple(f"{name} {kernel}" for name in space.operations for kernel in OPERATIONS[name].kernels(space.kernels))
+
+
+def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype:
+    """The canonical genotype of a choice of genes; ``bits`` are the layers' widths where these are no genes."""
+    normal, reduction = (_decode_cell(space, genes, cell) for cell in CELLS)
+    genotype = Genotype(
+        stem_kernel=genes["stem_kernel"],
+        stem_stride=genes["stem_stride"],
+        channels=genes["channels"],
+        cells=genes["cells"],
+        batch_norm=genes["batch_norm"],
+        normal=normal,
+        reduction=reduction,
+        bits=bits,
+    )
+    return (_with_widths(genotype, genes) if "bits_stem" in genes else genotype).canonical()
+
+
+def _with_widths(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
+    def branch(reduction: bool, step: int, side: str, plain: Branch) -> Branch:
+        names = [f"bits_cell{position}_{step}_{side}" for position in genotype.positions(reduction)]
+        return plain._replace(bits=tuple(Bits.parse(genes[name]) for name in names))
+
+    normal, reduction = (
+        tuple(
+            (branch(kind, step, "left", left), branch(kind, step, "right", right))
+            for step, (left, right) in enumerate(cell)
+        )
+        for kind, cell in ((False, genotype.normal), (True, genotype.reduction))
+    )
+    inputs = [f"bits_cell{position}_inputs" for position in range(genotype.cells)]
+    outer = tuple(Bits.parse(genes[name]) for name in ("bits_stem", *inputs, "bits_classifier"))
+    return replace(genotype, normal=normal, reduction=reduction, widths=outer)
+
+
+def _decode_cell(space: SearchSpace, genes: Mapping[str, Any], cell: str) -> Cell:
+    branches = []
+    for step in range(genes["steps"]):
+        for side in SIDES:
+            operation, kernel = genes[f"{cell}{step}_{side}"].split()
+            branches.append(Branch(genes[f"{cell}{step}_{side}_state"], operation, int(kernel)))
+    if all(branch.state != PREVIOUS for branch in branches):
+        branches[0] = branches[0]._replace(state=PREVIOUS)
+    if not any(OPERATIONS[branch.operation].learns for branch in branches):
+        operation = next(OPERATIONS[name] for name in space.operations if OPERATIONS[name].learns)
+        branches[-1] = branches[-1]._replace(operation=operation.name, kernel=operation.kernels(space.kernels)[0])
+    return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(genes["steps"]))

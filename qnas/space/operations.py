@@ -1,0 +1,157 @@
+"""The table of operations: all that the package knows of each one stands in its row, and its builder beside it.
+
+A builder adds an operation's layers to a network and returns the position of the last one. It is given the layers so
+far, the position that it reads, its kernel size and its stride, and keeps the number of channels. Spaces, draws, plans,
+graphs, costs, exports and drawings read nothing but this table: a new operation is a builder and a row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from qnas.errors import QnasError, did_you_mean
+
+
+class Layers(Protocol):
+    """What a builder builds with (``qnas.network.plan.Builder``): each method adds a layer and returns its position."""
+
+    def channels(self, source: int) -> int:
+        """The channels of a layer's output."""
+
+    def conv(
+        self,
+        name: str,
+        source: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        relu: bool = True,
+    ) -> int:
+        """A convolution with its batch norm or bias and, unless it is linear, a ReLU."""
+
+    def pool(self, name: str, kind: Literal["max_pool", "avg_pool"], source: int, kernel: int, stride: int) -> int:
+        """A pool whose padding does not count."""
+
+    def sum(self, name: str, left: int, right: int) -> int:
+        """The sum of two layers of one shape."""
+
+
+Build = Callable[[Layers, int, int, int], int]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One row.
+
+    Args:
+        name: as genotypes and spaces write it.
+        reads: as people read it.
+        build: adds its layers.
+        kernel: its only kernel size; nothing where a space offers several.
+        weights: whether it has weights: ``always``, ``never``, or ``strided``: only where it reads a larger image.
+    """
+
+    name: str
+    reads: str
+    build: Build
+    kernel: int | None = None
+    weights: Literal["always", "strided", "never"] = "always"
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights wherever it stands; a cell needs such an operation."""
+        return self.weights == "always"
+
+    def has_weights(self, strided: bool) -> bool:
+        """Whether it has weights where it reads a larger image, or one of its own size."""
+        return self.learns or (strided and self.weights == "strided")
+
+    def kernels(self, offered: tuple[int, ...]) -> tuple[int, ...]:
+        """The kernel sizes that it may have in a space that offers these."""
+        return offered if self.kernel is None else (self.kernel,)
+
+    def allows(self, kernel: int) -> bool:
+        """Whether it can have a kernel of this size in some space."""
+        return kernel >= 1 and kernel % 2 == 1 and self.kernel in (None, kernel)
+
+
+def conv(layers: Layers, source: int, kernel: int, stride: int) -> int:
+    """A dense convolution."""
+    return layers.conv("conv", source, layers.channels(source), kernel, stride)
+
+
+def sep_conv(layers: Layers, source: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """A depthwise-separable convolution: depthwise, then 1 x 1 (Howard et al., 2017)."""
+    channels = layers.channels(source)
+    depthwise = layers.conv("depthwise", source, channels, kernel, stride, dilation, groups=channels)
+    return layers.conv("pointwise", depthwise, channels, 1)
+
+
+def dil_conv(layers: Layers, source: int, kernel: int, stride: int) -> int:
+    """A depthwise-separable convolution with every second pixel under its kernel."""
+    return sep_conv(layers, source, kernel, stride, dilation=2)
+
+
+def mb_conv(expansion: int) -> Build:
+    """An inverted bottleneck (Sandler et al., 2018): widen, filter each channel, narrow without a ReLU.
+
+    What it reads is added where the image keeps its size.
+    """
+
+    def build(layers: Layers, source: int, kernel: int, stride: int) -> int:
+        channels = layers.channels(source)
+        wide = layers.conv("expand", source, expansion * channels, 1)
+        filtered = layers.conv("depthwise", wide, expansion * channels, kernel, stride, groups=expansion * channels)
+        narrow = layers.conv("project", filtered, channels, 1, relu=False)
+        return narrow if stride > 1 else layers.sum("residual", source, narrow)
+
+    return build
+
+
+def max_pool(layers: Layers, source: int, kernel: int, stride: int) -> int:
+    """A max pool."""
+    return layers.pool("pool", "max_pool", source, kernel, stride)
+
+
+def avg_pool(layers: Layers, source: int, kernel: int, stride: int) -> int:
+    """An average pool whose padding does not count."""
+    return layers.pool("pool", "avg_pool", source, kernel, stride)
+
+
+def skip(layers: Layers, source: int, kernel: int, stride: int) -> int:
+    """Nothing at stride 1; else a 1 x 1 convolution, the projection shortcut of He et al. (2016)."""
+    return source if stride == 1 else layers.conv("skip", source, layers.channels(source), 1, stride)
+
+
+OPERATIONS = {
+    row.name: row
+    for row in (
+        Operation("conv", "convolution", conv),
+        Operation("conv1x1", "1 x 1 convolution", conv, kernel=1),
+        Operation("sep_conv", "depthwise-separable convolution", sep_conv),
+        Operation("dil_conv", "dilated depthwise-separable convolution", dil_conv),
+        Operation("mb_conv3", "inverted bottleneck, expansion 3", mb_conv(3)),
+        Operation("mb_conv6", "inverted bottleneck, expansion 6", mb_conv(6)),
+        Operation("max_pool", "max pool", max_pool, kernel=3, weights="never"),
+        Operation("avg_pool", "average pool", avg_pool, kernel=3, weights="never"),
+        Operation("skip", "skip", skip, kernel=1, weights="strided"),
+    )
+}
+
+
+def find_operation(name: str) -> Operation:
+    """The row of a name.
+
+    Raises:
+        QnasError: there is none.
+    """
+    if name not in OPERATIONS:
+        raise QnasError(f"No operation is called {name!r}; {did_you_mean(name, OPERATIONS)}")
+    return OPERATIONS[name]
+
+
+def learning() -> list[str]:
+    """The operations of which a cell needs one."""
+    return [name for name, operation in OPERATIONS.items() if operation.learns]

@@ -1,0 +1,268 @@
+"""A table of what networks reach when they are trained, to hold scores and searches against without training.
+
+For each of many genotypes at several bit widths it holds what is known before training, and training runs from
+predicted and from random parameters: full ones, and the shorter ones of a search. Accuracies are on the validation
+images, as a search would see them, and on the test images, which are the truth here and nothing else.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+from qnas.ghn.model import GHN
+from qnas.graph.encoding import encode
+from qnas.nas.prepare import load_named, open_prepared, upgraded
+from qnas.nas.settings import training_lengths
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.network.initial import he_parameters, with_noise
+from qnas.runs.files import write_bytes
+from qnas.runs.progress import Progress, Report, silent, stage
+from qnas.runs.reading import reading
+from qnas.sampling.generator import stream
+from qnas.scores.accuracy import EVALUATION_BATCH
+from qnas.scores.predicted import Score, measure
+from qnas.scores.zero_cost import ZERO_COST
+from qnas.space.genotype import Genotype
+from qnas.space.space import SearchSpace
+from qnas.studies.settings import TableSettings
+from qnas.training.jobs import Job, one_thread, renamed, run_job
+from qnas.training.recipe import Recipe
+from qnas.work.ledger import Ledger, Result
+from qnas.work.pool import Pool
+
+TABLE = "truth.jsonl.gz"
+SIGNALS = ("top1", "loss", "margin", "drop", "qmse")
+"""What a table holds of a network's score."""
+NOISE = 0.05
+"""Deviation of the noise on predicted weights, relative to each tensor's own."""
+SAME = ("data", "space_hash", "ghn_hash", "recipe")
+"""The settings that two tables share if the runs of one may stand in the other."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: its start (``predicted`` or ``random``), seed and length, and top-1 accuracies in per cent."""
+
+    start: str
+    seed: int
+    steps: int
+    validation: float
+    test: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A genotype at its bit widths: what it costs, what is known before it is trained, and its runs.
+
+    ``signals`` are its scores without training on the validation images, with and without noise on the weights, and the
+    zero-cost proxies, ``embedding`` the mean of its node states.
+    """
+
+    genotype: Genotype
+    costs: Costs
+    signals: dict[str, float]
+    embedding: tuple[float, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def score(self) -> Score:
+        """With predicted parameters."""
+        return Score(self.signals["top1"], self.signals["loss"], self.signals["margin"])
+
+    def of(self, start: str, steps: int) -> list[Run]:
+        """The runs of this start and length, by seed."""
+        return [run for run in self.runs if (run.start, run.steps) == (start, steps)]
+
+
+@dataclass(frozen=True)
+class BenchmarkTable:
+    """A table: the settings it was made with, the steps of an epoch, and its entries."""
+
+    settings: dict[str, Any]
+    epoch: int
+    entries: tuple[Entry, ...]
+
+
+def make_table(
+    settings: TableSettings,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    start_from: Path | None = None,
+    progress: Progress = silent,
+    do: Callable[[Job], Result] = run_job,
+) -> Path:
+    """Train the networks of a table, or those that its folder lacks, and write it.
+
+    Args:
+        settings: of the table.
+        folder: of the table, its runs and its settings.
+        device: where the training runs compute.
+        workers: processes that train.
+        start_from: older table, or its folder, whose runs are kept.
+        progress: told how far each stage is.
+        do: does a training job.
+
+    Returns:
+        The table's file.
+
+    Raises:
+        QnasError: data, space or checkpoint cannot be used, or the folder or the older table is of others.
+    """
+    prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    older = load_table(start_from / TABLE if start_from.is_dir() else start_from) if start_from else None
+    if older:
+        check_alike(older, prepared.identity, prepared.space)
+    open_prepared(prepared, folder)
+    ledger = Ledger(folder / "training.jsonl", renamed)
+    if older:
+        take_over(older, prepared.identity, ledger)
+    epoch = -(-len(prepared.data.train) // settings.recipe.batch)
+    jobs = table_jobs(settings, drawn(prepared.space, settings), epoch, device)
+    with Pool(do, ledger, workers, one_thread) as pool:
+        runs = run_all(pool, jobs, stage(progress, "train"))
+    ghn, data = prepared.ghn.to(device), prepared.data.to(torch.device(device))
+    entries = tuple(describe(runs, ghn, prepared.space, data, stage(progress, "describe")))
+    return save_table(folder, BenchmarkTable(prepared.identity, epoch, entries))
+
+
+def table_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, device: str = "cpu") -> list[Job]:
+    """All training runs of a table, those of the first seed first.
+
+    Args:
+        settings: of the table.
+        genotypes: without bit widths.
+        epoch: steps that see every training image once: one more length.
+        device: where they compute.
+    """
+    result = []
+    for seed in range(settings.seeds):
+        lengths = (*training_lengths(settings.recipe.steps), epoch) if seed == 0 else (settings.recipe.steps,)
+        for bits, genotype, ghn in product(settings.bits, genotypes, (settings.ghn, "")):
+            for steps in dict.fromkeys(lengths):  # short runs can have the same length
+                recipe = settings.recipe.of(steps)
+                result.append(Job(genotype.with_bits(bits), recipe, seed, settings.data, ghn, device, test=True))
+    return result
+
+
+def drawn(space: SearchSpace, settings: TableSettings) -> list[Genotype]:
+    """The genotypes of a table: of the part of the space that no hypernetwork is trained on."""
+    return list(islice(stream(space, settings.seed, "held_out"), settings.networks))
+
+
+def run_all(pool: Pool[Job], jobs: list[Job], report: Report) -> dict[Genotype, list[Run]]:
+    """The runs of every genotype, after the jobs that the pool's ledger lacks are done."""
+    runs: dict[Genotype, list[Run]] = {job.genotype: [] for job in jobs}
+    for done, (job, result) in enumerate(pool.run(jobs), 1):
+        start = "predicted" if job.ghn else "random"
+        validation, test = (round(result[key], 3) for key in ("top1", "test_top1"))
+        runs[job.genotype].append(Run(start, job.seed, job.recipe.steps, validation, test, result["seconds"]))
+        report(done / len(jobs), f"{done} of {len(jobs)} runs")
+    return runs
+
+
+def check_alike(table: BenchmarkTable, identity: dict[str, Any], space: SearchSpace) -> None:
+    """Check that the runs of an older table can stand in a new one.
+
+    Raises:
+        QnasError: the older table is of other data, or another space, checkpoint or recipe.
+    """
+    older = upgraded(table.settings, space)
+    if different := [key for key in SAME if older.get(key) != identity[key]]:
+        raise QnasError(
+            f"A table goes on from one of the same data, space, checkpoint and recipe, but {', '.join(different)} "
+            "differ; leave out `start_from`."
+        )
+
+
+def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -> None:
+    """Give a ledger the runs of an older table, so that a larger one does not do them again.
+
+    Args:
+        table: the older one, which ``check_alike`` accepts.
+        identity: settings and hashes of the new one.
+        ledger: of the new one.
+    """
+    for entry in table.entries:
+        for run in entry.runs:
+            ghn = identity["ghn"] if run.start == "predicted" else ""
+            recipe = Recipe(run.steps, **identity["recipe"])
+            name = Job(entry.genotype, recipe, run.seed, identity["data"], ghn, "cpu").name
+            if name not in ledger.results:
+                ledger.add({"job": name, "top1": run.validation, "test_top1": run.test, "seconds": run.seconds})
+
+
+def describe(
+    runs: dict[Genotype, list[Run]], ghn: GHN, space: SearchSpace, data: DataSet, report: Report
+) -> Iterator[Entry]:
+    """The entries of a table: every genotype with its costs and signals beside its runs.
+
+    Args:
+        runs: of every genotype, by ``run_all``.
+        ghn: predicts parameters.
+        space: with its limits counted for the data.
+        data: on the hypernetwork's device.
+        report: called after every entry.
+    """
+    images, labels = data.train.batch(slice(0, EVALUATION_BATCH))
+    for done, (genotype, own) in enumerate(runs.items(), 1):
+        plan, generator = build_plan(genotype, space.task), torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            (parameters,) = ghn([plan], whole=False)
+            embedding = ghn.embed(encode(plan)).mean(0)
+        score = measure(plan, parameters, data.validation)
+        noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation)
+        signals = {name: getattr(score, name) for name in SIGNALS} | {
+            "noisy_top1": noisy.top1,
+            "noisy_loss": noisy.loss,
+        }
+        start = he_parameters(plan, generator)
+        signals |= {name: proxy(plan, start, images, labels) for name, proxy in ZERO_COST.items()}
+        report(done / len(runs), f"{done} of {len(runs)} networks")
+        yield Entry(
+            genotype,
+            costs(plan),
+            {name: round(value, 6) for name, value in signals.items()},
+            tuple(round(value, 5) for value in embedding.tolist()),
+            tuple(sorted(own, key=lambda run: (run.start, run.seed, run.steps))),
+        )
+
+
+def save_table(folder: Path, table: BenchmarkTable) -> Path:
+    """Write a table as compressed JSON lines, settings first; the same bytes for the same table."""
+    rows: list[dict[str, Any]] = [{"settings": table.settings, "epoch": table.epoch}]
+    for entry in table.entries:
+        plain = {"signals": entry.signals, "embedding": entry.embedding, "runs": [asdict(run) for run in entry.runs]}
+        rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), **plain})
+    text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+    write_bytes(folder / TABLE, gzip.compress(text.encode(), mtime=0))
+    return folder / TABLE
+
+
+def load_table(path: Path) -> BenchmarkTable:
+    """Read a table.
+
+    Raises:
+        QnasError: the file is missing or damaged.
+    """
+    with reading(path, "a benchmark table", f"make one with `qnas.benchmark_table(out={str(path.parent)!r})`"):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            head, *rows = [json.loads(line) for line in file]
+        return BenchmarkTable(dict(head["settings"]), int(head["epoch"]), tuple(_entry(row) for row in rows))
+
+
+def _entry(row: dict[str, Any]) -> Entry:
+    runs = tuple(Run(**run) for run in row["runs"])
+    genotype = Genotype.from_json(row["genotype"])
+    return Entry(genotype, Costs(**row["costs"]), row["signals"], tuple(row["embedding"]), runs)

@@ -1,0 +1,160 @@
+"""How well a hypernetwork's parameters do, untrained, on unseen networks: the paper's tables 3 to 5."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from qnas.data.images import Images
+from qnas.ghn.model import GHN
+from qnas.network.build import build_plan
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.runs.progress import Report
+from qnas.sampling.generator import stream
+from qnas.scores.accuracy import Accuracy, predicted_accuracy
+from qnas.scores.predicted import Score, measure
+from qnas.space.genotype import Genotype
+from qnas.space.space import SearchSpace
+
+AT_ONCE = 8
+"""Networks whose parameters are predicted together, at all bit widths."""
+
+
+COLUMNS = ("top1", "top5", "drop", "qmse")
+"""What a table says of the networks' scores."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the table over ``n`` networks: accuracies in per cent, with the standard error of the mean.
+
+    ``drop`` and ``qmse`` summarise the networks' own (see ``Score``).
+    """
+
+    split: str
+    bits: str
+    n: int
+    top1_mean: float
+    top1_sem: float
+    top1_max: float
+    top5_mean: float
+    top5_sem: float
+    top5_max: float
+    drop_mean: float
+    drop_sem: float
+    drop_max: float
+    qmse_mean: float
+    qmse_sem: float
+    qmse_max: float
+
+
+def summarise(values: list[float]) -> tuple[float, float, float]:
+    """Mean, standard error of the mean, and maximum."""
+    sem = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return fmean(values), sem, max(values)
+
+
+def row_of(split: str, bits: Bits, scores: Sequence[Score]) -> Row:
+    """The cell of these networks."""
+    columns = (summarise([getattr(score, key) for score in scores]) for key in COLUMNS)
+    return Row(split, str(bits), len(scores), *(value for column in columns for value in column))
+
+
+def plans_of(genotypes: Sequence[Genotype], space: SearchSpace, settings: Sequence[Bits]) -> list[Plan]:
+    """The plans of every network at every bit width, one network after another."""
+    widths = [genotype.with_bits(bits) for genotype in genotypes for bits in settings]
+    return [build_plan(genotype, space.task) for genotype in widths]
+
+
+@torch.no_grad()
+def score_networks(
+    ghn: GHN, genotypes: Sequence[Genotype], space: SearchSpace, images: Images, settings: Sequence[Bits]
+) -> list[list[Accuracy]]:
+    """Accuracy of predicted parameters of every network at every bit width, all of them predicted at once."""
+    plans = plans_of(genotypes, space, settings)
+    pairs = zip(plans, ghn(plans, whole=False), strict=True)
+    scores = [predicted_accuracy(plan, parameters, images) for plan, parameters in pairs]
+    return [scores[start : start + len(settings)] for start in range(0, len(scores), len(settings))]
+
+
+@dataclass(frozen=True)
+class GHNTable:
+    """How a hypernetwork does on unseen networks: a row for every split and bit widths, and every network's score.
+
+    Args:
+        data: name of the data set.
+        part: of its images.
+        images: how many of them.
+        space: whose networks they are.
+        seed: of the draw.
+        rows: one a split and bit widths.
+        networks: one a network and bit widths, as plain values.
+    """
+
+    data: str
+    part: str
+    images: int
+    space: str
+    seed: int
+    rows: list[Row]
+    networks: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """What the table is of."""
+        return f"{self.data}, {self.images} {self.part} images, predicted parameters without training"
+
+    def to_json(self) -> dict[str, Any]:
+        """The table without the single networks, as plain values."""
+        return {key: value for key, value in asdict(self).items() if key != "networks"}
+
+
+@torch.no_grad()
+def evaluate_ghn(
+    ghn: GHN,
+    space: SearchSpace,
+    images: Images,
+    splits: Iterable[str],
+    settings: Sequence[Bits],
+    count: int,
+    seed: int = 0,
+    *,
+    data: str = "",
+    part: str = "",
+    report: Report = lambda share, remark: None,
+) -> GHNTable:
+    """Score held-out networks of every split at every bit width.
+
+    Args:
+        ghn: the hypernetwork.
+        space: whose splits to draw from, its limits counted for the data at hand.
+        images: to score on.
+        splits: names.
+        settings: bit widths.
+        count: networks a split, the same ones at every bit width.
+        seed: of the draw.
+        data: name of the data set, for the table.
+        part: of its images, likewise.
+        report: told how far it is.
+    """
+    splits, rows, networks = list(splits), [], []
+    total = len(splits) * len(settings) * count
+    for split in splits:
+        drawn = list(islice(stream(space.of_split(split), seed, "held_out"), count))
+        scores: dict[Bits, list[Score]] = {bits: [] for bits in settings}
+        for start in range(0, count, AT_ONCE):
+            genotypes = drawn[start : start + AT_ONCE]
+            plans = plans_of(genotypes, space, settings)
+            places = [(genotype, bits) for genotype in genotypes for bits in settings]
+            for (genotype, bits), plan, parameters in zip(places, plans, ghn(plans, whole=False), strict=True):
+                score = measure(plan, parameters, images)
+                scores[bits].append(score)
+                plain = {key: getattr(score, key) for key in COLUMNS}
+                networks.append({"split": split, "bits": str(bits), "network": genotype.architecture, **plain})
+                report(len(networks) / total, f"{len(networks)} of {total}")
+        rows += [row_of(split, bits, scores[bits]) for bits in settings]
+    return GHNTable(data, part, len(images), space.name, seed, rows, networks)

@@ -1,0 +1,41 @@
+"""A task: what is to be learned from a data set's images. Knows no tensor."""
+
+from dataclasses import dataclass
+
+from qnas.errors import QnasError
+
+Shape = tuple[int, int, int]
+"""(channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What networks are built for.
+
+    Args:
+        image: (channels, height, width) of an image.
+        classes: how many.
+        data: name of the data set; empty where none is meant.
+        names: of the classes, in the order of the labels; empty where they have none.
+        mean: of each channel over the training images, in 8-bit steps; an image is (pixel - mean) / deviation.
+        deviation: standard deviation, likewise.
+
+    Raises:
+        QnasError: a size is below 1, or there are not as many names as classes.
+    """
+
+    image: Shape
+    classes: int
+    data: str = ""
+    names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.image) != 3 or min(*self.image, self.classes) < 1:
+            raise QnasError(
+                f"A task has images of (channels, height, width) and classes, each 1 or more, got {self.image} and "
+                f"{self.classes}; correct them."
+            )
+        if self.names and len(self.names) != self.classes:
+            raise QnasError(f"Every class has one name, got {len(self.names)} for {self.classes}; correct them.")

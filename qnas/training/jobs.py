@@ -1,0 +1,81 @@
+"""The training runs of a search or a table, described so that any process can do them.
+
+A job is described by plain values, so that it can travel to another process and be recognised after a kill.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet
+from qnas.data.registry import find_data
+from qnas.ghn.model import GHN
+from qnas.runs.files import write_tensors
+from qnas.space.genotype import Genotype
+from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.recipe import Recipe
+from qnas.work.ledger import Result
+
+FIRST_RECIPE = Recipe(900, 64, 3e-3, 1e-4, 5.0, 0.3, 8, 0.05)
+"""What trained every network before recipes had names."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train a genotype by a recipe from predicted (``ghn`` names the checkpoint) or random (empty) parameters.
+
+    ``output`` names a file for the trained state; ``test`` also reads the test images, which a search never does.
+    """
+
+    genotype: Genotype
+    recipe: Recipe
+    seed: int
+    data: str
+    ghn: str
+    device: str
+    output: str = ""
+    test: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells this job from all others of a run."""
+        start = "predicted" if self.ghn else "random"
+        return f"{self.genotype.key}/{self.recipe.steps}/{self.seed}/{start}/{self.recipe.digest}"
+
+
+def renamed(name: str) -> str:
+    """A job's name as it is written today, from one of before recipes had names."""
+    return name if name.count("/") == 4 else f"{name}/{FIRST_RECIPE.digest}"
+
+
+@lru_cache(maxsize=1)
+def _data(name: str, device: str) -> DataSet:
+    return find_data(name).to(torch.device(device))
+
+
+@lru_cache(maxsize=1)
+def _ghn(name: str) -> GHN:
+    return load_checkpoint(name).ghn
+
+
+def run_job(job: Job) -> Result:
+    """Do a job; save the trained state if it names a file; return its accuracies, in per cent."""
+    started = time.perf_counter()
+    data = _data(job.data, job.device)
+    network = train_network(job.genotype, data, job.recipe, job.seed, _ghn(job.ghn) if job.ghn else None)
+    accuracy = deployed_accuracy(network, data.validation)
+    if job.output:
+        write_tensors(Path(job.output), network.state_dict())
+    result = {"job": job.name, "top1": accuracy.top1, "top5": accuracy.top5}
+    if job.test:
+        result["test_top1"] = deployed_accuracy(network, data.test).top1
+    return {**result, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def one_thread() -> None:
+    """Let this process compute on one thread, which is fastest for small networks and leaves the others their cores."""
+    torch.set_num_threads(1)

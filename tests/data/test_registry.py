@@ -1,0 +1,107 @@
+"""What a name or a path leads to, and where CIFAR-10 is looked for."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from qnas.data.registry import cifar10_folder, default_space, find_data
+from qnas.errors import QnasError
+from qnas.space.space import space_names
+
+NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine on which there is no data yet."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("QNAS_DATA", raising=False)
+    monkeypatch.setattr("qnas.data.cifar10.VALIDATION", 2)
+    return tmp_path / "home"
+
+
+def put_cifar10(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
+        (folder / name).write_bytes(bytes(3073) + bytes([1]) + bytes([9]) * 3072)
+    (folder / "batches.meta.txt").write_text("\n".join(NAMES.split()), encoding="utf-8")
+    return folder
+
+
+def test_digits_need_nothing() -> None:
+    assert find_data("digits").name == "digits"
+
+
+def test_nowhere_is_no_folder() -> None:
+    assert cifar10_folder() is None
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
+def test_cifar10_is_found_where_the_variable_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
+) -> None:
+    put_cifar10(tmp_path / "data" / below)
+    monkeypatch.setenv("QNAS_DATA", str(tmp_path / "data"))
+    assert cifar10_folder() == tmp_path / "data" / below
+    assert find_data("cifar10").name == "cifar10"
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
+def test_cifar10_is_found_in_the_cache(home: Path, below: str) -> None:
+    put_cifar10(home / ".cache" / "qnas" / below)
+    assert cifar10_folder() == home / ".cache" / "qnas" / below
+
+
+def test_the_variable_goes_before_the_cache(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_cifar10(home / ".cache" / "qnas")
+    put_cifar10(tmp_path / "data")
+    monkeypatch.setenv("QNAS_DATA", str(tmp_path / "data"))
+    assert cifar10_folder() == tmp_path / "data"
+
+
+def test_the_cache_serves_where_the_variable_points_to_nothing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_cifar10(home / ".cache" / "qnas")
+    monkeypatch.setenv("QNAS_DATA", str(tmp_path / "elsewhere"))
+    assert cifar10_folder() == home / ".cache" / "qnas"
+
+
+def test_missing_cifar10_is_refused_with_where_to_put_it() -> None:
+    with pytest.raises(QnasError, match=r"not on this machine \(looked below \$QNAS_DATA .*\); unpack"):
+        find_data("cifar10")
+
+
+@pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
+def test_a_path_to_cifar10_is_cifar10(tmp_path: Path, below: str) -> None:
+    put_cifar10(tmp_path / "some" / below)
+    assert find_data(str(tmp_path / "some")).name == "cifar10"
+
+
+def test_a_path_to_class_folders_is_an_image_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (8, 8), number).save(tmp_path / "mine" / name / f"{number}.png")
+    assert find_data(str(tmp_path / "mine")).name == "mine"
+
+
+@pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
+def test_an_unknown_name_is_refused(name: str) -> None:
+    with pytest.raises(QnasError, match=f"digits, cifar10 or a folder of images, got {name!r}; name one of them"):
+        find_data(name)
+
+
+def test_a_file_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(QnasError, match="or a folder of images"):
+        find_data(str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize(
+    ("data", "space"), [("digits", "tiny"), ("cifar10", "mobile-small"), ("/some/folder", "mobile")]
+)
+def test_every_data_set_has_a_shipped_space(data: str, space: str) -> None:
+    assert default_space(data) == space
+    assert space in space_names()

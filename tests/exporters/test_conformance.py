@@ -1,0 +1,227 @@
+"""Exported models held against torch in onnxruntime and in ONNX's own reference, at every kind of bit widths.
+
+The networks are trained a little from predicted parameters, and together hold every operation at every stride.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from onnx.reference import ReferenceEvaluator
+
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet
+from qnas.exporters.onnx import write_onnx
+from qnas.exporters.parity import compare
+from qnas.ghn.model import GHN
+from qnas.network.build import build_plan
+from qnas.network.costs import macs
+from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.module import Network, he_parameters
+from qnas.quant.scheme import FP32, Bits
+from qnas.space.genes import decode, gene_choices
+from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.space import find_space
+from qnas.training.qat import QATSettings, train_network
+
+pytestmark = pytest.mark.export
+
+SETTINGS = ["fp32", "w8a8", "w4a8", "w4a4", "w2a2", "w5a6", "w3a4"]
+STEPS, SAMPLED, MIXED = 20, 60, 5
+WIDTHS = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
+Feature = tuple[str, object]
+
+
+def features(genotype: Genotype) -> set[Feature]:
+    """Operations with their strides, batch norm or not, and whether anything is concatenated."""
+    found: set[Feature] = {("batch norm", genotype.batch_norm)}
+    for position in range(genotype.cells):
+        for branch in (branch for step in genotype.cell(position) for branch in step):
+            halves = position in genotype.reductions and branch.state < CELL_INPUTS
+            found.add((branch.operation, 2 if halves else 1))
+        if len(genotype.cell(position)) > 1:
+            found.add(("concat", True))
+    return found
+
+
+WANTED = {(operation, stride) for operation in find_space("tiny").operations for stride in (1, 2)} | {
+    ("batch norm", True),
+    ("batch norm", False),
+    ("concat", True),
+}
+
+
+@pytest.fixture(scope="session")
+def covering(sample: Callable[[str, str, int], list[Genotype]]) -> list[Genotype]:
+    """The few small genotypes, at least three, that hold all that is wanted: always the one that adds the most."""
+    image, left, chosen = find_space("tiny").image, set(WANTED), []
+    by_size = sorted(sample("tiny", "id", SAMPLED), key=lambda genotype: macs(build_plan(genotype, Task(image, 10))))
+    while left or len(chosen) < 3:
+        rest = [genotype for genotype in by_size if genotype not in chosen]
+        chosen.append(max(rest, key=lambda genotype: len(features(genotype) & left)))
+        left -= features(chosen[-1])
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def ghn() -> GHN:
+    return load_checkpoint("digits").ghn
+
+
+@pytest.fixture(scope="session")
+def trained(covering: list[Genotype], ghn: GHN, digits_data: DataSet) -> Callable[[str], list[DeployedNetwork]]:
+    """The frozen networks at given bit widths, trained once."""
+    kept: dict[str, list[DeployedNetwork]] = {}
+
+    def take(bits: str) -> list[DeployedNetwork]:
+        if bits not in kept:
+            genotypes = [genotype.with_bits(Bits.parse(bits)) for genotype in covering]
+            networks = [train_network(genotype, digits_data, QATSettings(STEPS), 0, ghn) for genotype in genotypes]
+            kept[bits] = [deploy(network) for network in networks]
+        return kept[bits]
+
+    return take
+
+
+Trained = Callable[[str], list[DeployedNetwork]]
+
+
+def test_the_networks_hold_every_operation_at_every_stride(covering: list[Genotype]) -> None:
+    assert set().union(*(features(genotype) for genotype in covering)) >= WANTED
+    assert 3 <= len(covering) <= 5
+
+
+@pytest.mark.parametrize("bits", SETTINGS)
+def test_onnxruntime_gives_the_classes_of_torch(trained: Trained, digits_data: DataSet, bits: str) -> None:
+    for network in trained(bits):
+        parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
+        assert parity.images == 360
+        assert parity.same_class >= 99, network.plan
+        assert abs(parity.torch_top1 - parity.onnxruntime_top1) <= 0.5
+
+
+@pytest.mark.parametrize("bits", SETTINGS)
+def test_without_optimisation_onnxruntime_gives_the_same_classes(
+    trained: Trained, digits_data: DataSet, bits: str
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    images, _ = digits_data.validation.batch(slice(None))
+    for network in trained(bits):
+        model = write_onnx(network).SerializeToString()
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"images": images.numpy()})
+        assert (found.argmax(1) == network(images).argmax(1).numpy()).mean() >= 0.99
+
+
+def test_float_logits_are_equal_but_for_rounding(trained: Trained, digits_data: DataSet) -> None:
+    for network in trained("fp32"):
+        parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
+        assert parity.largest_logit_difference < 1e-3
+
+
+@pytest.mark.parametrize("bits", SETTINGS)
+def test_most_logits_of_a_quantized_model_are_equal(trained: Trained, digits_data: DataSet, bits: str) -> None:
+    for network in trained(bits):
+        images, _ = digits_data.validation.batch(slice(None))
+        parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
+        assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+
+
+@pytest.mark.parametrize("bits", ["w4a4", "w8a8"])
+def test_the_reference_of_onnx_agrees(trained: Trained, digits_data: DataSet, bits: str) -> None:
+    images, _ = digits_data.validation.batch(slice(0, 16))
+    network = trained(bits)[0]
+    (found,) = ReferenceEvaluator(write_onnx(network)).run(None, {"images": images.numpy()})
+    assert np.mean(np.isclose(found, network(images).numpy(), rtol=0.01, atol=0.01)) > 0.9
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_any_number_of_images_gives_the_same_logits(trained: Trained, digits_data: DataSet, count: int) -> None:
+    images = digits_data.validation.batch(slice(0, 32))[0].numpy()
+    model = write_onnx(trained("w4a4")[0]).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (every,), (some,) = (session.run(None, {"images": part}) for part in (images, images[:count]))
+    assert np.isclose(every[:count], some, atol=1e-4).mean() > 0.9
+
+
+@pytest.mark.parametrize("bits", ["fp32", "w8a8", "w4a4"])
+@pytest.mark.parametrize("side", [7, 9])
+def test_images_of_odd_sides_and_three_channels_agree(genotype: Genotype, side: int, bits: str) -> None:
+    plan = build_plan(genotype.with_bits(Bits.parse(bits)), (3, side, side), 10)
+    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
+    images = torch.randn(64, 3, side, side)
+    network.calibrate([images])
+    exported = write_onnx(deploy(network)).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    expected = deploy(network)(images).numpy()
+    assert np.abs(found - expected).mean() < 0.02 * expected.std()
+
+
+def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits_data: DataSet) -> None:
+    first, second = trained("w4a4")[:2]
+    parity = compare(write_onnx(first).SerializeToString(), second, digits_data.validation)
+    images, labels = digits_data.validation.batch(slice(None))
+    with torch.no_grad():
+        ours, theirs = second(images).argmax(1), first(images).argmax(1)
+    assert parity.torch_top1 == pytest.approx(100 * (ours == labels).float().mean().item(), abs=1)
+    assert parity.onnxruntime_top1 == pytest.approx(100 * (theirs == labels).float().mean().item(), abs=1)
+    assert parity.same_class == pytest.approx(100 * (ours == theirs).float().mean().item(), abs=1)
+    assert parity.same_class < 99
+
+
+@pytest.fixture(scope="session")
+def mixed(ghn: GHN, digits_data: DataSet) -> list[DeployedNetwork]:
+    """Trained networks of random genes, each layer with widths of its own."""
+    space, rng, networks = find_space("tiny"), Random(0), []
+    for _ in range(MIXED):
+        genes = {name: rng.choice(choices) for name, choices in gene_choices(space, WIDTHS).items()}
+        genotype = decode(space, genes, FP32)
+        networks.append(deploy(train_network(genotype, digits_data, QATSettings(STEPS), 0, ghn)))
+    return networks
+
+
+def test_the_mixed_networks_hold_all_widths_and_both_kinds_of_biases(mixed: list[DeployedNetwork]) -> None:
+    layers = [[node for node in network.plan.nodes if node.name in network.layers] for network in mixed]
+    assert all({node.bits for node in nodes} == set(WIDTHS) for nodes in layers)
+    for network, nodes in zip(mixed, layers, strict=True):
+        assert {network.integer_bias(node) is None for node in nodes} == {True, False}
+        read = {(grid.bits, node.bits.activations) for node in nodes if (grid := network.input_grid(node))}
+        assert any(wide > narrow for wide, narrow in read)
+        assert any(wide < narrow for wide, narrow in read)
+
+
+@pytest.mark.parametrize("number", range(MIXED))
+def test_a_mixed_network_gives_the_classes_and_logits_of_torch(
+    mixed: list[DeployedNetwork], digits_data: DataSet, number: int
+) -> None:
+    network = mixed[number]
+    images, _ = digits_data.validation.batch(slice(None))
+    parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
+    assert parity.images == 360
+    assert parity.same_class >= 99
+    assert abs(parity.torch_top1 - parity.onnxruntime_top1) <= 0.5
+    assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+
+
+@pytest.mark.parametrize("number", range(MIXED))
+def test_a_mixed_network_gives_the_same_classes_without_optimisation(
+    mixed: list[DeployedNetwork], digits_data: DataSet, number: int
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    images, _ = digits_data.validation.batch(slice(None))
+    model = write_onnx(mixed[number]).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"images": images.numpy()})
+    assert (found.argmax(1) == mixed[number](images).argmax(1).numpy()).mean() >= 0.99
+
+
+def test_the_reference_of_onnx_agrees_with_a_mixed_network(mixed: list[DeployedNetwork], digits_data: DataSet) -> None:
+    images, _ = digits_data.validation.batch(slice(0, 16))
+    (found,) = ReferenceEvaluator(write_onnx(mixed[0])).run(None, {"images": images.numpy()})
+    assert np.mean(np.isclose(found, mixed[0](images).numpy(), rtol=0.01, atol=0.01)) > 0.9

@@ -1,0 +1,136 @@
+"""A written winner: its files, its manifest's hashes and figures, and a folder that was changed afterwards."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+from qnas.exporters.winner import read_manifest, write_winner
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.network.module import Network
+from qnas.quant.scheme import Bits
+from qnas.space.genotype import Branch, Genotype
+from qnas.training.qat import QATSettings, deployed_accuracy, train_network
+
+SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
+FILES = ["genotype.json", "manifest.json", "model.onnx", "network.safetensors"]
+FACTS: dict[str, Any] = {"settings": {"bits": "w4a4"}, "accuracy": {"test": 12.5}}
+
+
+@pytest.fixture(scope="module")
+def network(digits_data: DataSet) -> Network:
+    return train_network(SMALL, digits_data, QATSettings(3), 0)
+
+
+@pytest.fixture(scope="module")
+def winner(tmp_path_factory: pytest.TempPathFactory, network: Network, digits_data: DataSet) -> Path:
+    """A folder that nothing changes."""
+    folder = tmp_path_factory.mktemp("winner")
+    write_winner(folder, SMALL, network, digits_data, FACTS)
+    return folder
+
+
+@pytest.fixture
+def changeable(tmp_path: Path, winner: Path) -> Path:
+    for name in FILES:
+        (tmp_path / name).write_bytes((winner / name).read_bytes())
+    return tmp_path
+
+
+@pytest.mark.export
+def test_the_folder_holds_all_files_and_no_others(winner: Path) -> None:
+    assert sorted(path.name for path in winner.iterdir()) == FILES
+
+
+@pytest.mark.export
+def test_the_manifest_states_the_hash_of_every_other_file(winner: Path) -> None:
+    hashes = json.loads((winner / "manifest.json").read_text(encoding="utf-8"))["sha256"]
+    assert hashes == {
+        name: hashlib.sha256((winner / name).read_bytes()).hexdigest() for name in FILES if name != "manifest.json"
+    }
+
+
+@pytest.mark.export
+def test_the_manifest_states_costs_sizes_facts_and_classes(winner: Path, digits_data: DataSet) -> None:
+    manifest = read_manifest(winner)
+    spent = costs(build_plan(SMALL, digits_data.image, 10))
+    assert manifest["costs"]["params"] == spent.params
+    assert manifest["costs"]["weight_bytes"] == spent.weight_bytes
+    assert manifest["onnx_bytes"] == (winner / "model.onnx").stat().st_size
+    assert manifest["facts"] == FACTS
+    assert manifest["images"]["classes"] == [str(digit) for digit in range(10)]
+    assert manifest["images"]["shape"] == [1, 8, 8]
+
+
+@pytest.mark.export
+def test_the_parity_is_that_of_the_validation_images(winner: Path, network: Network, digits_data: DataSet) -> None:
+    parity = read_manifest(winner)["parity"]
+    assert parity["images"] == 360
+    assert parity["torch_top1"] == pytest.approx(deployed_accuracy(network, digits_data.validation).top1, abs=0.3)
+    assert parity["onnxruntime_version"] == onnxruntime.__version__
+
+
+@pytest.mark.export
+def test_the_manifest_is_all_one_needs_to_run_the_model(winner: Path, network: Network, digits_data: DataSet) -> None:
+    prepare = read_manifest(winner)["images"]
+    mean, deviation = (torch.tensor(prepare[key]).view(1, -1, 1, 1) for key in ("mean", "deviation"))
+    images = ((digits_data.test.pixels.float() - mean) / deviation).numpy()
+    session = onnxruntime.InferenceSession(winner / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": images})
+    right = 100 * (logits.argmax(1) == digits_data.test.labels.numpy()).mean()
+    assert right == pytest.approx(deployed_accuracy(network, digits_data.test).top1, abs=0.6)
+
+
+@pytest.mark.export
+def test_genotype_weights_and_model_can_be_read_back(winner: Path, network: Network) -> None:
+    genotype = Genotype.from_json(json.loads((winner / "genotype.json").read_text(encoding="utf-8")))
+    assert genotype == SMALL
+    state = load_file(winner / "network.safetensors")
+    assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
+    onnx.checker.check_model(onnx.load(winner / "model.onnx"), full_check=True)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("name", ["genotype.json", "model.onnx", "network.safetensors"])
+def test_a_changed_file_is_reported(changeable: Path, name: str) -> None:
+    content = (changeable / name).read_bytes()
+    (changeable / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+    with pytest.raises(QnasError, match=rf"hash to what manifest.json says, but {name} in .* changed; export again"):
+        read_manifest(changeable)
+
+
+@pytest.mark.export
+def test_a_missing_file_is_reported(changeable: Path) -> None:
+    (changeable / "model.onnx").unlink()
+    with pytest.raises(QnasError, match=r"model\.onnx"):
+        read_manifest(changeable)
+
+
+@pytest.mark.export
+def test_an_untouched_copy_is_accepted(changeable: Path) -> None:
+    assert read_manifest(changeable)["facts"] == FACTS
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "{}", "[]", '{"sha256": []}'])
+def test_a_folder_without_a_readable_manifest_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    with pytest.raises(QnasError, match=r"no readable manifest.json .*; export the run again: qnas export RUN"):
+        read_manifest(tmp_path)
+
+
+def test_an_unknown_profile_is_refused_and_nothing_written(
+    tmp_path: Path, network: Network, digits_data: DataSet
+) -> None:
+    with pytest.raises(QnasError, match=r"profile is one of .*compact.*, got 'tiny'; choose one of them"):
+        write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS, "tiny")
+    assert list(tmp_path.iterdir()) == []

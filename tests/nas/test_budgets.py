@@ -1,0 +1,155 @@
+"""Budgets: the smallest network of a space held against the enumeration of every network of small spaces."""
+
+from dataclasses import replace
+from itertools import combinations_with_replacement, product
+from typing import Any
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs
+from qnas.quant.scheme import FP32, Bits
+from qnas.nas.budgets import Limits, check_possible, smallest_cost
+from qnas.space.genotype import PREVIOUS, Branch, Cell, Genotype
+from qnas.space.space import CONVOLUTIONS, SearchSpace, find_space
+
+COSTS = ("params", "macs", "weight_bytes", "activation_bytes")
+EACH_COST = pytest.mark.parametrize("cost", COSTS)
+SMALL: dict[str, Any] = {"kernels": (3,), "channels": (6, 8), "stem_kernels": (3,), "batch_norm": 1.0}
+
+
+def small_space(**changes: Any) -> SearchSpace:
+    return replace(find_space("tiny"), name="small", **{**SMALL, **changes})
+
+
+SPACES = {
+    "conv and skip": small_space(operations=("conv", "skip"), cells=(2, 3), steps=(1, 1)),
+    "separable and pool": small_space(operations=("max_pool", "sep_conv"), cells=(3, 3), steps=(1, 1)),
+    "two kernels": small_space(operations=("conv", "dil_conv"), cells=(2, 2), steps=(1, 1), kernels=(3, 5)),
+    "strides and biases": small_space(
+        operations=("sep_conv", "skip"), cells=(2, 2), steps=(1, 1), stem_strides=(1, 2), batch_norm=0.5
+    ),
+    "two steps": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(2, 2), channels=(8,)),
+    "three steps": small_space(operations=("conv", "max_pool"), cells=(2, 2), steps=(3, 3), channels=(8,)),
+    "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(2, 2), steps=(1, 2), channels=(8,)),
+}
+
+
+def every_cell(space: SearchSpace) -> list[Cell]:
+    """Every cell that the rules allow: some step reads the previous cell, and some step holds a convolution."""
+    kernels = {
+        name: space.kernels if name in CONVOLUTIONS else (1 if name == "skip" else 3,) for name in space.operations
+    }
+    branches = [(name, kernel) for name, sizes in kernels.items() for kernel in sizes]
+    found: list[Cell] = []
+    for count in range(space.steps[0], space.steps[1] + 1):
+        states = [[Branch(state, *branch) for state in range(2 + step) for branch in branches] for step in range(count)]
+        for cell in product(*(combinations_with_replacement(step, 2) for step in states)):
+            used = [branch for step in cell for branch in step]
+            if any(b.state == PREVIOUS for b in used) and any(b.operation in CONVOLUTIONS for b in used):
+                found.append(cell)
+    return found
+
+
+def every_cost(space: SearchSpace, bits: Bits) -> list[Costs]:
+    """The costs of every network of a space."""
+    norms = [norm for norm, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0]
+    outer = product(
+        space.stem_kernels, space.stem_strides, space.channels, range(space.cells[0], space.cells[1] + 1), norms
+    )
+    cells, found = every_cell(space), []
+    for sizes in outer:
+        normals = cells if Genotype(*sizes, cells[0], cells[0]).has_normal_cells else cells[:1]
+        for normal, reduction in product(normals, cells):
+            if len(normal) == len(reduction) or normals == cells[:1]:
+                genotype = Genotype(*sizes, normal, reduction, bits)
+                found.append(costs(build_plan(genotype, space.task)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def smallest() -> dict[tuple[str, str], dict[str, int]]:
+    """The least of each cost over each space, by enumeration."""
+    found = {}
+    for name, space in SPACES.items():
+        for bits in (Bits(4, 4), FP32):
+            spent = every_cost(space, bits)
+            found[name, str(bits)] = {cost: min(getattr(one, cost) for one in spent) for cost in COSTS}
+    return found
+
+
+@EACH_COST
+@pytest.mark.parametrize("bits", [Bits(4, 4), FP32], ids=str)
+@pytest.mark.parametrize("name", SPACES)
+def test_the_smallest_network_is_that_of_the_enumeration(
+    smallest: dict[tuple[str, str], dict[str, int]], name: str, bits: Bits, cost: str
+) -> None:
+    assert smallest_cost(SPACES[name], cost, bits) == smallest[name, str(bits)][cost]
+
+
+@EACH_COST
+@pytest.mark.parametrize("name", ["tiny", "mobile"])
+def test_no_sampled_network_is_smaller_than_the_smallest(name: str, cost: str, draw: Any) -> None:
+    space = find_space(name)
+    least = min(getattr(costs(plan), cost) for plan in draw(name, "id", 100, bits=Bits(4, 4)))
+    assert smallest_cost(space, cost, Bits(4, 4)) <= least
+
+
+@EACH_COST
+def test_an_impossible_budget_is_refused_with_the_smallest_size(
+    smallest: dict[tuple[str, str], dict[str, int]], cost: str
+) -> None:
+    least = smallest["conv and skip", "w4a4"][cost]
+    option = "--max-" + cost.replace("_", "-")
+    with pytest.raises(QnasError, match=f"keeps {option} {least - 1:,}: the smallest needs {least:,}; raise the"):
+        check_possible(SPACES["conv and skip"], Limits(**{cost: least - 1}), Bits(4, 4))
+
+
+@EACH_COST
+def test_a_budget_that_the_smallest_network_just_keeps_is_possible(
+    smallest: dict[tuple[str, str], dict[str, int]], cost: str
+) -> None:
+    limits = Limits(**{cost: smallest["conv and skip", "w4a4"][cost]})
+    check_possible(SPACES["conv and skip"], limits, Bits(4, 4))
+
+
+def test_no_limit_is_always_possible() -> None:
+    check_possible(find_space("mobile"), Limits(), Bits(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("limits", "excess"),
+    [
+        (Limits(), 0.0),
+        (Limits(params=100), 0.0),
+        (Limits(params=80), 0.25),
+        (Limits(params=200), -0.5),
+        (Limits(params=200, macs=250), 3.0),
+        (Limits(weight_bytes=30, activation_bytes=60), -1 / 3),
+        (Limits(100, 1000, 20, 40), 0.0),
+        (Limits(1, 1000, 20, 40), 99.0),
+    ],
+)
+def test_the_excess_is_the_largest_share_above_a_limit(limits: Limits, excess: float) -> None:
+    assert limits.excess(Costs(100, 1000, 20, 40)) == pytest.approx(excess)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(Limits(), (1000, 0)), (Limits(params=500), (500, 0)), (Limits(params=5000, macs=7), (1000, 7))],
+)
+def test_limits_are_no_looser_than_those_of_the_space(given: Limits, expected: tuple[int, int]) -> None:
+    within = replace(given, weight_bytes=3, activation_bytes=4).within(small_space(max_params=1000, max_macs=0))
+    assert within == Limits(*expected, 3, 4)
+
+
+def test_the_macs_of_a_space_limit_too() -> None:
+    space = small_space(max_macs=50)
+    assert [Limits(macs=macs).within(space).macs for macs in (0, 40, 60)] == [50, 40, 50]
+
+
+@EACH_COST
+def test_a_negative_budget_is_refused(cost: str) -> None:
+    with pytest.raises(QnasError, match=f"got --max-{cost.replace('_', '-')} -1; leave it out for no limit"):
+        Limits(**{cost: -1})

@@ -1,0 +1,207 @@
+"""Batches of proposals of a study that is taken up again, at any point, held against those of an unbroken one."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.work.queue import WorkQueue, Directions, StudyAddress
+from qnas.nas.samplers import SAMPLERS
+from qnas.nas.proposer import BUDGET, Proposal, Proposer
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "a": (1, 2, 3),
+    "b": ("conv 3", "skip 1"),
+    "c": (True, False),
+    "d": (8, 16, 24, 32),
+    "e": (0, 1),
+    "f": (0, 1, 2, 3),
+    "g": (7,),
+}
+EVERY = pytest.mark.parametrize("sampler", SAMPLERS)
+SIZES = [20, 7, 20, 13, 10, 4]  # into the fourth generation of NSGA-II, whose population is 20
+TRIALS = sum(SIZES)
+TWO: Directions = ("maximize", "minimize")
+Genes = dict[str, Any]
+
+
+def fresh(sampler: str, seed: int = 0, directions: Directions = ("maximize",)) -> Proposer:
+    return Proposer(sampler, seed, CHOICES, directions)
+
+
+def answer(genes: Genes, objectives: int = 1) -> tuple[list[float], float]:
+    """Something to climb, its cost_model, and a budget that a third of the genes exceed."""
+    value = 10 * genes["a"] + genes["d"] * genes["e"] + (5 if genes["b"] == "skip 1" else 0) + genes["c"] + genes["f"]
+    return [float(value), float(genes["d"])][:objectives], (genes["d"] * genes["a"] - 48) / 48
+
+
+def go_on(proposer: Proposer, sizes: list[int]) -> list[Genes]:
+    """Genes of some more batches."""
+    seen, objectives = [], len(proposer.study.directions)
+    for size in sizes:
+        batch = [proposal.genes for proposal in proposer.propose(size)]
+        proposer.tell([answer(genes, objectives) for genes in batch])
+        seen += batch
+    return seen
+
+
+class Kept(NamedTuple):
+    """What a sampler proposes when nothing happens, and where the answers are."""
+
+    genes: list[Genes]
+    journal: Path
+    directions: Directions
+
+    def board(self) -> WorkQueue:
+        return WorkQueue(StudyAddress(str(self.journal), "study", "anyone"), self.directions)
+
+
+def keep(proposer: Proposer, journal: Path, directions: Directions) -> Kept:
+    kept, number = Kept([], journal, directions), 0
+    board = kept.board()
+    for size in SIZES:
+        batch = proposer.propose(size)
+        for proposal in batch:
+            values, excess = answer(proposal.genes, len(directions))
+            claimed = board.claim(str(number), **proposal.trial(excess))
+            assert claimed is not None
+            board.finish(claimed, values)
+            number += 1
+        proposer.tell([answer(proposal.genes, len(directions)) for proposal in batch])
+        kept.genes.extend(proposal.genes for proposal in batch)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
+    folder = tmp_path_factory.mktemp("studies")
+    return {name: keep(fresh(name), folder / name, ("maximize",)) for name in SAMPLERS}
+
+
+@pytest.fixture(scope="module")
+def unbroken_pareto(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
+    folder = tmp_path_factory.mktemp("studies")
+    return {name: keep(fresh(name, directions=TWO), folder / name, TWO) for name in SAMPLERS}
+
+
+def recalled(kept: Kept, sampler: str, batches: int) -> Proposer:
+    """A proposer that is told from the journal what the first batches gave."""
+    proposer, done = fresh(sampler, directions=kept.directions), kept.board().done
+    for size in SIZES[:batches]:
+        proposer.recall([done[str(proposer.told + place)] for place in range(size)])
+    return proposer
+
+
+@EVERY
+def test_proposals_have_every_gene(unbroken: dict[str, Kept], sampler: str) -> None:
+    assert len(unbroken[sampler].genes) == TRIALS
+    for genes in unbroken[sampler].genes:
+        assert genes.keys() == CHOICES.keys()
+        assert all(genes[name] in choices for name, choices in CHOICES.items())
+
+
+@EVERY
+def test_proposals_differ_from_one_another_and_between_seeds(unbroken: dict[str, Kept], sampler: str) -> None:
+    first = unbroken[sampler].genes[:20]
+    assert len({tuple(genes.values()) for genes in first}) > 12
+    assert go_on(fresh(sampler, seed=1), [20]) != first
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "evolution"])
+def test_samplers_that_learn_climb(sampler: str) -> None:
+    runs = [go_on(fresh(sampler, seed), [10] * 8) for seed in range(3)]
+    values = [[value if excess <= 0 else 0 for (value,), excess in map(answer, run)] for run in runs]
+    assert sum(sum(one[-20:]) for one in values) > 1.25 * sum(sum(one[:20]) for one in values)
+
+
+@EVERY
+def test_what_is_proposed_depends_on_the_batches_before_alone(unbroken: dict[str, Kept], sampler: str) -> None:
+    one, other = fresh(sampler), fresh(sampler)
+    go_on(fresh(sampler, seed=5), [20, 20])  # somebody else's
+    assert go_on(one, SIZES) == unbroken[sampler].genes
+    for size in SIZES:
+        batch = other.propose(size)
+        outcomes = {place: answer(batch[place].genes) for place in reversed(range(size))}  # answered in any order
+        other.tell([outcomes[place] for place in range(size)])
+    assert [trial.params for trial in other.study.trials] == unbroken[sampler].genes
+
+
+@EVERY
+def test_later_proposals_depend_on_what_was_told(unbroken: dict[str, Kept], sampler: str) -> None:
+    proposer = fresh(sampler)
+    for size in SIZES:
+        proposer.tell([([-value for value in answer(one.genes)[0]], 0.0) for one in proposer.propose(size)])
+    found = [trial.params for trial in proposer.study.trials]
+    assert found[:20] == unbroken[sampler].genes[:20]
+    assert (found == unbroken[sampler].genes) == (sampler == "random")
+
+
+@EVERY
+@pytest.mark.parametrize("batches", [1, 2, 3, 5])
+def test_a_proposer_that_recalls_goes_on_as_if_unbroken(unbroken: dict[str, Kept], sampler: str, batches: int) -> None:
+    proposer = recalled(unbroken[sampler], sampler, batches)
+    assert proposer.told == sum(SIZES[:batches])
+    assert go_on(proposer, SIZES[batches:]) == unbroken[sampler].genes[sum(SIZES[:batches]) :]
+
+
+@EVERY
+@pytest.mark.parametrize("batches", [2, 4])
+def test_with_two_objectives_a_proposer_that_recalls_goes_on_as_if_unbroken(
+    unbroken_pareto: dict[str, Kept], sampler: str, batches: int
+) -> None:
+    proposer = recalled(unbroken_pareto[sampler], sampler, batches)
+    assert go_on(proposer, SIZES[batches:]) == unbroken_pareto[sampler].genes[sum(SIZES[:batches]) :]
+
+
+@EVERY
+def test_batches_may_be_answered_and_recalled_by_turns(unbroken: dict[str, Kept], sampler: str) -> None:
+    proposer, done = fresh(sampler), unbroken[sampler].board().done
+    found = []
+    for place, size in enumerate(SIZES):
+        numbers = range(proposer.told, proposer.told + size)
+        if place % 2:
+            proposer.recall([done[str(number)] for number in numbers])
+            found += unbroken[sampler].genes[numbers.start : numbers.stop]
+        else:
+            found += go_on(proposer, [size])
+    assert found == unbroken[sampler].genes
+
+
+@pytest.mark.parametrize("directions", [("maximize",), TWO])
+def test_what_is_recalled_is_what_was_told(tmp_path: Path, directions: Directions) -> None:
+    proposer = fresh("nsga2", directions=directions)
+    kept = keep(proposer, tmp_path / "journal", directions)
+    again = recalled(kept, "nsga2", len(SIZES))
+    for one, other in zip(proposer.study.trials, again.study.trials, strict=True):
+        assert (one.params, one.values, one.constraints) == (other.params, other.values, other.constraints)
+        assert one.constraints.keys() == {BUDGET}
+        assert one.system_attrs == other.system_attrs
+
+
+def test_infeasible_proposals_are_not_the_best() -> None:
+    proposer = fresh("random")
+    told = [answer(genes) for genes in go_on(proposer, [30])]
+    assert proposer.study.best_value == max(values[0] for values, excess in told if excess <= 0)
+    assert proposer.study.best_value < max(values[0] for values, _ in told)
+
+
+def test_a_proposal_tells_all_that_its_trial_holds() -> None:
+    (proposal,) = fresh("nsga2").propose(1)
+    assert isinstance(proposal, Proposal)
+    held = proposal.trial(0.25)
+    assert held["params"] == proposal.genes
+    assert held["constraints"] == {BUDGET: 0.25}
+    assert held["distributions"].keys() == CHOICES.keys()
+
+
+def test_as_many_outcomes_are_told_as_were_proposed() -> None:
+    proposer = fresh("random")
+    proposer.propose(2)
+    with pytest.raises(ValueError, match="shorter"):
+        proposer.tell([([1.0], 0.0)])
+
+
+def test_an_unknown_sampler_is_refused() -> None:
+    with pytest.raises(QnasError, match="No sampler is called 'bayes'"):
+        fresh("bayes")

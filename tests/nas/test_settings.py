@@ -1,0 +1,110 @@
+"""Settings of a search: their rungs, their checks, and what tells one run from another."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.quant.scheme import Bits
+from qnas.nas.budgets import Limits
+from qnas.nas.settings import COSTS, SearchSettings
+
+USUAL = SearchSettings(Bits(4, 4))
+
+
+@pytest.mark.parametrize(("steps", "rungs"), [(900, (75, 225, 900)), (12, (1, 3, 12)), (1, (1, 1, 1)), (5, (1, 1, 5))])
+def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, rungs: tuple[int, int, int]) -> None:
+    assert replace(USUAL, steps=steps).rungs == rungs
+
+
+@pytest.mark.parametrize("option", ["trials", "top", "steps"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_count_below_one_is_refused(option: str, value: int) -> None:
+    with pytest.raises(QnasError, match=f"--{option} is at least 1, got {value}; leave it out for the default"):
+        replace(USUAL, **{option: value})
+
+
+def test_the_identity_holds_every_setting_as_plain_values() -> None:
+    identity = USUAL.identity()
+    assert identity.keys() == {item.name for item in fields(SearchSettings)}
+    assert json.loads(json.dumps(identity)) == identity
+    assert identity["bits"] == "w4a4"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(USUAL, bits=Bits(4, 8)),
+        replace(USUAL, limits=Limits(macs=5)),
+        *(replace(USUAL, **{key: "other"}) for key in ("data", "space", "ghn", "sampler")),
+        replace(USUAL, mixed=True),
+        replace(USUAL, pareto=("macs",)),
+        *(replace(USUAL, **{key: 7}) for key in ("trials", "calibration", "survivors", "top", "steps", "seed")),
+    ],
+)
+def test_any_other_setting_is_another_run(changed: SearchSettings) -> None:
+    assert changed.identity() != USUAL.identity()
+
+
+@pytest.mark.parametrize(
+    ("bits", "widths"),
+    [
+        ("w4a4", ["w2a2", "w4a4"]),
+        ("w4a8", ["w2a2", "w4a4", "w4a8"]),
+        ("w8a8", ["w2a2", "w4a4", "w4a8", "w8a8"]),
+        ("w8a4", ["w2a2", "w4a4"]),
+        ("w5a7", ["w2a2", "w4a4"]),
+    ],
+)
+def test_mixed_widths_are_those_up_to_the_bits_narrowest_first(bits: str, widths: list[str]) -> None:
+    settings = SearchSettings(Bits.parse(bits), mixed=True)
+    assert [str(one) for one in settings.widths] == widths
+    assert settings.narrowest == Bits(2, 2)
+
+
+@pytest.mark.parametrize("bits", ["fp32", "w2a2", "w8a8"])
+def test_without_mixed_there_is_one_width(bits: str) -> None:
+    settings = SearchSettings(Bits.parse(bits))
+    assert settings.widths == ()
+    assert settings.narrowest == Bits.parse(bits)
+
+
+@pytest.mark.parametrize("bits", ["w2a2", "w3a3", "w2a8", "w8a2", "fp32"])
+def test_mixed_with_nothing_to_choose_from_is_refused(bits: str) -> None:
+    with pytest.raises(QnasError) as error:
+        SearchSettings(Bits.parse(bits), mixed=True)
+    assert str(error.value) == (
+        f"--mixed chooses among w2a2, w4a4, w4a8, w8a8 up to --bits, got {bits}; write --bits w4a4 or more."
+    )
+
+
+def test_accuracy_is_to_be_high_and_every_cost_low() -> None:
+    assert USUAL.directions == ("maximize",)
+    assert replace(USUAL, pareto=("macs", "latency")).directions == ("maximize", "minimize", "minimize")
+
+
+def test_every_cost_can_count() -> None:
+    assert set(COSTS) == {"params", "macs", "weight_bytes", "activation_bytes", "latency"}
+    assert len(replace(USUAL, pareto=COSTS).directions) == 1 + len(COSTS)
+
+
+@pytest.mark.parametrize(("cost", "close"), [("latncy", "latency"), ("weight_byte", "weight_bytes"), ("mac", "macs")])
+def test_an_unknown_cost_is_refused_with_a_suggestion(cost: str, close: str) -> None:
+    with pytest.raises(QnasError) as error:
+        replace(USUAL, pareto=("params", cost))
+    assert str(error.value) == f"No cost is called {cost!r}; did you mean {close!r}?"
+
+
+def test_networks_are_timed_just_where_their_latency_counts() -> None:
+    assert not USUAL.needs_latency
+    assert not replace(USUAL, pareto=("macs",), limits=Limits(macs=5)).needs_latency
+    assert replace(USUAL, pareto=("macs", "latency")).needs_latency
+    assert replace(USUAL, limits=Limits(latency=0.5)).needs_latency
+
+
+def test_the_identity_of_a_mixed_search_for_a_front_is_plain_too() -> None:
+    identity = replace(USUAL, mixed=True, pareto=("weight_bytes", "macs")).identity()
+    assert json.loads(json.dumps(identity)) == identity
+    assert (identity["mixed"], identity["pareto"]) == (True, ["weight_bytes", "macs"])
+    assert (USUAL.identity()["mixed"], USUAL.identity()["pareto"]) == (False, [])

@@ -1,0 +1,74 @@
+"""Files are either old or new, never a part."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from qnas.runs.files import write_bytes, write_json, write_tensors
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no space left")
+
+
+def test_bytes_are_written_into_folders_that_are_made(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a" / "b" / "file", b"content")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"content"
+
+
+def test_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"a long first content")
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_a_write_that_fails_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    monkeypatch.setattr(os, failing, refuse)
+    with pytest.raises(OSError, match="no space left"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_the_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    replace = os.replace
+
+    def replace_later(source: Path, target: Path) -> None:
+        calls.append("replace")
+        assert source.read_bytes() == b"new"
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    monkeypatch.setattr(os, "replace", replace_later)
+    write_bytes(tmp_path / "file", b"new")
+    assert calls == ["fsync", "replace"]
+
+
+def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
+    write_json(tmp_path / "data.json", {"a": [1]})
+    text = (tmp_path / "data.json").read_text(encoding="utf-8")
+    assert text == '{\n  "a": [\n    1\n  ]\n}\n'
+    assert json.loads(text) == {"a": [1]}
+
+
+def test_tensors_are_read_back_with_their_header(tmp_path: Path) -> None:
+    path = tmp_path / "some.safetensors"
+    tensors = {"a": torch.randn(3, 4).t(), "b": torch.arange(5), "c": torch.randn(2).requires_grad_()}
+    write_tensors(path, tensors, {"key": "value"})
+    found = load_file(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata() == {"key": "value"}

@@ -1,0 +1,140 @@
+"""The table of trained networks: which runs it holds, that it can be continued, and that its file reads back."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet
+from qnas.errors import QnasError
+from qnas.quant.scheme import Bits
+from qnas.training import jobs as jobs_module
+from qnas.training.jobs import Job, Ledger, Pool
+from qnas.space.space import find_space
+from qnas.studies.benchmark_table import (
+    Entry,
+    Run,
+    BenchmarkTable,
+    TableSettings,
+    check_alike,
+    describe,
+    drawn,
+    load_table,
+    run_all,
+    save_table,
+    take_over,
+    table_jobs,
+)
+
+SPACE = find_space("tiny")
+SETTINGS = TableSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), 2, 24)
+
+
+def fake(job: Job) -> dict[str, Any]:
+    return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.steps, "seconds": 0.5}
+
+
+def silent(share: float, remark: str) -> None:
+    assert 0 < share <= 1
+
+
+@pytest.fixture
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_data: DataSet) -> list[Entry]:
+    monkeypatch.setattr(jobs_module, "run_job", fake)
+    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+        runs = run_all(pool, table_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), silent)
+    few = replace(digits_data, validation=digits_data.validation.first(64))
+    return list(describe(runs, load_checkpoint("digits").ghn, SPACE, few, silent))
+
+
+def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None:
+    assert [str(entry.genotype.bits) for entry in entries] == ["w4a4"] * 3 + ["w2a2"] * 3
+    assert len({entry.genotype.key for entry in entries}) == 6
+    lengths = {(0, 2), (0, 6), (0, 17), (0, 24), (1, 24)}
+    wanted = sorted((start, *length) for start in ("predicted", "random") for length in lengths)
+    for entry in entries:
+        assert [(run.start, run.seed, run.steps) for run in entry.runs] == wanted
+
+
+def test_every_entry_says_what_is_known_before_training(entries: list[Entry]) -> None:
+    for entry in entries:
+        assert {"top1", "drop", "qmse", "noisy_top1", "gradient_norm", "snip"} <= entry.signals.keys()
+        assert entry.signals["top1"] > 15
+        assert len(entry.embedding) == 32
+        assert entry.costs.params > 0
+    assert len({entry.embedding for entry in entries}) == len(entries)
+
+
+def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tmp_path: Path) -> None:
+    truth = BenchmarkTable({"data": "digits"}, 17, tuple(entries))
+    path = save_table(tmp_path, truth)
+    assert load_table(path) == truth
+    assert save_table(tmp_path / "again", load_table(path)).read_bytes() == path.read_bytes()
+
+
+IDENTITY = {"data": "digits", "ghn": "digits", "space_hash": "a", "ghn_hash": "b"}
+
+
+def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(
+    entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Job] = []
+
+    def noted(job: Job) -> dict[str, Any]:
+        done.append(job)
+        return fake(job)
+
+    monkeypatch.setattr(jobs_module, "run_job", noted)
+    larger = replace(SETTINGS, bits=(*SETTINGS.bits, Bits(8, 8)))
+    ledger = Ledger(tmp_path / "larger")
+    take_over(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY, ledger)
+    with Pool(1, ledger) as pool:
+        runs = run_all(pool, table_jobs(larger, drawn(SPACE, larger), 17), silent)
+    assert {job.genotype.bits for job in done} == {Bits(8, 8)}
+    for entry in entries:
+        assert sorted(runs[entry.genotype], key=lambda run: (run.start, run.seed, run.steps)) == list(entry.runs)
+
+
+@pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash"])
+def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> None:
+    check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY)
+    with pytest.raises(QnasError, match=f"but {key} differ; leave out --start-from"):
+        check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY)
+
+
+def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
+    from itertools import islice
+
+    from qnas.sampling.generator import stream
+
+    trained_on = {genotype.architecture for genotype in islice(stream(SPACE, 0, "train"), 200)}
+    assert trained_on.isdisjoint(genotype.architecture for genotype in drawn(SPACE, replace(SETTINGS, networks=50)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[1]\n", mtime=0)])
+def test_a_damaged_table_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "truth.jsonl.gz"
+    path.write_bytes(damage)
+    if not damage:
+        path.unlink()
+    with pytest.raises(QnasError, match="cannot be read"):
+        load_table(path)
+
+
+@pytest.mark.parametrize("change", [{"networks": 0}, {"seeds": 0}, {"steps": 0}])
+def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(QnasError):
+        replace(SETTINGS, **change)
+
+
+def test_a_real_run_has_both_accuracies(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), seeds=1, steps=1)
+    jobs = table_jobs(settings, drawn(SPACE, settings), 1)
+    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+        (runs,) = run_all(pool, jobs, silent).values()
+    assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in runs)
+    predicted, random = (next(run for run in runs if run.start == start) for start in ("predicted", "random"))
+    assert predicted.test > random.test

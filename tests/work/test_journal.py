@@ -1,0 +1,87 @@
+"""A log that several read and write, and whose last line a kill may have cut off."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+
+from qnas.work.journal import JournalFile
+
+LOGS = [{"op": number, "text": "é" * number} for number in range(6)]
+
+
+def read(journal: JournalFile, start: int = 0) -> list[dict[str, Any]]:
+    return list(journal.read_logs(start))
+
+
+def test_another_reads_the_logs_in_order(tmp_path: Path) -> None:
+    writer, reader = JournalFile(tmp_path / "log"), JournalFile(tmp_path / "log")
+    writer.append_logs(LOGS[:2])
+    writer.append_logs(LOGS[2:])
+    assert read(reader) == read(writer) == LOGS
+
+
+def test_a_new_log_is_empty(tmp_path: Path) -> None:
+    assert read(JournalFile(tmp_path / "log")) == []
+
+
+def test_reading_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    writer, reader = JournalFile(tmp_path / "log"), JournalFile(tmp_path / "log")
+    for start, end in ((0, 1), (1, 4), (4, 4), (4, 6)):
+        writer.append_logs(LOGS[start:end])
+        before = reader.position
+        assert read(reader, start) == LOGS[start:end]
+        assert (reader.position > before) == (end > start)
+
+
+def test_what_was_read_is_not_read_again(tmp_path: Path) -> None:
+    writer, reader = JournalFile(tmp_path / "log"), JournalFile(tmp_path / "log")
+    writer.append_logs(LOGS[:3])
+    read(reader)
+    path = tmp_path / "log"
+    path.write_bytes(b"#" * (path.stat().st_size - 1) + b"\n")  # which is no JSON
+    writer.append_logs(LOGS[3:])
+    assert read(reader, 3) == LOGS[3:]
+
+
+@pytest.mark.parametrize("start", [0, 2, 5, 6])
+def test_reading_may_begin_anywhere(tmp_path: Path, start: int) -> None:
+    journal = JournalFile(tmp_path / "log")
+    journal.append_logs(LOGS)
+    read(journal)
+    assert read(journal, start) == LOGS[start:]
+    assert read(JournalFile(tmp_path / "log"), start) == LOGS[start:]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10])
+def test_a_cut_off_line_is_not_read_and_the_next_append_removes_it(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "log"
+    JournalFile(path).append_logs(LOGS[:3])
+    path.write_bytes(path.read_bytes()[:-cut])
+    reader = JournalFile(path)
+    assert read(reader) == LOGS[:2]
+    JournalFile(path).append_logs(LOGS[4:])
+    assert read(reader, 2) == LOGS[4:]
+    assert read(JournalFile(path)) == LOGS[:2] + LOGS[4:]
+
+
+def test_a_log_whose_only_line_is_cut_off_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b'{"op":')
+    journal = JournalFile(tmp_path / "log")
+    assert read(journal) == []
+    journal.append_logs(LOGS)
+    assert read(journal) == LOGS
+
+
+def test_two_storages_write_one_study_by_turns(tmp_path: Path) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storages = [JournalStorage(JournalFile(tmp_path / "log")) for _ in range(2)]
+    studies = [optuna.create_study(storage=one, study_name="it", load_if_exists=True) for one in storages]
+    for number in range(10):
+        studies[number % 2].add_trial(optuna.trial.create_trial(value=float(number)))
+        assert [trial.value for trial in studies[1 - number % 2].trials] == list(range(number + 1))
+    again = optuna.load_study(storage=JournalStorage(JournalFile(tmp_path / "log")), study_name="it")
+    assert [trial.number for trial in again.trials] == list(range(10))
+    assert again.best_value == 0
