@@ -7,7 +7,7 @@ that importing the package costs nothing, and training needs no library of searc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qnas.api.files import Export, export, load
+    from qnas.api.files import Export, export, load, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.networks import predict, sample, score
     from qnas.api.search import SearchRun, search
@@ -42,11 +42,12 @@ __all__ = [
     "sample",
     "score",
     "search",
+    "show",
     "train",
 ]
 
 _HOMES = {
-    "qnas.api.files": ("Export", "export", "load"),
+    "qnas.api.files": ("Export", "export", "load", "show"),
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.networks": ("predict", "sample", "score"),
     "qnas.api.search": ("SearchRun", "search"),

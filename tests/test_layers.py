@@ -1,6 +1,7 @@
 """The order of the package: every import in every file is held against the list of layers."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import pytest
 import qnas
 
 LAYERS = (
-    "errors", "resources", "distributed", "quant", "space", "network", "sampling", "graph", "ghn", "data",
-    "checkpoints", "evaluation", "training", "export", "search", "studies", "reports", "cli",
+    "errors", "resources", "distributed", "devices", "task", "quant", "space", "network", "data", "runs", "work",
+    "sampling", "graph", "ghn", "checkpoints", "scores", "training", "exporters", "nas", "studies", "reports", "api",
+    "cli",
 )  # fmt: skip
 ROOT = Path(qnas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -48,11 +50,41 @@ def test_a_file_imports_only_from_earlier_layers_or_its_own(path: Path) -> None:
     assert later == []
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    assert list(imported(ROOT / "__init__.py")) == []
+def test_the_package_itself_imports_nothing_until_a_name_is_used() -> None:
+    body = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8")).body
+    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [getattr(node, "module", None) for node in imports] == ["typing"]
 
 
-@pytest.mark.parametrize("name", ["qnas.space.space", "qnas.sampling.generator", "qnas.network.costs"])
+def test_no_room_is_called_like_a_verb_of_the_face() -> None:
+    rooms = {path.stem for path in ROOT.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms & set(qnas.__all__) == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["qnas.space.space", "qnas.sampling.generator", "qnas.network.costs", "qnas.nas.settings"]
+)
 def test_describing_and_costing_networks_imports_no_torch(name: str) -> None:
-    code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode == 0
+    assert not brings(name, "torch")
+
+
+@pytest.mark.parametrize("name", ["qnas.api.ghn", "qnas.api.train", "qnas.cli.main"])
+def test_training_needs_no_library_of_searching(name: str) -> None:
+    assert not brings(name, "optuna")
+
+
+def brings(name: str, other: str) -> bool:
+    """Whether importing one module imports another."""
+    code = f"import sys, {name}; sys.exit({other!r} in sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode != 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_of_the_command_line_are_known_to_it_alone(path: Path) -> None:
+    """Everywhere else errors and remarks speak of arguments."""
+    if layer(path) == "cli":
+        return
+    texts = (
+        node.value for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Constant)
+    )
+    assert [text for text in texts if isinstance(text, str) and re.search(r"(?<![\w-])--[a-z]", text)] == []

@@ -60,6 +60,5 @@ def chosen_data(data: str | Path) -> str:
         return str(data)
     ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
     known = ready[-1]
-    others = ", ".join(name for name in SOURCES if name != known)
-    log.info("Data: %s. Others: give their folder, or one of %s, as data.", known, others)
+    log.info("Data: %s. For other images give their folder as `data`.", known)
     return known

@@ -11,8 +11,22 @@ from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
+from qnas.reports.overview import show_anything
 from qnas.runs.folder import RUN, read_run
 from qnas.space.genotype import Genotype
+
+
+def show(what: str | Path = "") -> None:
+    """Print what a path or a name leads to, and what to do next.
+
+    Args:
+        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped space or checkpoint;
+            empty for all that there is.
+
+    Raises:
+        QnasError: it leads to nothing of these.
+    """
+    show_anything(str(what))
 
 
 def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 
 OPTIONS = {"minutes": "--max-minutes", "table": "--table", "card": "--card"}
 """Options that are not called like their arguments."""
@@ -13,7 +14,8 @@ COMMANDS = {"benchmark_table": "study table", "evaluate_ghn": "eval-ghn", "evalu
 def in_options(message: str) -> str:
     """A message whose code, between backticks, is written as it is typed in a shell.
 
-    `max_params` becomes --max-params, `bits='w4a4'` --bits w4a4, and `qnas.fit_ghn(data='x')` qnas fit-ghn --data x.
+    `max_params` becomes --max-params, `bits='w4a4'` --bits w4a4, `qnas.fit_ghn(data='x')` qnas fit-ghn --data x, and
+    `qnas.show('a run')` qnas show 'a run'.
     """
     return re.sub(r"`([^`]*)`", lambda match: _typed(match[1]), message)
 
@@ -28,6 +30,8 @@ def _typed(code: str) -> str:
 
 
 def _option(argument: str) -> str:
+    if argument[:1] in "'\"":
+        return _text(argument)
     name, _, value = argument.partition("=")
     if name in POSITIONAL:
         return POSITIONAL[name]
@@ -36,4 +40,4 @@ def _option(argument: str) -> str:
 
 
 def _text(value: str) -> str:
-    return str(ast.literal_eval(value)) if value[:1] in "'\"" else value
+    return shlex.quote(ast.literal_eval(value)) if value[:1] in "'\"" else value

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from qnas.cli.errors import in_options
+
 LINE_EVERY = 15.0
 console = Console(stderr=True)
 
@@ -82,7 +84,7 @@ def shown() -> Iterator[Lines | Bars]:
 
 class _Saying(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        say(in_options(record.getMessage()))
 
 
 def say(text: str) -> None:

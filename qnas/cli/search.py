@@ -46,6 +46,7 @@ def search(
 ) -> None:
     """Find, train and export the best network within a budget. The same command again continues a run."""
     import qnas
+    from qnas.cli.errors import in_options
     from qnas.cli.progress import say, shown
     from qnas.devices import use_threads
     from qnas.reports.search import print_result
@@ -61,7 +62,7 @@ def search(
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")
     else:
-        print_result(run.folder, as_json=json_output)
+        print_result(run.folder, json_output, in_options)
 
 
 def export(

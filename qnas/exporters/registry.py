@@ -22,12 +22,14 @@ class Profile:
         reads: what it is good for.
         write: gives the file's bytes.
         compare: runs a file's bytes beside the network on the same images.
+        file: its name in a winner's folder.
     """
 
     name: str
     reads: str
     write: Callable[[DeployedNetwork], bytes]
     compare: Callable[[bytes, DeployedNetwork, Images], Parity] = compare
+    file: str = "model.onnx"
 
 
 PROFILES = {

@@ -105,7 +105,7 @@ def write_winner(
     model = written.write(deployed)
     parity = written.compare(model, deployed, data.validation)
     write_tensors(folder / WEIGHTS, network.state_dict())
-    write_bytes(folder / MODEL, model)
+    write_bytes(folder / written.file, model)
     write_json(folder / GENOTYPE, genotype.to_json())
     write_json(folder / MANIFEST, {
         "facts": facts,
@@ -119,8 +119,10 @@ def write_winner(
             "mean": data.task.mean,
             "deviation": data.task.deviation,
         },
+        "profile": profile,
+        "model": written.file,
         "onnx_bytes": len(model),
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, MODEL, GENOTYPE)},
+        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, written.file, GENOTYPE)},
         "versions": {
             "qnas": qnas.__version__,
             "torch": torch.__version__,

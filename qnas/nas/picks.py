@@ -54,7 +54,9 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     """
     picks = read_result(run)["picks"]
     if not 1 <= pick <= len(picks):
-        raise QnasError(f"`pick` is 1 to {len(picks)} for this run, got {pick}; see them with `qnas show {run}`.")
+        raise QnasError(
+            f"`pick` is 1 to {len(picks)} for this run, got {pick}; see them with `qnas.show({str(run)!r})`."
+        )
     chosen = picks[pick - 1]
     settings = read_run(run)["settings"]
     data = find_data(settings["data"])

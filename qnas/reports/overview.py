@@ -1,6 +1,5 @@
 """Shows anything that has a name or a path: runs, winners, genotypes, spaces, checkpoints."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,24 @@ from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, r
 from qnas.errors import QnasError
 from qnas.exporters.winner import MANIFEST, MODEL, read_manifest
 from qnas.nas.picks import WINNER
-from qnas.nas.result import RESULT
+from qnas.nas.result import RESULT, read_result
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.reports.search import print_result
+from qnas.reports.search import Typed, print_result
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
+from qnas.runs.reading import read_json
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names
 from qnas.task import Task
 
 
-def show_anything(what: str) -> None:
-    """Find out what ``what`` names and print it.
+def show_anything(what: str, typed: Typed = str) -> None:
+    """Find out what ``what`` names and print it, and what to do next.
+
+    Args:
+        what: path or name.
+        typed: writes a call between backticks as its reader types it.
 
     Raises:
         QnasError: it names nothing that can be shown.
@@ -34,40 +38,41 @@ def show_anything(what: str) -> None:
     except OSError as error:  # a name that no file can have
         raise _nothing(what) from error
     if not what:
-        show(_everything())
+        show(_everything(typed))
     elif (path / RESULT).is_file():
-        print_result(path, as_json=False)
-        print(f"Next: qnas show {path / WINNER}, or qnas export {path} --pick 2")
+        print_result(path, as_json=False, typed=typed)
+        others = f", or `qnas.export({str(path)!r}, pick=2)`" if len(read_result(path)["picks"]) > 1 else ""
+        print(typed(f"Next: `qnas.show({str(path / WINNER)!r})`{others}"))
     elif (path / RUN).is_file():
         show(_facts(f"unfinished run {path}", read_run(path)["settings"]))
         print("Next: the command that began it, which continues it.")
     elif (path / MANIFEST).is_file():
         _show_winner(path)
     elif path.is_file() and path.suffix == ".json":
-        _show_genotype(path)
+        _show_genotype(path, typed)
     elif what in space_names() or what.endswith(".toml"):
-        _show_space(find_space(what))
+        _show_space(find_space(what), typed)
     elif what in checkpoint_names() or (path / WEIGHTS).is_file():
-        _show_checkpoint(what)
+        _show_checkpoint(what, typed)
     else:
         raise _nothing(what)
 
 
 def _nothing(what: str) -> QnasError:
     return QnasError(
-        f"qnas show takes a run folder, a winner, a genotype file, a space or a checkpoint, {what[:80]!r} is none; "
-        "see what there is with: qnas show"
+        f"`qnas.show(what)` takes a run folder, a winner, a genotype file, a space or a checkpoint, {what[:80]!r} is "
+        "none; see what there is with `qnas.show()`."
     )
 
 
-def _everything() -> Table:
+def _everything(typed: Typed) -> Table:
     table = Table("kind", "name", "next")
     for name in space_names():
-        table.add_row("space", name, f"qnas show {name}")
+        table.add_row("space", name, typed(f"`qnas.show({name!r})`"))
     for name in checkpoint_names():
-        table.add_row("checkpoint", name, f"qnas search --data {name} --bits w4a4")
+        table.add_row("checkpoint", name, typed(f"`qnas.search(data={name!r}, bits='w4a4')`"))
     for path in sorted(Path("runs").glob(f"*/{RUN}")):
-        table.add_row("run", str(path.parent), f"qnas show {path.parent}")
+        table.add_row("run", str(path.parent), typed(f"`qnas.show({str(path.parent)!r})`"))
     return table
 
 
@@ -98,13 +103,8 @@ def _show_winner(folder: Path) -> None:
     print(f"Next: use {folder / MODEL}; images are prepared as {MANIFEST} says.")
 
 
-def _show_genotype(path: Path) -> None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise QnasError(
-            f"A genotype file is JSON, {path} is not ({error}); write one with: qnas sample --count 1"
-        ) from error
+def _show_genotype(path: Path, typed: Typed) -> None:
+    data = read_json(path, "a genotype", "write one with `qnas.sample(count=1)`")
     genotype = Genotype.from_json(data)
     plan = build_plan(genotype, Task((3, 32, 32), 10))
     show(
@@ -113,19 +113,19 @@ def _show_genotype(path: Path) -> None:
             {**genotype.to_json(), **asdict(costs(plan)), "counted for": "3 x 32 x 32, 10 classes"},
         )
     )
-    print("Next: qnas search, which finds and trains such networks.")
+    print(typed("Next: `qnas.search()`, which finds and trains such networks."))
 
 
-def _show_space(space: SearchSpace) -> None:
+def _show_space(space: SearchSpace, typed: Typed) -> None:
     show(
         _facts(
             f"space {space.name}", {key: value for key, value in asdict(space).items() if key not in ("name", "split")}
         )
     )
-    print(f"Next: qnas sample --space {space.name} --count 5")
+    print(typed(f"Next: `qnas.sample(space={space.name!r}, count=5)`"))
 
 
-def _show_checkpoint(name: str) -> None:
+def _show_checkpoint(name: str, typed: Typed) -> None:
     folder = find_checkpoint(name)
     card = read_card(folder)
     table = card.pop("table", None)
@@ -135,4 +135,4 @@ def _show_checkpoint(name: str) -> None:
         for row in table["rows"]:
             rows.add_row(row["split"], row["bits"], str(row["n"]), f"{row['top1_mean']:.1f} ± {row['top1_sem']:.1f}")
         show(rows)
-    print(f"Next: qnas eval-ghn --ghn {name} --networks 20")
+    print(typed(f"Next: `qnas.evaluate_ghn(ghn={name!r}, networks=20)`"))

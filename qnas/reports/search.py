@@ -1,6 +1,7 @@
 """The result of a search: a table of the picks, and what to run next."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from qnas.reports.tables import show
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
 
-def print_result(folder: Path, as_json: bool) -> None:
+Typed = Callable[[str], str]
+"""Writes a call between backticks as its reader types it."""
+
+
+def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     """Print the result of a finished run, and where its winner lies."""
     result = read_result(folder)
     if not (folder / WINNER / MANIFEST).is_file():
@@ -33,7 +38,7 @@ def print_result(folder: Path, as_json: bool) -> None:
         f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
         f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
     )
-    print(f"Next: qnas show {folder}")
+    print(typed(f"Next: `qnas.show({str(folder)!r})`"))
 
 
 def trust_line(calibration: dict[str, Any]) -> str:
