@@ -8,11 +8,10 @@ done again, so the command can be repeated after a kill, and with more seeds. Pr
 deviation over the seeds, and as the last line JSON: the rows.
 """
 
-import argparse
-import json
 import time
+from argparse import Namespace
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,14 +19,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from common import finish, load, options, settle, timed
 
-from qnas.runs.files import append_row, read_rows
-from qnas.data.registry import find_data
-from qnas.studies.ghn_tables import evaluate_ghn
 from qnas.ghn.config import GHN_2, GHNConfig, config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import Bits
-from qnas.space.space import find_space
+from qnas.runs.files import append_row, read_rows
+from qnas.studies.ghn_tables import evaluate_ghn
 from qnas.training.fit_ghn import GHNTrainer
 from qnas.training.fit_settings import FitSettings
 
@@ -37,7 +35,7 @@ BITS = tuple(Bits.parse(text) for text in ("fp32", "w4a4", "w2a2"))
 
 @dataclass(frozen=True)
 class Variant:
-    """One choice undone, and what that is."""
+    """One choice undone, and what that is. ``patches`` undo choices that are no setting, for the time of a run."""
 
     name: str
     what: str
@@ -69,66 +67,47 @@ VARIANTS = (
     Variant("NoiseQuant at 2 bits", "noise instead of rounding in training",
             settings=lambda s: replace(s, noise="w2a2")),
     Variant("absolute ranges at 2 bits", "no clipping of the outer 1 %",
-            patches=(("qnas.network.forward.CLIP_AT", 1), ("qnas.quant.ranges.CLIP_AT", 1))),
+            patches=(("qnas.quant.ranges.CLIP_AT", 1),)),
     Variant("batch-norm epsilon of 1e-5", "the usual one: amplifies channels that rounding has silenced",
-            patches=(("qnas.network.forward.EPSILON", 1e-5), ("qnas.quant.fold.EPSILON", 1e-5))),
+            patches=(("qnas.network.arithmetic.EPSILON", 1e-5), ("qnas.quant.fold.EPSILON", 1e-5))),
 )  # fmt: skip
-
-
-@contextmanager
-def patched(patches: tuple[tuple[str, Any], ...]) -> Any:
-    """The package with some of its constants or functions replaced."""
-    running = [patch(target, value) for target, value in patches]
-    for one in running:
-        one.start()
-    try:
-        yield
-    finally:
-        for one in running:
-            one.stop()
 
 
 def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str, Any]:
     """Train and score one variant."""
-    data = find_data("digits")
-    space = find_space("tiny").for_task(data.task)
+    data, space = load("digits", "tiny")
     torch.manual_seed(settings.seed)
     ghn = GHN(variant.config(config_for(space)))
-    with patched(variant.patches):
+    with ExitStack() as stack:
+        for target, value in variant.patches:
+            stack.enter_context(patch(target, value))
         trainer = GHNTrainer(ghn, data, space, variant.settings(settings))
-        started = time.process_time()
-        for _ in trainer.run():
-            pass
-        seconds = time.process_time() - started
+        _, seconds = timed(lambda: [step.step for step in trainer.run()], time.process_time)
         ghn.load_state_dict(trainer.averaged)
-        rows = evaluate_ghn(ghn.eval(), space, data.validation, SPLITS, BITS, networks)
-    counters = trainer.count_skipped()
-    cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in rows}
+        table = evaluate_ghn(ghn.eval(), space, data.validation, SPLITS, BITS, networks)
+    cells = {f"{row.split} {row.bits}": [round(row.top1_mean, 2), round(row.top1_sem, 2)] for row in table.rows}
     return {
-        "variant": variant.name, "seed": settings.seed, "counters": asdict(counters),
+        "variant": variant.name, "seed": settings.seed, "counters": asdict(trainer.count_skipped()),
         "cpu_seconds": round(seconds, 1), "n": networks, "cells": cells,
     }  # fmt: skip
 
 
 def main() -> None:
     """Measure all variants and print their table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--networks", type=int, default=30)
-    parser.add_argument("--only", nargs="*", help="names of variants")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / "results.jsonl"
-    chosen = [variant for variant in VARIANTS if not arguments.only or variant.name in arguments.only]
-    for seed in range(arguments.seeds):
-        settings = FitSettings(steps=arguments.steps, float_share=0.3, seed=seed)
+    given = options(
+        __doc__, steps=800, networks=(30, "to score, of each split"), only=([], "names of variants"), seeds=3,
+        out=Path("runs/ablation"),
+    )  # fmt: skip
+    settle()
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / "results.jsonl"
+    chosen = [variant for variant in VARIANTS if not given.only or variant.name in given.only]
+    for seed in range(given.seeds):
+        settings = FitSettings(steps=given.steps, float_share=0.3, seed=seed)
         for variant in chosen:
-            if (variant.name, seed) not in {(row["variant"], row["seed"]) for row in rows_of(path, arguments)}:
-                append_row(path, measured(variant, settings, arguments.networks))
-    rows = rows_of(path, arguments)
+            if (variant.name, seed) not in {(row["variant"], row["seed"]) for row in rows_of(path, given)}:
+                append_row(path, measured(variant, settings, given.networks))
+    rows = rows_of(path, given)
     heads = " | ".join(str(bits).upper() for bits in BITS)
     print(f"| changed | {heads} | other splits, W4A4 | CPU ms a step | what that is |")
     print("|---|" + "---|" * (len(BITS) + 3))
@@ -139,12 +118,12 @@ def main() -> None:
         cells = " | ".join(over_seeds(values) for values in means)
         cost = fmean(1000 * row["cpu_seconds"] / row["counters"]["step"] for row in own)
         print(f"| {variant.name} | {cells} | {cost:.0f} | {variant.what} |")
-    print(json.dumps({"rows": rows, "steps": arguments.steps, "n": arguments.networks, "seeds": arguments.seeds}))
+    finish(rows=rows, steps=given.steps, n=given.networks, seeds=given.seeds)
 
 
-def rows_of(path: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def rows_of(path: Path, given: Namespace) -> list[dict[str, Any]]:
     """The results so far of runs as long, and scored on as many networks, as is asked for."""
-    asked = (arguments.steps, arguments.networks)
+    asked = (given.steps, given.networks)
     return [row for row in read_rows(path) if (row["counters"]["step"], row["n"]) == asked]
 
 

@@ -8,20 +8,17 @@ genotypes. Both predict float parameters, run every network on a batch of images
 hypernetwork. The last line is JSON: the median over the steps of their time by ours.
 """
 
-import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
+from statistics import median
 
 import plain_forward
 import plain_ghn
 import torch
 import torch.nn.functional as F
-from ppuda_reference import Reference
+from common import finish, networks, options, seconds, settle, spread
+from ppuda_reference import NAME, Reference
 from torch import Tensor
 
 from qnas.data.images import DataSet, split_data
@@ -30,7 +27,6 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
 from qnas.quant.scheme import PAPER_BITS
-from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space
 from qnas.training.fit_ghn import GHNTrainer
@@ -42,9 +38,9 @@ Step = Callable[[list[Plan], Tensor, Tensor], None]
 def noise_images(space: SearchSpace, count: int) -> DataSet:
     """Random images of the space's shape: what they show does not change how long a step takes."""
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2 * count, *space.image), dtype=torch.uint8, generator=generator).numpy()
-    labels = (torch.arange(2 * count) % space.classes).numpy()
-    names = tuple(str(number) for number in range(space.classes))
+    pixels = torch.randint(0, 256, (2 * count, *space.task.image), dtype=torch.uint8, generator=generator).numpy()
+    labels = (torch.arange(2 * count) % space.task.classes).numpy()
+    names = tuple(str(number) for number in range(space.task.classes))
     return split_data("noise", names, (pixels, labels), (pixels, labels), count)
 
 
@@ -69,23 +65,18 @@ def plain_step(ghn: GHN) -> Step:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", type=Path, help="checkout of facebookresearch/ppuda")
-    parser.add_argument("--space", default="mobile")
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--meta-batch", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    space = find_space(arguments.space)
+    given = options(
+        __doc__, reference=Path, space="mobile", steps=6, meta_batch=(4, "networks a step"),
+        batch=(32, "images a network"), threads=1,
+    )  # fmt: skip
+    settle(given.threads)
+    space = find_space(given.space)
     data = noise_images(space, 256)
     ghn = GHN(GHN_2)
-    reference = Reference(arguments.reference, ghn) if arguments.reference else None
+    reference = Reference(given.reference, ghn) if given.reference else None
     plainly = plain_step(GHN(GHN_2))
-    size = arguments.meta_batch
-    genotypes = list(islice(stream(space, 0, "train"), (arguments.steps + 1) * size))
+    size = given.meta_batch
+    genotypes = networks(space, (given.steps + 1) * size, part="train")
     chosen: dict[int, Genotype] = {}
 
     class Trainer(GHNTrainer):
@@ -96,13 +87,13 @@ def main() -> None:
             return build_plan(chosen[seed % size].with_bits(bits), space.task)
 
     def trainer(float_share: float) -> Trainer:
-        settings = FitSettings(10**6, float_share=float_share, meta_batch=size, batch=arguments.batch)
+        settings = FitSettings(10**6, float_share=float_share, meta_batch=size, batch=given.batch)
         return Trainer(GHN(GHN_2), data, space, settings)
 
     ours, quantized = trainer(1.0), trainer(0.0)
-    images, labels = data.train.batch(slice(0, arguments.batch))
+    images, labels = data.train.batch(slice(0, given.batch))
     times: dict[str, list[float]] = {"theirs": [], "ours": [], "ours, quantization-aware": []}
-    for number in range(arguments.steps + 1):  # the first one warms up
+    for number in range(given.steps + 1):  # the first one warms up
         mine = genotypes[number * size : (number + 1) * size]
         chosen.update(enumerate(mine))
         plans = [build_plan(genotype, space.task) for genotype in mine]
@@ -112,21 +103,17 @@ def main() -> None:
             "ours, quantization-aware": quantized.step,
         }
         for name, act in work.items():
-            started = time.perf_counter()
-            act()
-            times[name].append(time.perf_counter() - started)
-    passes = size * arguments.batch
+            times[name].append(seconds(act))
+    passes = size * given.batch
     for name, values in times.items():
-        rates = sorted(1 / value for value in values[1:])
-        median = statistics.median(rates)
-        spread = f"{rates[0]:.3f} to {rates[-1]:.3f}"
-        print(f"{name:25} {median:.3f} steps a second ({spread}), {passes * median:.0f} image-passes a second")
-    pairs = [(theirs / own) for theirs, own in zip(times["theirs"][1:], times["ours"][1:], strict=True)]
-    print(json.dumps({
-        "step": round(statistics.median(pairs), 2),
-        "against": "facebookresearch/ppuda" if reference else "the same step written plainly",
-        "meta_batch": size, "batch": arguments.batch, "n": arguments.steps, "threads": arguments.threads,
-    }))  # fmt: skip
+        rates = [1 / value for value in values[1:]]
+        passes = size * given.batch * median(rates)
+        print(f"{name:25} {spread(rates, 3)} steps a second, {passes:.0f} image-passes a second")
+    pairs = [theirs / own for theirs, own in zip(times["theirs"][1:], times["ours"][1:], strict=True)]
+    finish(
+        step=round(median(pairs), 2), against=NAME if reference else "the same step written plainly", meta_batch=size,
+        batch=given.batch, n=given.steps, threads=given.threads,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

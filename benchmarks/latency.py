@@ -6,38 +6,28 @@ Both sides are timed on one thread of this machine in onnxruntime; the networks 
 factor. The last line is JSON: Kendall's tau of the sums with the clock, and the ratios' median and quartiles.
 """
 
-import argparse
 import json
 import tempfile
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
+from common import finish, load, networks, options, settle
 
-from qnas.data.registry import find_data
-from qnas.scores.ranks import kendall
 from qnas.exporters.latency import LatencyTable, time_network
+from qnas.nas.search import TIMED_WHOLE
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
-from qnas.sampling.generator import stream
-from qnas.nas.search import TIMED_WHOLE
-from qnas.space.space import find_space
+from qnas.scores.ranks import kendall
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="digits")
-    parser.add_argument("--space", default="tiny")
-    parser.add_argument("--bits", nargs="+", default=["fp32", "w8a8", "w4a4", "w2a2"])
-    parser.add_argument("--networks", type=int, default=30)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    data, rows = find_data(options.data), []
-    space = find_space(options.space).for_task(data.task)
-    for bits in (Bits.parse(text) for text in options.bits):
-        genotypes = list(islice(stream(space, 1, bits=bits), TIMED_WHOLE + options.networks))
+    given = options(__doc__, data="digits", space="tiny", bits=["fp32", "w8a8", "w4a4", "w2a2"], networks=30)
+    settle()
+    _, space = load(given.data, given.space)
+    rows = []
+    for bits in map(Bits.parse, given.bits):
+        genotypes = networks(space, TIMED_WHOLE + given.networks, 1, bits=bits)
         plans = [build_plan(genotype, space.task) for genotype in genotypes]
         with tempfile.TemporaryDirectory() as folder:
             table = LatencyTable(Path(folder) / "latency.jsonl", lambda plans=plans: plans[:TIMED_WHOLE])
@@ -50,7 +40,7 @@ def main() -> None:
             "milliseconds": [round(float(clock.min()), 3), round(float(clock.max()), 3)],
         })  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
-    print(json.dumps({"space": space.name, "rows": rows}))
+    finish(space=space.name, rows=rows)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from qnas.network.plan import Node, Plan
 from qnas.quant.fold import EPSILON
-from qnas.quant.ranges import range_of
+from qnas.quant.ranges import range_of, usual_fit
 
 
 def rounded(x: Tensor, bits: int) -> Tensor:
     """Quantize and dequantize in the range that the package takes."""
-    low, high = range_of(x, bits)
+    low, high = range_of(x, usual_fit(bits))
     low, high = low.clamp(max=0), high.clamp(min=0)
     levels = 2**bits - 1
     step = ((high - low) / levels).clamp(min=torch.finfo(torch.float32).eps)
@@ -52,9 +52,7 @@ def forward(plan: Plan, parameters: dict[str, Tensor], images: Tensor) -> Tensor
         match node.kind:
             case "input":
                 value = images
-            case "conv":
-                value = layer(node, inputs[0], parameters).relu()
-            case "linear":
+            case "conv" | "linear":
                 value = layer(node, inputs[0], parameters)
             case "max_pool":
                 value = F.max_pool2d(inputs[0], node.kernel, node.stride, node.padding)
@@ -63,9 +61,10 @@ def forward(plan: Plan, parameters: dict[str, Tensor], images: Tensor) -> Tensor
             case "global_avg":
                 value = inputs[0].mean((2, 3), keepdim=True)
             case "sum":
-                value = unrounded[position] = inputs[0] + inputs[1]
+                value = inputs[0] + inputs[1]
             case "concat":
                 value = torch.cat([unrounded[source] for source in node.inputs], dim=1)
+        value = unrounded[position] = value.relu() if node.relu else value
         exact = node.bits.is_float or not node.quantized
         values.append(value if exact else rounded(value, node.bits.activations))
     return values[-1]

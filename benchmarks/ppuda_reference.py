@@ -30,6 +30,7 @@ THEIR_WORDS = {
     "global_avg": "glob_avg",
 }  # fmt: skip
 LARGEST = (64, 64, 11, 11)
+NAME = "facebookresearch/ppuda"
 
 
 class PlainNetwork(nn.Module):
@@ -60,7 +61,7 @@ class PlainNetwork(nn.Module):
                     value = images
                 case "conv":
                     value = getattr(self, node.name)(inputs[0])
-                    value = (getattr(self, f"{node.name}_norm")(value) if node.norm else value).relu()
+                    value = getattr(self, f"{node.name}_norm")(value) if node.norm else value
                 case "linear":
                     value = getattr(self, node.name)(inputs[0].flatten(1))
                 case "max_pool":
@@ -74,7 +75,7 @@ class PlainNetwork(nn.Module):
                     value = inputs[0] if node.inputs[0] == node.inputs[1] else inputs[0] + inputs[1]
                 case "concat":
                     value = torch.cat(inputs, 1)
-            values.append(value)
+            values.append(value.relu() if node.relu else value)
         return values[-1]
 
     def parameter_of(self, slot: str) -> Tensor:
@@ -98,7 +99,7 @@ class Reference:
 
     def __init__(self, path: Path, ghn: GHN) -> None:
         if not (path / "ppuda" / "ghn" / "nn.py").is_file():
-            raise QnasError(f"--reference is a checkout of facebookresearch/ppuda, got {path}; clone it and name it.")
+            raise QnasError(f"--reference is a checkout of {NAME}, got {path}; clone it and name it.")
         if ghn.config != GHN_2:
             raise QnasError("The reference is GHN-2; compare it with a hypernetwork of the same configuration.")
         sys.path.insert(0, str(path))

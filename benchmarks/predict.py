@@ -9,18 +9,14 @@ JSON: medians over the networks of the reference's time by ours. ``predict_batch
 ``predict_batch_first_tiles`` of those that the tool's own forward pass takes, a repeating tensor as its first tile.
 """
 
-import argparse
-import json
-import statistics
-import time
-from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
+from statistics import mean, median
 from typing import Any, Protocol
 
 import plain_ghn
 import torch
-from ppuda_reference import Reference
+from common import finish, networks, options, seconds, settle, spread
+from ppuda_reference import NAME, Reference
 from torch import Tensor
 
 from qnas.ghn.config import GHN_2
@@ -28,7 +24,6 @@ from qnas.ghn.model import GHN
 from qnas.graph.encoding import encode
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
-from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 
@@ -73,16 +68,6 @@ class Plain:
             self.predict(network, graph)
 
 
-def seconds(work: Callable[[], Any], repeats: int) -> float:
-    """The median time of ``work``."""
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
 def difference(rival: Rival, network: Any, ours: dict[str, Tensor]) -> float:
     """Largest difference of any tensor, relative to the tensor's largest value."""
     theirs = {name: rival.predicted[name] if isinstance(rival, Plain) else network.parameter_of(name) for name in ours}
@@ -92,23 +77,18 @@ def difference(rival: Rival, network: Any, ours: dict[str, Tensor]) -> float:
 def largest_deep() -> Genotype:
     """The network of most nodes among some of the deep split's with the most cells."""
     space = find_space("mobile").of_split("deep")
-    drawn = (genotype for genotype in islice(stream(space, 0), 2000) if genotype.cells == space.cells[1])
+    drawn = (genotype for genotype in networks(space, 2000) if genotype.cells == space.cells[1])
     return max(drawn, key=lambda genotype: len(build_plan(genotype, space.task).slots))
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", type=Path, help="checkout of facebookresearch/ppuda")
-    parser.add_argument("--networks", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
+    given = options(__doc__, reference=Path, networks=32, threads=1)
+    settle(given.threads)
     ghn = GHN(GHN_2).eval()
-    rival: Rival = Reference(arguments.reference, ghn) if arguments.reference else Plain(ghn)
+    rival: Rival = Reference(given.reference, ghn) if given.reference else Plain(ghn)
     space = find_space("mobile")
-    genotypes = list(islice(stream(space, 0, "held_out"), arguments.networks))
+    genotypes = networks(space, given.networks, part="held_out")
 
     def plan_of(genotype: Genotype) -> Plan:
         return build_plan(genotype, space.task)
@@ -131,38 +111,33 @@ def main() -> None:
         alone = seconds(lambda n=network, g=graph: rival.predict(n, g), 3)
         worst = max(worst, difference(rival, network, ours([genotype])[0]))
         # the plain reference makes its graph anew when it predicts
-        times["rival predict"].append(alone + (times["rival graph"][-1] if arguments.reference else 0.0))
+        times["rival predict"].append(alone + (times["rival graph"][-1] if given.reference else 0.0))
         for kind in ratios:
             ratios[kind].append(times[f"rival {kind}"][-1] / times[kind][-1])
     batch = seconds(lambda: ours(genotypes), 5) / len(genotypes)
     tiles = seconds(lambda: ours(genotypes, whole=False), 5) / len(genotypes)
     plans = [plan_of(genotype) for genotype in genotypes]
-    networks = [rival.network(plan) for plan in plans]
-    graphs = [rival.graph(network) for network in networks]
-    rival_batch = seconds(lambda: rival.predict_batch(networks, graphs), 3) / len(genotypes)
-    if arguments.reference:
-        rival_batch += statistics.mean(times["rival graph"])
+    made = [rival.network(plan) for plan in plans]
+    graphs = [rival.graph(network) for network in made]
+    rival_batch = seconds(lambda: rival.predict_batch(made, graphs), 3) / len(genotypes)
+    if given.reference:
+        rival_batch += mean(times["rival graph"])
     for kind, values in times.items():
-        print(f"{kind:14} {1000 * statistics.median(values):8.2f} ms  ({min(values):.4f} to {max(values):.4f} s)")
-    mine = f"{1000 * batch:8.2f} ms a network, {1000 * tiles:.2f} of first tiles"
+        print(f"{kind:14} {spread([1000 * value for value in values])} ms")
+    mine = f"{1000 * batch:.2f} ms a network, {1000 * tiles:.2f} of first tiles"
     print(f"{'batch':14} {mine}; rival {1000 * rival_batch:.2f} ms")
-    print(f"nodes {min(sizes)} to {max(sizes)}, median {statistics.median(sizes)}; largest difference {worst:.1e}")
+    print(f"nodes {min(sizes)} to {max(sizes)}, median {median(sizes)}; largest difference {worst:.1e}")
     deep = largest_deep()
     deep_plan = plan_of(deep)
     deep_seconds = seconds(lambda: ours([deep]), 3)
     print(f"{deep.cells} cells, {len(encode(deep_plan).x)} nodes: {deep_seconds:.2f} s")
-    print(json.dumps({
-        "graph": round(statistics.median(ratios["graph"]), 1),
-        "predict": round(statistics.median(ratios["predict"]), 1),
-        "predict_batch": round(rival_batch / batch, 1),
-        "predict_batch_first_tiles": round(rival_batch / tiles, 1),
-        "deep_nodes": len(encode(deep_plan).x),
-        "deep_seconds": round(deep_seconds, 3),
-        "against": "facebookresearch/ppuda" if arguments.reference else "the plain reference",
-        "largest_difference": worst,
-        "n": len(genotypes),
-        "threads": arguments.threads,
-    }))  # fmt: skip
+    finish(
+        **{kind: round(median(values), 1) for kind, values in ratios.items()},
+        predict_batch=round(rival_batch / batch, 1), predict_batch_first_tiles=round(rival_batch / tiles, 1),
+        deep_nodes=len(encode(deep_plan).x), deep_seconds=round(deep_seconds, 3),
+        against=NAME if given.reference else "the plain reference", largest_difference=worst, n=len(genotypes),
+        threads=given.threads,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
     python benchmarks/search.py --table checkpoints/digits/truth.jsonl.gz --figure docs/search-table.svg
     python benchmarks/search.py --real --seconds 60 --seeds 10 --out runs/search --figure docs/search-real.svg
 
-``--table`` replays ways of searching on a table of trained networks (``qnas study truth``), hundreds of times, each on
+``--table`` replays ways of searching on a table of trained networks (``qnas study table``), hundreds of times, each on
 another hundred of its networks; work is counted in training steps. ``--real`` does everything for real; work is the
 processor's time of one process. A curve is the test accuracy, averaged over seeds, of the network that has the best
 validation accuracy of all fully trained ones so far; its band is the 95 % bootstrap interval of that average. The last
 line is JSON.
 """
 
-import argparse
-import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import nullcontext
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,36 +24,33 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
+from common import finish, load, options, random_networks, settle
 from numpy.typing import NDArray
-from winner import Silent, random_networks
 
-from qnas.runs.files import append_row, read_rows
-from qnas.data.registry import find_data
-from qnas.data.images import DataSet
-from qnas.scores.predicted import PredictedScore
+from qnas.nas.budgets import Limits
+from qnas.nas.candidate import Candidate
+from qnas.nas.prepare import open_prepared, prepare
+from qnas.nas.proposer import Proposer
+from qnas.nas.rungs import Rung, select
+from qnas.nas.search import Means, search
+from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.training import jobs
-from qnas.nas.candidate import Candidate
+from qnas.runs.files import append_row, read_rows
 from qnas.space.genes import decode, gene_choices
-from qnas.training.jobs import Job
-from qnas.nas.budgets import Limits
-from qnas.nas.search import open_run, prepare, search
-from qnas.nas.settings import SearchSettings, training_lengths
-from qnas.nas.screen import best, best_trained, estimate_all, spread
-from qnas.nas.proposer import Proposer
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
-from qnas.studies.benchmark_table import Entry, BenchmarkTable, load_table
-from qnas.training.qat import QATSettings, deployed_accuracy, train_network
+from qnas.studies.benchmark_table import BenchmarkTable, Entry, load_table
+from qnas.training.jobs import Job, run_job
+from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.recipe import Recipe
+from qnas.work.ledger import Result
 
 Curve = list[tuple[float, float, float]]
 """Work so far, and validation and test accuracy of each fully trained network, in the order they were trained."""
 SCORE_WORK = 0.5
 """Training steps that one score costs: 20 to 30 milliseconds and 9 for the prediction, beside 70 a step (race.py)."""
-LABELS, SURVIVORS, TOP = 12, 6, 3
 SUBSET = 100
 """Networks of a table that one replay may choose from."""
 HALVED = 3
@@ -70,80 +66,79 @@ NAMES = {
 }
 
 
+class TableTrainer:
+    """Looks up, in place of training, what runs from predicted parameters reached, and counts their work.
+
+    Args:
+        entries: of the table, by their networks' keys.
+        work: that was done before.
+    """
+
+    def __init__(self, entries: dict[str, Entry], work: float) -> None:
+        self.entries, self.work = entries, work
+        self.curve: Curve = []
+
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        """See ``qnas.nas.rungs.Trainer``."""
+        return [self.train(self.entries[one.key], rung) for one in candidates]
+
+    def train(self, entry: Entry, rung: Rung) -> float:
+        """Validation accuracy of one network after a rung; full runs go into the curve."""
+        self.work += rung.steps
+        if rung.keep:
+            self.curve.append((self.work, *reached(entry, "predicted", rung.steps)))
+        return reached(entry, "predicted", rung.steps)[0]
+
+
+def reached(entry: Entry, start: str, steps: int) -> tuple[float, float]:
+    """Validation accuracy of the first seed's run of a length, and the mean test accuracy of all seeds'."""
+    runs = entry.of(start, steps)
+    return runs[0].validation, fmean(run.test for run in runs)
+
+
 class Replay:
     """A table at one pair of bit widths, which answers what training would."""
 
-    def __init__(self, truth: BenchmarkTable, bits: str, space: SearchSpace) -> None:
-        self.entries = [entry for entry in truth.entries if str(entry.genotype.bits) == bits]
-        self.lengths = training_lengths(truth.settings["steps"])
+    def __init__(self, table: BenchmarkTable, bits: Bits, space: SearchSpace) -> None:
+        self.entries = [entry for entry in table.entries if entry.genotype.bits == bits]
+        self.settings = SearchSettings(bits, recipe=Recipe(table.settings["steps"]))
         self.space = space
-
-    def full(self, entry: Entry, start: str) -> tuple[float, float]:
-        """Validation accuracy of the first seed's full run, and the mean test accuracy of all seeds'."""
-        runs = entry.of(start, self.lengths[2])
-        return runs[0].validation, fmean(run.test for run in runs)
-
-    def short(self, entry: Entry, start: str, steps: int) -> float:
-        """Validation accuracy of a shorter run."""
-        return entry.of(start, steps)[0].validation
 
     def random(self, order: list[Entry], start: str) -> Curve:
         """Train one network after the other in full."""
-        return [(self.lengths[2] * place, *self.full(entry, start)) for place, entry in enumerate(order, 1)]
+        full = self.settings.recipe.steps
+        return [(full * place, *reached(entry, start, full)) for place, entry in enumerate(order, 1)]
 
     def halving(self, order: list[Entry], start: str) -> Curve:
         """Brackets of nine networks: all a short run, the best three a middle one, the best a full one."""
-        short, middle, full = self.lengths
+        short, middle, full = self.settings.lengths
         curve: Curve = []
         work = 0.0
         for first in range(0, len(order) - HALVED**2 + 1, HALVED**2):
             bracket = order[first : first + HALVED**2]
-            thirds = sorted(bracket, key=lambda one: -self.short(one, start, short))[:HALVED]
-            winner = max(thirds, key=lambda one: self.short(one, start, middle))
+            thirds = sorted(bracket, key=lambda one: -reached(one, start, short)[0])[:HALVED]
+            winner = max(thirds, key=lambda one: reached(one, start, middle)[0])
             work += HALVED**2 * short + HALVED * middle + full
-            curve.append((work, *self.full(winner, start)))
+            curve.append((work, *reached(winner, start, full)))
         return curve
 
     def qnas(self, order: list[Entry]) -> Curve:
-        """The stages of ``qnas search`` with its own functions, on all networks of the table."""
-        short, middle, full = self.lengths
-        pairs = [
-            (
-                entry,
-                Candidate(
-                    entry.genotype, entry.costs, PredictedScore(*(entry.signals[k] for k in PredictedScore._fields))
-                ),
-            )
-            for entry in order
-        ]
-        entry_of = {candidate.genotype: entry for entry, candidate in pairs}
-        found = [candidate for _, candidate in pairs]
-        work = SCORE_WORK * len(found)
-        for chosen, steps in ((lambda: spread(found, LABELS), short), (lambda: best(found, SURVIVORS), middle)):
-            for candidate in chosen():
-                candidate.trained[steps] = self.short(entry_of[candidate.genotype], "predicted", steps)
-                work += steps
-            estimate_all(found, short, self.space)
-        curve: Curve = []
-        for candidate in best_trained(found, middle, TOP):
-            work += full
-            curve.append((work, *self.full(entry_of[candidate.genotype], "predicted")))
-        return curve
+        """The rungs of ``qnas search``, on all networks of the table."""
+        trainer = TableTrainer({entry.genotype.key: entry for entry in order}, SCORE_WORK * len(order))
+        select([self.candidate(entry) for entry in order], trainer, self.settings)
+        return trainer.curve
+
+    def candidate(self, entry: Entry) -> Candidate:
+        """A network as a search knows it before any training."""
+        return Candidate.of(entry.genotype, build_plan(entry.genotype, self.space.task), entry.costs, entry.score)
 
     def curve(self, name: str, seed: int) -> Curve:
         """One seed of one way of searching: the networks come in another order."""
         order = [self.entries[place] for place in np.random.default_rng(seed).permutation(len(self.entries))[:SUBSET]]
         if name == "qnas":
             return self.qnas(order)
-        return (self.halving if name.startswith("halving") else self.random)(order, _start(name))
-
-
-def _score(entry: Entry) -> PredictedScore:
-    return PredictedScore(*(entry.signals[name] for name in PredictedScore._fields))
-
-
-def _start(name: str) -> str:
-    return "predicted" if name.endswith("predicted") else "random"
+        start = "predicted" if name.endswith("predicted") else "random"
+        return (self.halving if name.startswith("halving") else self.random)(order, start)
 
 
 class Real:
@@ -151,7 +146,6 @@ class Real:
 
     def __init__(self, settings: SearchSettings, seconds: float) -> None:
         self.settings, self.seconds = settings, seconds
-        self.data: DataSet = find_data(settings.data)
         self.prepared = prepare(settings)
         self.started = time.process_time()
         self.curve: Curve = []
@@ -163,11 +157,12 @@ class Real:
 
     def train(self, genotype: Genotype, steps: int) -> float:
         """Validation accuracy after training from random parameters; full runs go into the curve."""
-        network = train_network(genotype, self.data, QATSettings(steps), self.settings.seed)
-        accuracy = deployed_accuracy(network, self.data.validation).top1
-        if steps == self.settings.steps:
+        settings, data = self.settings, self.prepared.data
+        network = train_network(genotype, data, settings.recipe.of(steps), settings.seed)
+        accuracy = deployed_accuracy(network, data.validation).top1
+        if steps == settings.recipe.steps:
             work = self.work
-            self.curve.append((work, accuracy, deployed_accuracy(network, self.data.test).top1))
+            self.curve.append((work, accuracy, deployed_accuracy(network, data.test).top1))
             self.started += self.work - work  # looking at the test images is no part of a search
         return accuracy
 
@@ -180,11 +175,11 @@ class Real:
         """Train one network after the other in full."""
         networks = self.networks()
         while self.work < self.seconds:
-            self.train(next(networks), self.settings.steps)
+            self.train(next(networks), self.settings.recipe.steps)
 
     def halving(self) -> None:
         """Brackets of nine networks: all a short run, the best three a middle one, the best a full one."""
-        short, middle, full = self.settings.rungs
+        short, middle, full = self.settings.lengths
         networks = self.networks()
         while self.work < self.seconds:
             left = list(islice(networks, HALVED**2))
@@ -196,38 +191,33 @@ class Real:
     def sampled(self, sampler: str) -> None:
         """A sampler that is told the accuracy after a middle run; whatever is the best so far is trained in full."""
         space, settings = self.prepared.space, self.settings
-        proposer = Proposer(sampler, settings.seed, gene_choices(space))
+        proposer, limits = Proposer(sampler, settings.seed, gene_choices(space)), settings.limits.within(space)
         known: dict[str, float] = {}
         while self.work < self.seconds:
             (proposal,) = proposer.propose(1)
             genotype = decode(space, proposal.genes, settings.bits)
-            excess = settings.limits.within(space).excess(costs(build_plan(genotype, space.task)))
+            excess = limits.excess(costs(build_plan(genotype, space.task)))
             if excess <= 0 and genotype.key not in known:
-                value = self.train(genotype, settings.rungs[1])
+                value = self.train(genotype, settings.lengths[1])
                 improves = value > max(known.values(), default=-1.0)
                 known[genotype.key] = value
                 if improves:
-                    self.train(genotype, settings.steps)
+                    self.train(genotype, settings.recipe.steps)
             proposer.tell([([known.get(genotype.key, 0.0)], excess)])
 
+    def watched(self, job: Job) -> Result:
+        """Do a training job of ``qnas search``; the clock is read as each full run ends."""
+        result = run_job(job)
+        if job.recipe == self.settings.recipe:
+            self.curve.append((self.work, result["top1"], 0.0))
+        return result
+
     def qnas(self) -> None:
-        """``qnas search``; the clock is read as each full run ends."""
-        original, settings = jobs.run_job, self.settings
-
-        def watched(job: Job) -> dict[str, Any]:
-            result = original(job)
-            if job.steps == settings.steps:
-                self.curve.append((self.work, result["top1"], 0.0))
-            return result
-
-        jobs.run_job = watched
-        try:
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name) / "search"
-                open_run(self.prepared.identity, folder)
-                picks = search(settings, self.prepared, folder, "cpu", 1, lambda title: nullcontext(Silent()))
-        finally:
-            jobs.run_job = original
+        """``qnas search``."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "search"
+            open_prepared(self.prepared, folder)
+            picks = search(self.settings, self.prepared, folder, Means(do=self.watched))
         tests = {pick.best_trained: pick.test for pick in picks}
         self.curve = [(work, accuracy, tests[accuracy] or 0.0) for work, accuracy, _ in self.curve]
 
@@ -243,7 +233,7 @@ WAYS: dict[str, Callable[[Real], None]] = {
 
 def really(name: str, settings: SearchSettings, seconds: float) -> dict[str, Any]:
     """One seed of one way of searching."""
-    torch.set_num_threads(1)
+    settle()
     real = Real(settings, seconds)
     WAYS[name](real)
     return {"way": name, "seed": settings.seed, "curve": real.curve}
@@ -306,54 +296,51 @@ def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path |
     return {"qnas_work": round(end, 1), "work_until": round(most, 1), "unit": unit, "ways": rows}
 
 
+def replayed(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
+    """The curves of ways of searching on a table, and what they are."""
+    settings = SearchSettings(bits)
+    replay = Replay(load_table(given.table), bits, load(settings.data, settings.space)[1])
+    ways = ("qnas", "random", "random_predicted", "halving", "halving_predicted")
+    curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in ways}
+    return curves, f"replayed on a table of {len(replay.entries)} networks, {bits}"
+
+
+def searched(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
+    """The curves of real searches, those in the log not done again, and what they are."""
+    limits, recipe = Limits(params=given.max_params), Recipe(given.steps)
+    given.out.mkdir(parents=True, exist_ok=True)
+    log = given.out / f"{bits}.jsonl"
+    rows = read_rows(log)
+    done = {(row["way"], row["seed"]) for row in rows}
+    with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
+        waiting = []
+        for seed in range(given.seeds):
+            settings = SearchSettings(bits, limits, trials=given.trials, recipe=recipe, seed=seed)
+            left = [name for name in WAYS if (name, seed) not in done]
+            waiting += [pool.submit(really, name, settings, given.seconds) for name in left]
+        for future in as_completed(waiting):
+            rows.append(future.result())
+            append_row(log, rows[-1])
+            print(f"{len(rows)} of {len(WAYS) * given.seeds} searches", flush=True)
+    curves = {name: [row["curve"] for row in rows if row["way"] == name] for name in WAYS}
+    return curves, f"real searches on the digits, {bits}"
+
+
 def main() -> None:
     """Run the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--bits", default="w4a4")
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the processor, for each real search")
-    parser.add_argument("--steps", type=int, default=144, help="of a full run in a real search")
-    parser.add_argument("--trials", type=int, default=100, help="networks that qnas scores in a real search")
-    parser.add_argument("--max-params", type=int, default=50_000, help="in a real search")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder of real searches, continued")
-    parser.add_argument("--figure", type=Path)
-    options = parser.parse_args()
+    given = options(
+        __doc__, table=Path, real=(False, "search for real"), bits="w4a4", seeds=200,
+        seconds=(60.0, "of the processor, for each real search"), steps=(144, "of a full run in a real search"),
+        trials=(100, "networks that qnas scores in a real search"), max_params=50_000, workers=2,
+        out=Path("runs/search"), figure=(Path, "file to draw"),
+    )  # fmt: skip
     plt.rcParams["svg.hashsalt"] = "qnas"
-    if options.real == bool(options.table):
-        parser.error("give either --table PATH or --real")
-    curves: dict[str, list[Curve]]
-    if options.table:
-        truth = load_table(options.table)
-        replay = Replay(truth, options.bits, prepare(SearchSettings(Bits.parse(options.bits))).space)
-        ways = ("qnas", "random", "random_predicted", "halving", "halving_predicted")
-        curves = {name: [replay.curve(name, seed) for seed in range(options.seeds)] for name in ways}
-        unit, title = "work, training steps", f"replayed on a table of {len(replay.entries)} networks, {options.bits}"
-    else:
-        limits = Limits(params=options.max_params)
-        options.out.mkdir(parents=True, exist_ok=True)
-        log = options.out / f"{options.bits}.jsonl"
-        rows = read_rows(log)
-        done = {(row["way"], row["seed"]) for row in rows}
-        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-            waiting = []
-            for seed in range(options.seeds):
-                settings = SearchSettings(
-                    Bits.parse(options.bits), limits, trials=options.trials, steps=options.steps, seed=seed
-                )
-                for name in WAYS:
-                    if (name, seed) not in done:
-                        waiting.append(pool.submit(really, name, settings, options.seconds))
-            for future in as_completed(waiting):
-                rows.append(future.result())
-                append_row(log, rows[-1])
-                print(f"{len(rows)} of {len(WAYS) * options.seeds} searches", flush=True)
-        curves = {name: [row["curve"] for row in rows if row["way"] == name] for name in WAYS}
-        unit, title = "seconds of one processor core", f"real searches on the digits, {options.bits}"
-    facts = report(curves, unit, title, options.figure)
-    print(json.dumps({"bits": options.bits, "real": options.real, **facts}))
+    if given.real == bool(given.table):
+        sys.exit("search.py: give either --table PATH or --real")
+    bits = Bits.parse(given.bits)
+    curves, title = searched(given, bits) if given.real else replayed(given, bits)
+    unit = "seconds of one processor core" if given.real else "work, training steps"
+    finish(bits=given.bits, real=given.real, **report(curves, unit, title, given.figure))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import find_space
-from qnas.studies.benchmark_table import Entry, Run, BenchmarkTable
+from qnas.studies.benchmark_table import BenchmarkTable, Entry, Run
+from qnas.task import Task
 
 settings.register_profile("suite", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("suite")
@@ -46,7 +47,7 @@ def digits_data() -> DataSet:
 
 @pytest.fixture
 def genotype() -> Genotype:
-    """Two cells, both reductions, that hold every operation; one sum adds a state to itself."""
+    """Two cells, both reductions, that hold every operation of the paper; one sum adds a state to itself."""
     steps = (
         (Branch(0, "sep_conv", 3), Branch(1, "conv", 5)),
         (Branch(1, "max_pool", 3), Branch(2, "avg_pool", 3)),
@@ -75,9 +76,9 @@ def draw(sample: Callable[[str, str, int], list[Genotype]]) -> Callable[..., lis
 
     def take(name: str, split: str, count: int, side: int = 0, bits: Bits = FP32) -> list[Plan]:
         space = find_space(name)
-        channels, height, width = space.image
-        image = (channels, side or height, side or width)
-        return [build_plan(genotype.with_bits(bits), image, space.classes) for genotype in sample(name, split, count)]
+        channels, height, width = space.task.image
+        task = Task((channels, side or height, side or width), space.task.classes)
+        return [build_plan(genotype.with_bits(bits), task) for genotype in sample(name, split, count)]
 
     return take
 
@@ -108,5 +109,6 @@ def made_up_table() -> BenchmarkTable:
                 "gradient_norm": rng.uniform(),
                 "snip": -quality,
             }
-            entries.append(Entry(genotype, costs(build_plan(genotype, Task((1, 8, 8), 10))), signals, (0.0,), tuple(runs)))
+            spent = costs(build_plan(genotype, Task((1, 8, 8), 10)))
+            entries.append(Entry(genotype, spent, signals, (0.0,), tuple(runs)))
     return BenchmarkTable({"data": "digits", "steps": 24}, 17, tuple(entries))

@@ -79,7 +79,7 @@ def default_checkpoint(data: str) -> str:
     if name in checkpoint_names():
         return name
     raise QnasError(
-        f"A search needs a hypernetwork for its data, and none ships for {data!r}; train one with "
+        f"Networks are predicted by a hypernetwork for their data, and none ships for {data!r}; train one with "
         f"`qnas.fit_ghn(data={data!r}, out='runs/ghn')`, and add `ghn='runs/ghn'`."
     )
 

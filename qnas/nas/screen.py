@@ -61,7 +61,7 @@ class Proposes(Protocol):
 class Screen:
     """Scores proposals with the hypernetwork. Infeasible ones and repetitions cost nothing and do not count.
 
-    Several processes may screen on one board: each proposes the same batches and answers what no other has answered.
+    Several processes may screen on one queue: each proposes the same batches and answers what no other has answered.
     A network is dropped from its race once so many others that cost no more are sure to be better that no later stage
     would look at it.
 
@@ -109,18 +109,19 @@ class Screen:
             for task in tasks:
                 self._note(self.queue.done[task])
         if not self.found:
+            answered = self.queue.done.values()
+            different = {decode(self.space, trial.params, self.settings.bits).key for trial in answered}
             raise QnasError(
-                f"None of {proposals.told} proposed networks keeps all budgets together ({self.limits}); "
-                "raise one of them."
+                f"None of {proposals.told} proposals ({len(different)} different networks) keeps all budgets together "
+                f"({self.limits}); raise one of them."
             )
         return list(self.found.values())
 
     def _answer(self, tasks: list[str], batch: list[Proposal], report: Report) -> None:
         """Answer those proposals of a batch that no other process does, and wait for the others."""
         pairs = list(zip(tasks, batch, strict=True))
-        random.Random(self.queue.address.worker + str(os.getpid())).shuffle(
-            pairs
-        )  # so that two seldom want the same one
+        order = random.Random(self.queue.address.worker + str(os.getpid()))  # so that two seldom want the same one
+        order.shuffle(pairs)
         left = dict(pairs)
         while left:
             for task, proposal in left.items():

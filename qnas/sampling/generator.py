@@ -65,7 +65,9 @@ def _draw_branch(space: SearchSpace, states: int, rng: random.Random) -> Branch:
     return Branch(state, operation.name, rng.choice(kernels) if operation.kernel is None else kernels[0])
 
 
-def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) -> Iterator[Genotype]:
+def stream(
+    space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32, most_rejections: int = MAX_REJECTIONS
+) -> Iterator[Genotype]:
     """Endless genotypes of one split: the same for the same seed, each network once.
 
     Args:
@@ -73,6 +75,7 @@ def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) 
         seed: of the stream; every split and part has a stream of its own.
         part: one of ``PARTS``.
         bits: widths that every genotype carries.
+        most_rejections: so many draws in a row that give no new network are the end.
 
     Raises:
         QnasError: the limits let so few networks through that none is found.
@@ -100,9 +103,9 @@ def stream(space: SearchSpace, seed: int, part: str = "all", bits: Bits = FP32) 
         if accepted(genotype):
             rejected = 0
             yield genotype.canonical() if bits.is_float else genotype.canonical().with_bits(bits)
-        elif (rejected := rejected + 1) == MAX_REJECTIONS:
+        elif (rejected := rejected + 1) == most_rejections:
             raise QnasError(
                 f"Space {space.name!r}, split {space.split!r}: no new network within its limits (max_params "
-                f"{space.max_params}, max_macs {space.max_macs}) in {MAX_REJECTIONS} draws after {len(seen)} found; "
+                f"{space.max_params}, max_macs {space.max_macs}) in {most_rejections} draws after {len(seen)} found; "
                 "raise the limits or widen the choices."
             )

@@ -84,7 +84,14 @@ class ProxyTable:
         return {**plain, "rows": [row.to_json() for row in self.rows]}
 
 
-def evaluate_proxy(table: BenchmarkTable, task: Task, start: str, labels: int, seed: int = 0) -> ProxyTable:
+def evaluate_proxy(
+    table: BenchmarkTable,
+    task: Task,
+    start: str,
+    labels: int,
+    seed: int = 0,
+    estimate: Callable[[int], Any] = estimator,
+) -> ProxyTable:
     """A row for every pair of bit widths of a table.
 
     Args:
@@ -93,6 +100,7 @@ def evaluate_proxy(table: BenchmarkTable, task: Task, start: str, labels: int, s
         start: whose full runs are the truth, ``predicted`` or ``random``.
         labels: networks whose middle runs from the same start the estimates are fitted to.
         seed: of the choices of labelled networks, of the random score and of the resampling.
+        estimate: makes what is fitted to the labels, from how many of the features count in full.
 
     Raises:
         QnasError: there is no such start, or the table has too few networks for so many labels.
@@ -109,14 +117,21 @@ def evaluate_proxy(table: BenchmarkTable, task: Task, start: str, labels: int, s
             "choose another number, or a larger table."
         )
     rows = [
-        _row(bits, entries, table, [build_plan(one.genotype, task) for one in entries], start, labels, seed)
+        _row(bits, entries, table, [build_plan(one.genotype, task) for one in entries], start, labels, seed, estimate)
         for bits, entries in by_bits.items()
     ]
     return ProxyTable(task.data, start, table.settings["steps"], rows)
 
 
 def _row(
-    bits: str, entries: list[Entry], table: BenchmarkTable, plans: list[Plan], start: str, labels: int, seed: int
+    bits: str,
+    entries: list[Entry],
+    table: BenchmarkTable,
+    plans: list[Plan],
+    start: str,
+    labels: int,
+    seed: int,
+    estimate: Callable[[int], Any],
 ) -> ProxyRow:
     _, middle, full = training_lengths(table.settings["steps"])
     by_seed = np.array([[run.test for run in entry.of(start, full)] for entry in entries]).T
@@ -128,7 +143,7 @@ def _row(
         [features(one.score, one.costs, graph.tolist()) for one, graph in zip(entries, graphs, strict=True)]
     )
     scores: dict[str, Score] = {
-        "calibrated": _fitted(known, measured, KNOWN),
+        "calibrated": _fitted(known, measured, estimate(KNOWN)),
         "predicted": _fixed([score.top1 for score in predicted]),
         "params": _fixed([entry.costs.params for entry in entries]),
         "macs": _fixed([entry.costs.macs for entry in entries]),
@@ -136,7 +151,7 @@ def _row(
         **{
             name: _fixed([entry.signals[name] for entry in entries]) for name in ZERO_COST if name in entries[0].signals
         },
-        "graph_regression": _fitted(graphs, measured, graphs.shape[1]),
+        "graph_regression": _fitted(graphs, measured, estimate(graphs.shape[1])),
         "epoch_from_random": _fixed([entry.of("random", table.epoch)[0].validation for entry in entries]),
     }
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
@@ -157,6 +172,6 @@ def _fixed(values: Any) -> Score:
     return lambda labelled: np.asarray(values, float)
 
 
-def _fitted(rows: Floats, measured: Floats, known: int) -> Score:
-    """The estimate of a regression on the labelled networks' rows of features, all of whose first count in full."""
-    return lambda labelled: estimator(known).fit(rows[labelled], measured[labelled]).predict(rows)
+def _fitted(rows: Floats, measured: Floats, model: Any) -> Score:
+    """The estimate of a regression on the labelled networks' rows of features."""
+    return lambda labelled: model.fit(rows[labelled], measured[labelled]).predict(rows)

@@ -157,6 +157,14 @@ class GHNTrainer:
         genotype = next(stream(self.splits[split], seed, "train", bits))
         return build_plan(genotype, self.data.task)
 
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Training images for one network, augmented, and their labels."""
+        return random_batch(self.data, self.settings.batch, generator)
+
+    def run_network(self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """A network's logits of the images."""
+        return forward(plan, parameters, images, arithmetic)
+
     def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
         noisy = plan.nodes[-1].bits in self.settings.noisy
         return NoisyArithmetic(generator) if noisy else arithmetic_for(plan)
@@ -175,8 +183,8 @@ class GHNTrainer:
         for (seed, plan), predicted in zip(plans.items(), predictions, strict=True):
             leaves = {name: value.detach().requires_grad_() for name, value in predicted.items()}
             generator = torch.Generator(device).manual_seed(seed)
-            images, labels = random_batch(self.data, settings.batch, generator)
-            logits = forward(plan, leaves, images, self._arithmetic(plan, generator))
+            images, labels = self.batch(generator)
+            logits = self.run_network(plan, leaves, images, self._arithmetic(plan, generator))
             loss = F.cross_entropy(logits, labels)
             shares = torch.autograd.grad(loss, list(leaves.values()))
             gradient = torch.cat([share.flatten() for share in shares])

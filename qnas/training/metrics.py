@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from qnas.runs.files import append_row, read_rows, write_rows
+from qnas.runs.reading import reading
 from qnas.training.fit_ghn import StepReport
 
 STEPS_PER_LINE = 50
@@ -19,10 +20,14 @@ class MetricsLog:
     Args:
         path: of the file.
         resumed_at: the step from which the run goes on.
+
+    Raises:
+        QnasError: the file is damaged.
     """
 
     def __init__(self, path: Path, resumed_at: int = 0) -> None:
-        kept = [row for row in read_rows(path) if row["step"] <= resumed_at]
+        with reading(path, "training metrics", "delete it, and the same command continues the run"):
+            kept = [row for row in read_rows(path) if row["step"] <= resumed_at]
         write_rows(path, kept)
         self.path = path
         self.remark = ""

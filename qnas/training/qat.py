@@ -39,6 +39,17 @@ def input_range(images: Images) -> tuple[float, float]:
     return ((low - images.mean) / images.deviation).min().item(), ((high - images.mean) / images.deviation).max().item()
 
 
+def untrained(genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Network:
+    """The network that ``train_network`` begins with: initial parameters, steps and averages set by a few batches."""
+    plan = build_plan(genotype, data.task)
+    generator = torch.Generator().manual_seed(seed)
+    network = Network(plan, initial_parameters(plan, ghn, recipe.noise, generator), input_range(data.train))
+    network.to(data.train.pixels.device)
+    calibration = training_batches(data, recipe.batch, seed)
+    network.calibrate([images for images, _ in islice(calibration, recipe.calibration)])
+    return network
+
+
 def train_network(
     genotype: Genotype,
     data: DataSet,
@@ -60,12 +71,7 @@ def train_network(
     Returns:
         The trained network, frozen, in evaluation mode.
     """
-    plan = build_plan(genotype, data.task)
-    generator = torch.Generator().manual_seed(seed)
-    network = Network(plan, initial_parameters(plan, ghn, recipe.noise, generator), input_range(data.train))
-    network.to(data.train.pixels.device)
-    calibration = training_batches(data, recipe.batch, seed)
-    network.calibrate([images for images, _ in islice(calibration, recipe.calibration)])
+    network = untrained(genotype, data, recipe, seed, ghn)
     optimizer = torch.optim.AdamW(_groups(network, recipe), fused=True)
     batches = training_batches(data, recipe.batch, seed)
     for step, (images, labels) in enumerate(islice(batches, recipe.steps)):

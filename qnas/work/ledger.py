@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qnas.runs.files import append_row, read_rows
+from qnas.runs.reading import reading
 from qnas.work.queue import WorkQueue, payload_of
 
 Result = dict[str, Any]
@@ -32,11 +33,15 @@ class Ledger:
     Args:
         path: of the file.
         renamed: reads names that older versions wrote.
+
+    Raises:
+        QnasError: the file is damaged.
     """
 
     def __init__(self, path: Path, renamed: Callable[[str], str] = lambda name: name) -> None:
         self.path = path
-        self.results: dict[str, Result] = {renamed(row["job"]): row for row in read_rows(path)}
+        with reading(path, "a ledger of results", "delete it, and the same command does its work again"):
+            self.results: dict[str, Result] = {renamed(row["job"]): row for row in read_rows(path)}
 
     def has(self, piece: Work) -> bool:
         """Whether a piece needs no more work."""

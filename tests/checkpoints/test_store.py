@@ -9,27 +9,31 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import qnas.checkpoints.store
 from qnas.checkpoints.store import (
     checkpoint_names,
+    default_checkpoint,
     find_checkpoint,
     load_checkpoint,
     read_card,
     save_card,
     save_checkpoint,
-)  # fmt: skip
+)
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.network.plan import Plan
+from qnas.resources import shipped
+from qnas.task import Task
 
 CONFIG = GHNConfig(classes=10, hidden=8, channels=4, kernel=7, decoder=(4, 6), sweep="synchronous", rounds=2)
+TASK = Task((1, 8, 8), 10, "digits", tuple("0123456789"), (4.5,), (6.25,))
+REFUSED = r"cannot be read as a hypernetwork \(.*\); it is damaged or of another version"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     ghn = GHN(CONFIG)
-    save_checkpoint(tmp_path / "mine", ghn, ghn.state_dict(), "digits", "tiny")
+    save_checkpoint(tmp_path / "mine", ghn, ghn.state_dict(), TASK, "tiny")
     return tmp_path / "mine"
 
 
@@ -41,9 +45,10 @@ def rewrite(folder: Path, header: dict[str, str]) -> None:
 
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path, draw: Callable[..., list[Plan]]) -> None:
     ghn = GHN(CONFIG)
-    save_checkpoint(tmp_path, ghn, ghn.state_dict(), "digits", "tiny")
+    save_checkpoint(tmp_path, ghn, ghn.state_dict(), TASK, "tiny")
     loaded = load_checkpoint(str(tmp_path))
     assert (loaded.ghn.config, loaded.data, loaded.space, loaded.path) == (CONFIG, "digits", "tiny", tmp_path)
+    assert loaded.task == TASK
     assert not loaded.ghn.training
     plans = draw("tiny", "id", 1)
     before, after = ghn(plans)[0], loaded.ghn(plans)[0]
@@ -53,7 +58,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path, draw: Callable[
 def test_other_weights_of_the_same_model_can_be_saved(tmp_path: Path) -> None:
     ghn = GHN(CONFIG)
     averaged = {name: value / 2 for name, value in ghn.state_dict().items()}
-    save_checkpoint(tmp_path, ghn, averaged, "digits", "tiny")
+    save_checkpoint(tmp_path, ghn, averaged, TASK, "tiny")
     found = load_checkpoint(str(tmp_path)).ghn.state_dict()
     assert all(torch.equal(found[name], averaged[name]) for name in averaged)
 
@@ -65,13 +70,15 @@ def test_a_truncated_file_is_refused(folder: Path, share: float) -> None:
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(QnasError) as error:
         load_checkpoint(str(folder))
-    assert str(error.value).startswith(f"Checkpoint {path} is damaged or was written by another version (")
-    assert str(error.value).endswith("); take another with --ghn, or train one with: qnas fit-ghn")
+    assert str(error.value).startswith(f"{path} cannot be read as a hypernetwork (")
+    assert str(error.value).endswith(
+        "); it is damaged or of another version; give another `ghn`, or train one with `qnas.fit_ghn()`."
+    )
 
 
 def test_a_file_of_another_kind_is_refused(folder: Path) -> None:
     (folder / "ghn.safetensors").write_bytes(b"\x80\x02}q\x00." * 100)
-    with pytest.raises(QnasError, match="is damaged or was written by another version"):
+    with pytest.raises(QnasError, match=REFUSED):
         load_checkpoint(str(folder))
 
 
@@ -84,13 +91,20 @@ HEADERS = {
     "decoder is a number": {"config": json.dumps({**asdict(CONFIG), "decoder": 3}), "data": "digits", "space": "tiny"},
     "another size": {"config": json.dumps({**asdict(CONFIG), "channels": 5}), "data": "digits", "space": "tiny"},
     "no data set": {"config": json.dumps(asdict(CONFIG)), "space": "tiny"},
+    "task is a list": {"config": json.dumps(asdict(CONFIG)), "data": "digits", "space": "tiny", "task": "[1]"},
+    "task without classes": {
+        "config": json.dumps(asdict(CONFIG)),
+        "data": "digits",
+        "space": "tiny",
+        "task": '{"image": [1, 8, 8]}',
+    },
 }
 
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
 def test_a_wrong_header_is_refused(folder: Path, header: dict[str, str]) -> None:
     rewrite(folder, header)
-    with pytest.raises(QnasError, match="is damaged or was written by another version"):
+    with pytest.raises(QnasError, match=REFUSED):
         load_checkpoint(str(folder))
 
 
@@ -106,7 +120,7 @@ def test_missing_weights_are_refused(folder: Path) -> None:
     weights = load_file(path)
     del weights["norm.weight"]
     save_file(weights, path, header)
-    with pytest.raises(QnasError, match="is damaged or was written by another version"):
+    with pytest.raises(QnasError, match=REFUSED):
         load_checkpoint(str(folder))
 
 
@@ -119,28 +133,37 @@ def test_a_save_that_fails_leaves_the_old_checkpoint(folder: Path, monkeypatch: 
     monkeypatch.setattr("os.replace", refuse)
     other = GHN(CONFIG)
     with pytest.raises(OSError, match="no space left"):
-        save_checkpoint(folder, other, other.state_dict(), "digits", "tiny")
+        save_checkpoint(folder, other, other.state_dict(), TASK, "tiny")
     after = load_checkpoint(str(folder)).ghn.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_shipped_checkpoint_is_found_by_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qnas.checkpoints.store, "shipped", lambda _: folder.parent)
-    assert checkpoint_names() == ["mine"]
-    assert find_checkpoint("mine") == folder
-    assert load_checkpoint("mine").path == folder
+def test_a_checkpoint_without_a_task_has_that_of_its_space(folder: Path) -> None:
+    rewrite(folder, {"config": json.dumps(asdict(CONFIG)), "data": "mine", "space": "tiny"})
+    assert load_checkpoint(str(folder)).task == Task((1, 8, 8), 10, "mine")
 
 
-def test_a_checkpoint_that_does_not_exist_is_named_with_the_way_out(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(qnas.checkpoints.store, "shipped", lambda _: folder.parent)
+def test_a_shipped_checkpoint_is_found_by_its_name() -> None:
+    files = shipped("checkpoints").rglob("ghn.safetensors")
+    assert checkpoint_names() == sorted(path.parent.name for path in files)
+    assert "digits" in checkpoint_names()
+    assert find_checkpoint("digits") == shipped("checkpoints") / "digits"
+    assert load_checkpoint("digits").path == find_checkpoint("digits")
+
+
+def test_a_checkpoint_that_does_not_exist_is_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(QnasError) as error:
         load_checkpoint(str(tmp_path / "none"))
     assert str(error.value) == (
-        f"No checkpoint {str(tmp_path / 'none')!r}: neither shipped (mine) nor a folder with ghn.safetensors; "
-        "train one with: qnas fit-ghn --data NAME --out FOLDER, and name it with --ghn FOLDER"
+        f"No checkpoint {str(tmp_path / 'none')!r}: neither shipped ({', '.join(checkpoint_names())}) nor a folder "
+        "with ghn.safetensors; train one with `qnas.fit_ghn(data='NAME', out='FOLDER')`, and give `ghn='FOLDER'`."
     )
+
+
+def test_a_data_set_without_a_shipped_checkpoint_is_named_with_the_way_out() -> None:
+    assert default_checkpoint("digits") == "digits"
+    with pytest.raises(QnasError, match=r"none ships for '/some/folder'; train one with `qnas.fit_ghn\("):
+        default_checkpoint("/some/folder")
 
 
 def test_every_shipped_checkpoint_loads() -> None:
@@ -160,5 +183,5 @@ def test_a_checkpoint_without_a_card_has_an_empty_one(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"{", b"\xff"], ids=["cut off", "no UTF-8"])
 def test_a_damaged_card_is_refused(folder: Path, content: bytes) -> None:
     (folder / "card.json").write_bytes(content)
-    with pytest.raises(QnasError):
+    with pytest.raises(QnasError, match=r"card.json cannot be read as a card \(.*\); delete it, and write it anew"):
         read_card(folder)

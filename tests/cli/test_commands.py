@@ -16,9 +16,11 @@ from qnas.cli.main import app, main
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.sampling import generator
+from qnas.sampling.files import write_genotypes
+from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space, space_names
+from qnas.task import Task
 
 ROOT = Path(__file__).parents[2]
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -42,7 +44,7 @@ def qnas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 
 def test_there_are_commands_for_every_part_of_the_work() -> None:
-    assert set(COMMANDS) >= {"search", "show", "export", "sample", "fit-ghn", "eval-ghn"}
+    assert set(COMMANDS) >= {"search", "show", "export", "sample", "fit-ghn", "eval-ghn", "eval-proxy", "study"}
 
 
 def test_help_lists_every_command(qnas: Qnas) -> None:
@@ -117,20 +119,19 @@ def test_a_sample_is_written_to_a_file(qnas: Qnas, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "some").iterdir()] == ["nets.jsonl"]
 
 
-def test_a_sample_that_breaks_off_leaves_the_old_file(
-    qnas: Qnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, original = tmp_path / "nets.jsonl", generator.stream
+def test_a_sample_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
+    path, told = tmp_path / "nets.jsonl", []
     path.write_text("old", encoding="utf-8")
 
-    def break_off(*arguments: Any) -> Iterator[Genotype]:
-        yield from islice(original(*arguments), 2)
+    def break_off() -> Iterator[Genotype]:
+        yield from islice(stream(find_space("tiny"), 0), 2)
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(generator, "stream", break_off)
     with pytest.raises(RuntimeError, match="killed"):
-        qnas("sample", "--space", "tiny", "--count", "5", "--out", str(path))
+        write_genotypes(break_off(), path, told.append)
+    assert told == [1, 2]
     assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_show_lists_what_there_is_with_what_to_run_next(qnas: Qnas) -> None:

@@ -140,7 +140,7 @@ OTHERS = [
     ("show nonsense", ["'nonsense' is none", "qnas show"]),
     ("show {given}/letters", ["is none"]),
     (f"show {'long' * 100}", ["is none"]),
-    ("show {given}/broken.json", ["JSON", "qnas sample"]),
+    ("show {given}/broken.json", ["cannot be read as a genotype", "qnas sample --count 1"]),
     ("show {given}/other.json", ["genotype", "qnas sample"]),
     ("show {given}/key.toml", ["unknown key 'colour'"]),
     ("export nowhere", ["result.json"]),

@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 
 from qnas.cli.main import main
-from qnas.training import jobs
 
 pytestmark = pytest.mark.export
 
@@ -150,14 +149,29 @@ def test_a_pick_is_exported_to_another_folder(qnas: Qnas, working: Path) -> None
     assert (working / "elsewhere" / "model.onnx").read_bytes() == winner
 
 
-def test_the_same_command_again_prints_the_same_without_training(
-    qnas: Qnas, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(job: jobs.Job) -> dict[str, Any]:
-        raise AssertionError("a job was run again")
+def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file of a folder with its content and the time of its last change."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
-    monkeypatch.setattr(jobs, "run_job", refuse)
+
+def test_the_same_command_again_prints_the_same_without_training(
+    qnas: Qnas, working: Path, result: dict[str, Any]
+) -> None:
+    before = files(working / "run")
+    printed = qnas(*SEARCH, "--json", "--out", "run")
+    assert json.loads(printed.out) == result
+    assert "Searching" not in printed.err
+    assert files(working / "run") == before  # every training run and every scored network is written down
+
+
+def test_a_run_that_lost_only_its_result_finds_it_again_without_training(
+    qnas: Qnas, working: Path, result: dict[str, Any]
+) -> None:
+    log = working / "run" / "training.jsonl"
+    before = log.read_bytes()
+    (working / "run" / "result.json").unlink()
     assert json.loads(qnas(*SEARCH, "--json", "--out", "run").out) == result
+    assert log.read_bytes() == before
 
 
 def test_without_json_a_table_is_printed(qnas: Qnas, result: dict[str, Any]) -> None:

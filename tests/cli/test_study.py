@@ -1,4 +1,4 @@
-"""``qnas study truth`` from the command line to a table, the same command again, and ``qnas eval-proxy`` on it."""
+"""``qnas study table`` from the command line to a table, the same command again, and ``qnas eval-proxy`` on it."""
 
 import json
 import sys
@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from qnas.cli.main import main
-from qnas.training import jobs
 from qnas.studies.benchmark_table import BenchmarkTable, load_table, save_table
 
-STUDY = ["study", "truth", "--bits", "w4a4", "--networks", "1", "--seeds", "1", "--steps", "1", "--workers", "1"]
+STUDY = ["study", "table", "--bits", "w4a4", "--networks", "1", "--seeds", "1", "--steps", "1", "--workers", "1"]
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
@@ -25,16 +24,17 @@ def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
 def test_a_table_is_made_continued_and_not_mixed_with_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = str(tmp_path / "truth")
+    out = str(tmp_path / "table")
     assert ended(monkeypatch, *STUDY, "--out", out) == 0
-    made = (tmp_path / "truth" / "truth.jsonl.gz").read_bytes()
-    (entry,) = load_table(tmp_path / "truth" / "truth.jsonl.gz").entries
+    made = (tmp_path / "table" / "truth.jsonl.gz").read_bytes()
+    (entry,) = load_table(tmp_path / "table" / "truth.jsonl.gz").entries
     lengths = {(start, steps) for start in ("predicted", "random") for steps in (1, 17)}
     assert {(run.start, run.steps) for run in entry.runs} == lengths
 
-    monkeypatch.setattr(jobs, "run_job", None)  # whatever is done again fails
-    assert ended(monkeypatch, *STUDY, "--out", out) == 0
-    assert (tmp_path / "truth" / "truth.jsonl.gz").read_bytes() == made
+    runs = (tmp_path / "table" / "training.jsonl").read_bytes()  # whatever is done again is written down again
+    assert ended(monkeypatch, "study", "truth", *STUDY[2:], "--out", out) == 0  # as it was called in version 0.1.0
+    assert (tmp_path / "table" / "training.jsonl").read_bytes() == runs
+    assert (tmp_path / "table" / "truth.jsonl.gz").read_bytes() == made
 
     capsys.readouterr()
     assert ended(monkeypatch, *STUDY, "--steps", "2", "--out", out) == 2
@@ -45,7 +45,7 @@ def test_a_table_is_held_against_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made_up_table: BenchmarkTable
 ) -> None:
     save_table(tmp_path, made_up_table)
-    figure, command = tmp_path / "proxy.svg", ["eval-proxy", "--truth", str(tmp_path)]
+    figure, command = tmp_path / "proxy.svg", ["eval-proxy", "--table", str(tmp_path)]
     assert ended(monkeypatch, *command, "--labels", "20", "--json", "--figure", str(figure)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["data"], printed["start"], printed["steps"]) == ("digits", "random", 24)
@@ -53,5 +53,5 @@ def test_a_table_is_held_against_scores(
     assert figure.read_text(encoding="utf-8").startswith("<?xml")
     assert ended(monkeypatch, *command, "--labels", "20") == 0
     assert "epoch_from_random" in capsys.readouterr().out
-    assert ended(monkeypatch, *command, "--labels", "51") == 2
+    assert ended(monkeypatch, "eval-proxy", "--truth", str(tmp_path), "--labels", "51") == 2  # the older name
     assert "--labels is 51 of 60" in capsys.readouterr().err

@@ -16,7 +16,7 @@ def test_the_parts_have_their_sizes(digits_data: DataSet) -> None:
 
 
 def test_images_are_eight_by_eight_of_ten_classes(digits_data: DataSet) -> None:
-    assert (digits_data.task, digits_data.name) == ((1, 8, 8), 10, "digits")
+    assert (digits_data.task.image, digits_data.task.classes, digits_data.name) == ((1, 8, 8), 10, "digits")
 
 
 def test_the_parts_are_disjoint_and_together_are_all_images(digits_data: DataSet) -> None:

@@ -31,13 +31,13 @@ def parts(data: DataSet) -> list[int]:
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20)
-    assert image_folder(tmp_path).image == (1, SIDE, SIDE)
+    assert image_folder(tmp_path).task.image == (1, SIDE, SIDE)
 
 
 def test_colour_images_have_three_channels(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20, RED)
-    assert image_folder(tmp_path).image == (3, SIDE, SIDE)
+    assert image_folder(tmp_path).task.image == (3, SIDE, SIDE)
 
 
 def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Pat
     write_class(tmp_path / "b", 20)
     write_class(tmp_path / "b", 1, RED)
     data = image_folder(tmp_path)
-    assert data.image == (3, SIDE, SIDE)
+    assert data.task.image == (3, SIDE, SIDE)
     grey = data.train.pixels[data.train.labels == 0][:, :, 16, 16]
     assert grey.unique().tolist() == [GREY]
 
@@ -70,7 +70,7 @@ def test_pixels_of_the_wanted_size_are_unchanged(tmp_path: Path) -> None:
 def test_images_of_several_sizes_get_one(tmp_path: Path) -> None:
     write_class(tmp_path / "a", 20, side=5)
     write_class(tmp_path / "b", 20, side=50)
-    assert image_folder(tmp_path, side=16).image == (1, 16, 16)
+    assert image_folder(tmp_path, side=16).task.image == (1, 16, 16)
 
 
 def test_without_a_test_folder_a_fifth_is_for_testing_and_a_fifth_of_the_rest_for_scoring(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_classes_are_named_after_their_folders_in_order(tmp_path: Path) -> None:
         write_class(tmp_path / name, 10, colour)
     (tmp_path / ".hidden").mkdir()
     data = image_folder(tmp_path)
-    assert data.classes == ("ant", "cat", "zebra")
+    assert data.task.names == ("ant", "cat", "zebra")
     centres = data.train.pixels[:, 0, 16, 16].long()
     assert torch.equal(centres, 10 * (data.train.labels + 1))
 

@@ -56,11 +56,11 @@ def test_the_first_images_keep_their_normalisation(made: DataSet) -> None:
 
 
 def test_a_data_set_knows_its_image_and_augmentation(made: DataSet) -> None:
-    assert (made.image, made.shift, made.mirror) == ((3, 4, 5), 2, True)
+    assert (made.task.image, made.shift, made.mirror) == ((3, 4, 5), 2, True)
 
 
 def test_moving_a_data_set_moves_every_tensor(made: DataSet) -> None:
     moved = made.to(torch.device("meta"))
     parts = (moved.train, moved.validation, moved.test)
     assert {t.device.type for p in parts for t in (p.pixels, p.labels, p.mean, p.deviation)} == {"meta"}
-    assert (moved.name, moved.classes, moved.shift, moved.mirror) == ("made", made.classes, 2, True)
+    assert (moved.name, moved.task, moved.shift, moved.mirror) == ("made", made.task, 2, True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qnas.data.registry import cifar10_folder, default_space, find_data
+from qnas.data.registry import SOURCES, default_space, find_data
 from qnas.errors import QnasError
 from qnas.space.space import space_names
 
@@ -17,7 +17,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine on which there is no data yet."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("QNAS_DATA", raising=False)
-    monkeypatch.setattr("qnas.data.cifar10.VALIDATION", 2)
     return tmp_path / "home"
 
 
@@ -34,7 +33,7 @@ def test_digits_need_nothing() -> None:
 
 
 def test_nowhere_is_no_folder() -> None:
-    assert cifar10_folder() is None
+    assert SOURCES["cifar10"].place is None
 
 
 @pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
@@ -43,21 +42,21 @@ def test_cifar10_is_found_where_the_variable_points(
 ) -> None:
     put_cifar10(tmp_path / "data" / below)
     monkeypatch.setenv("QNAS_DATA", str(tmp_path / "data"))
-    assert cifar10_folder() == tmp_path / "data" / below
+    assert SOURCES["cifar10"].place == tmp_path / "data" / below
     assert find_data("cifar10").name == "cifar10"
 
 
 @pytest.mark.parametrize("below", ["", "cifar-10-batches-bin"])
 def test_cifar10_is_found_in_the_cache(home: Path, below: str) -> None:
     put_cifar10(home / ".cache" / "qnas" / below)
-    assert cifar10_folder() == home / ".cache" / "qnas" / below
+    assert SOURCES["cifar10"].place == home / ".cache" / "qnas" / below
 
 
 def test_the_variable_goes_before_the_cache(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_cifar10(home / ".cache" / "qnas")
     put_cifar10(tmp_path / "data")
     monkeypatch.setenv("QNAS_DATA", str(tmp_path / "data"))
-    assert cifar10_folder() == tmp_path / "data"
+    assert SOURCES["cifar10"].place == tmp_path / "data"
 
 
 def test_the_cache_serves_where_the_variable_points_to_nothing(
@@ -65,7 +64,7 @@ def test_the_cache_serves_where_the_variable_points_to_nothing(
 ) -> None:
     put_cifar10(home / ".cache" / "qnas")
     monkeypatch.setenv("QNAS_DATA", str(tmp_path / "elsewhere"))
-    assert cifar10_folder() == home / ".cache" / "qnas"
+    assert SOURCES["cifar10"].place == home / ".cache" / "qnas"
 
 
 def test_missing_cifar10_is_refused_with_where_to_put_it() -> None:
@@ -89,7 +88,8 @@ def test_a_path_to_class_folders_is_an_image_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    with pytest.raises(QnasError, match=f"digits, cifar10 or a folder of images, got {name!r}; name one of them"):
+    expected = f"digits, cifar10 or a folder of images, got {name!r}; give one of them as `data`"
+    with pytest.raises(QnasError, match=expected):
         find_data(name)
 
 

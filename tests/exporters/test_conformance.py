@@ -20,12 +20,15 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.costs import macs
 from qnas.network.deployed import DeployedNetwork, deploy
-from qnas.network.module import Network, he_parameters
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import CELL_INPUTS, Genotype
 from qnas.space.space import find_space
-from qnas.training.qat import QATSettings, train_network
+from qnas.training.qat import train_network
+from qnas.training.recipe import Recipe
+from qnas.task import Task
 
 pytestmark = pytest.mark.export
 
@@ -79,7 +82,7 @@ def trained(covering: list[Genotype], ghn: GHN, digits_data: DataSet) -> Callabl
     def take(bits: str) -> list[DeployedNetwork]:
         if bits not in kept:
             genotypes = [genotype.with_bits(Bits.parse(bits)) for genotype in covering]
-            networks = [train_network(genotype, digits_data, QATSettings(STEPS), 0, ghn) for genotype in genotypes]
+            networks = [train_network(genotype, digits_data, Recipe(STEPS), 0, ghn) for genotype in genotypes]
             kept[bits] = [deploy(network) for network in networks]
         return kept[bits]
 
@@ -151,7 +154,7 @@ def test_any_number_of_images_gives_the_same_logits(trained: Trained, digits_dat
 @pytest.mark.parametrize("bits", ["fp32", "w8a8", "w4a4"])
 @pytest.mark.parametrize("side", [7, 9])
 def test_images_of_odd_sides_and_three_channels_agree(genotype: Genotype, side: int, bits: str) -> None:
-    plan = build_plan(genotype.with_bits(Bits.parse(bits)), (3, side, side), 10)
+    plan = build_plan(genotype.with_bits(Bits.parse(bits)), Task((3, side, side), 10))
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
     images = torch.randn(64, 3, side, side)
     network.calibrate([images])
@@ -181,7 +184,7 @@ def mixed(ghn: GHN, digits_data: DataSet) -> list[DeployedNetwork]:
     for _ in range(MIXED):
         genes = {name: rng.choice(choices) for name, choices in gene_choices(space, WIDTHS).items()}
         genotype = decode(space, genes, FP32)
-        networks.append(deploy(train_network(genotype, digits_data, QATSettings(STEPS), 0, ghn)))
+        networks.append(deploy(train_network(genotype, digits_data, Recipe(STEPS), 0, ghn)))
     return networks
 
 

@@ -13,6 +13,7 @@ from qnas.network.build import build_plan
 from qnas.network.plan import Builder, Kind, Node, Plan
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
 pytestmark = pytest.mark.export
 

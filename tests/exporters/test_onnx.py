@@ -17,10 +17,12 @@ from qnas.exporters.onnx import WRITERS, write_onnx
 from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy
-from qnas.network.module import Network, he_parameters
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
 from qnas.network.plan import Kind
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
 IMAGE, CLASSES = (3, 16, 16), 4
 ALL = [*PAPER_BITS, Bits(5, 6), Bits(3, 4)]

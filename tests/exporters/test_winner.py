@@ -19,7 +19,8 @@ from qnas.network.costs import costs
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.genotype import Branch, Genotype
-from qnas.training.qat import QATSettings, deployed_accuracy, train_network
+from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.recipe import Recipe
 
 SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
 FILES = ["genotype.json", "manifest.json", "model.onnx", "network.safetensors"]
@@ -28,7 +29,7 @@ FACTS: dict[str, Any] = {"settings": {"bits": "w4a4"}, "accuracy": {"test": 12.5
 
 @pytest.fixture(scope="module")
 def network(digits_data: DataSet) -> Network:
-    return train_network(SMALL, digits_data, QATSettings(3), 0)
+    return train_network(SMALL, digits_data, Recipe(3), 0)
 
 
 @pytest.fixture(scope="module")

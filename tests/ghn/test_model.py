@@ -13,12 +13,14 @@ from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.graph.encoding import encode
+from qnas.network.arithmetic import arithmetic_for
 from qnas.network.build import build_plan
-from qnas.network.forward import arithmetic_for, forward
+from qnas.network.forward import forward
 from qnas.network.plan import Plan, Slot
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space, space_names
+from qnas.task import Task
 
 SPLITS = [(name, split) for name in space_names() for split in ("id", *find_space(name).overrides)]
 SMALL = GHNConfig(hidden=16, channels=8, kernel=7, decoder=(12, 20))
@@ -138,7 +140,7 @@ def test_a_quantized_loss_has_a_gradient_for_every_parameter_of_the_hypernetwork
     config: GHNConfig, genotype: Genotype
 ) -> None:
     ghn = GHN(config)
-    plan = build_plan(genotype.with_bits(Bits(4, 4)), (3, 8, 8), 10)
+    plan = build_plan(genotype.with_bits(Bits(4, 4)), Task((3, 8, 8), 10))
     logits = forward(plan, ghn([plan])[0], torch.randn(16, 3, 8, 8), arithmetic_for(plan))
     F.cross_entropy(logits, torch.arange(16) % 10).backward()
     gradients = {name: parameter.grad for name, parameter in ghn.named_parameters()}
@@ -159,8 +161,8 @@ def test_another_number_of_classes_is_refused_with_the_way_out(draw: Draw) -> No
     with pytest.raises(QnasError) as error:
         ghn(draw("tiny", "id", 1))
     assert str(error.value) == (
-        "This hypernetwork was trained for 7 classes, the data set has 10; train one for it with: "
-        "qnas fit-ghn --data NAME"
+        "This hypernetwork was trained for 7 classes, the data set has 10; train one for it with "
+        "`qnas.fit_ghn(data='NAME')`."
     )
 
 

@@ -11,6 +11,7 @@ from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVES, WIDTHS
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import Bits
 from qnas.space.space import find_space, space_names
+from qnas.task import Task
 
 EVERY_SPACE = pytest.mark.parametrize("name", space_names())
 SPLITS = [(name, split) for name in space_names() for split in ("id", *find_space(name).overrides)]
@@ -19,15 +20,14 @@ Draw = Callable[..., list[Plan]]
 
 def small_plan(batch_norm: bool = True) -> Plan:
     """One node of every primitive; one sum adds a value to itself."""
-    builder = Builder((3, 8, 8), batch_norm, Bits(4, 8))
+    builder = Builder(Task((3, 8, 8), 10), batch_norm, Bits(4, 8))
     conv = builder.conv("conv", 0, 16, 3)
     depthwise = builder.conv("depthwise", conv, 16, 5, groups=16)
     dilated = builder.conv("dilated", conv, 16, 7, dilation=2, groups=16)
     total = builder.sum("sum", depthwise, dilated)
     most = builder.pool("most", "max_pool", total, 3, 1)
     mean = builder.pool("mean", "avg_pool", builder.sum("double", total, total), 3, 1)
-    builder.classifier(builder.concat("concat", [most, mean]), 10)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), 10)
+    return builder.classifier(builder.concat("concat", [most, mean]))
 
 
 WORDS = [

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from qnas.errors import QnasError
+from qnas.nas.budgets import Limits, check_possible, smallest_cost
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import FP32, Bits
-from qnas.nas.budgets import Limits, check_possible, smallest_cost
 from qnas.space.genotype import PREVIOUS, Branch, Cell, Genotype
-from qnas.space.space import CONVOLUTIONS, SearchSpace, find_space
+from qnas.space.operations import OPERATIONS
+from qnas.space.space import SearchSpace, find_space
 
 COSTS = ("params", "macs", "weight_bytes", "activation_bytes")
 EACH_COST = pytest.mark.parametrize("cost", COSTS)
@@ -33,21 +34,22 @@ SPACES = {
     "two steps": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(2, 2), channels=(8,)),
     "three steps": small_space(operations=("conv", "max_pool"), cells=(2, 2), steps=(3, 3), channels=(8,)),
     "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(2, 2), steps=(1, 2), channels=(8,)),
+    "bottlenecks": small_space(operations=("mb_conv3", "mb_conv6", "skip"), cells=(2, 2), steps=(1, 1)),
+    "one kernel of its own": small_space(operations=("conv1x1", "mb_conv3"), cells=(2, 2), steps=(1, 1)),
 }
 
 
 def every_cell(space: SearchSpace) -> list[Cell]:
-    """Every cell that the rules allow: some step reads the previous cell, and some step holds a convolution."""
-    kernels = {
-        name: space.kernels if name in CONVOLUTIONS else (1 if name == "skip" else 3,) for name in space.operations
-    }
+    """Every cell that the rules allow: some step reads the previous cell, and some operation learns."""
+    fixed = {"conv1x1": (1,), "skip": (1,), "max_pool": (3,), "avg_pool": (3,)}
+    kernels = {name: fixed.get(name, space.kernels) for name in space.operations}
     branches = [(name, kernel) for name, sizes in kernels.items() for kernel in sizes]
     found: list[Cell] = []
     for count in range(space.steps[0], space.steps[1] + 1):
         states = [[Branch(state, *branch) for state in range(2 + step) for branch in branches] for step in range(count)]
         for cell in product(*(combinations_with_replacement(step, 2) for step in states)):
             used = [branch for step in cell for branch in step]
-            if any(b.state == PREVIOUS for b in used) and any(b.operation in CONVOLUTIONS for b in used):
+            if any(b.state == PREVIOUS for b in used) and any(OPERATIONS[b.operation].learns for b in used):
                 found.append(cell)
     return found
 
@@ -101,8 +103,7 @@ def test_an_impossible_budget_is_refused_with_the_smallest_size(
     smallest: dict[tuple[str, str], dict[str, int]], cost: str
 ) -> None:
     least = smallest["conv and skip", "w4a4"][cost]
-    option = "--max-" + cost.replace("_", "-")
-    with pytest.raises(QnasError, match=f"keeps {option} {least - 1:,}: the smallest needs {least:,}; raise the"):
+    with pytest.raises(QnasError, match=f"keeps `max_{cost}={least - 1:,}`: the smallest needs {least:,}; raise the"):
         check_possible(SPACES["conv and skip"], Limits(**{cost: least - 1}), Bits(4, 4))
 
 
@@ -151,5 +152,5 @@ def test_the_macs_of_a_space_limit_too() -> None:
 
 @EACH_COST
 def test_a_negative_budget_is_refused(cost: str) -> None:
-    with pytest.raises(QnasError, match=f"got --max-{cost.replace('_', '-')} -1; leave it out for no limit"):
+    with pytest.raises(QnasError, match=f"got `max_{cost}=-1`; leave it out for no limit"):
         Limits(**{cost: -1})

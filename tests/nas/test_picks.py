@@ -1,24 +1,35 @@
-"""Picks of a run that is not finished, or does not have them, are refused."""
+"""Picks that a run does not have, or whose weights are damaged, are refused."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.nas.picks import export_pick, read_result
-
-
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"picks": []}', '{"picks": null}'])
-def test_a_run_without_a_result_is_refused(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "result.json").write_text(content, encoding="utf-8")
-    with pytest.raises(QnasError, match=r"result.json.* cannot be read .*; finish the run with the command that began"):
-        read_result(tmp_path)
+from qnas.nas.picks import export_pick, load_pick
+from qnas.space.genotype import Genotype
 
 
 @pytest.mark.parametrize("pick", [-1, 0, 3])
 def test_a_pick_that_is_not_there_is_refused(tmp_path: Path, pick: int) -> None:
     (tmp_path / "result.json").write_text(json.dumps({"picks": [{}, {}]}), encoding="utf-8")
-    with pytest.raises(QnasError, match=rf"--pick is 1 to 2 for this run, got {pick}; see them with: qnas show"):
+    with pytest.raises(QnasError, match=rf"^`pick` is 1 to 2 for this run, got {pick}; see them with `qnas.show\("):
         export_pick(tmp_path, pick)
+
+
+def test_a_pick_of_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(QnasError, match=r"result.json cannot be read as .*; finish the run with the command"):
+        export_pick(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no tensors"])
+def test_a_pick_without_readable_weights_is_refused(
+    tmp_path: Path, genotype: Genotype, digits_data: DataSet, content: bytes | None
+) -> None:
+    path = tmp_path / "picks" / f"{genotype.key}.safetensors"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(QnasError, match=r"safetensors cannot be read as trained weights \(.*; search again with"):
+        load_pick(tmp_path, genotype, digits_data)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from qnas.errors import QnasError
-from qnas.work.queue import WorkQueue, Directions, StudyAddress
-from qnas.nas.samplers import SAMPLERS
 from qnas.nas.proposer import BUDGET, Proposal, Proposer
+from qnas.nas.samplers import SAMPLERS
+from qnas.work.queue import Directions, StudyAddress, WorkQueue
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "a": (1, 2, 3),
@@ -31,7 +31,7 @@ def fresh(sampler: str, seed: int = 0, directions: Directions = ("maximize",)) -
 
 
 def answer(genes: Genes, objectives: int = 1) -> tuple[list[float], float]:
-    """Something to climb, its cost_model, and a budget that a third of the genes exceed."""
+    """Something to climb, its cost, and a budget that a third of the genes exceed."""
     value = 10 * genes["a"] + genes["d"] * genes["e"] + (5 if genes["b"] == "skip 1" else 0) + genes["c"] + genes["f"]
     return [float(value), float(genes["d"])][:objectives], (genes["d"] * genes["a"] - 48) / 48
 
@@ -53,20 +53,20 @@ class Kept(NamedTuple):
     journal: Path
     directions: Directions
 
-    def board(self) -> WorkQueue:
+    def queue(self) -> WorkQueue:
         return WorkQueue(StudyAddress(str(self.journal), "study", "anyone"), self.directions)
 
 
 def keep(proposer: Proposer, journal: Path, directions: Directions) -> Kept:
     kept, number = Kept([], journal, directions), 0
-    board = kept.board()
+    queue = kept.queue()
     for size in SIZES:
         batch = proposer.propose(size)
         for proposal in batch:
             values, excess = answer(proposal.genes, len(directions))
-            claimed = board.claim(str(number), **proposal.trial(excess))
+            claimed = queue.claim(str(number), **proposal.trial(excess))
             assert claimed is not None
-            board.finish(claimed, values)
+            queue.finish(claimed, values)
             number += 1
         proposer.tell([answer(proposal.genes, len(directions)) for proposal in batch])
         kept.genes.extend(proposal.genes for proposal in batch)
@@ -87,7 +87,7 @@ def unbroken_pareto(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]
 
 def recalled(kept: Kept, sampler: str, batches: int) -> Proposer:
     """A proposer that is told from the journal what the first batches gave."""
-    proposer, done = fresh(sampler, directions=kept.directions), kept.board().done
+    proposer, done = fresh(sampler, directions=kept.directions), kept.queue().done
     for size in SIZES[:batches]:
         proposer.recall([done[str(proposer.told + place)] for place in range(size)])
     return proposer
@@ -156,7 +156,7 @@ def test_with_two_objectives_a_proposer_that_recalls_goes_on_as_if_unbroken(
 
 @EVERY
 def test_batches_may_be_answered_and_recalled_by_turns(unbroken: dict[str, Kept], sampler: str) -> None:
-    proposer, done = fresh(sampler), unbroken[sampler].board().done
+    proposer, done = fresh(sampler), unbroken[sampler].queue().done
     found = []
     for place, size in enumerate(SIZES):
         numbers = range(proposer.told, proposer.told + size)

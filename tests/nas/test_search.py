@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,35 +14,51 @@ from uuid import uuid4
 
 import pytest
 from filelock import FileLock
-from PIL import Image
 
+from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.scores.race import Race
-from qnas.network.build import build_plan
-from qnas.network.costs import costs, parameters
-from qnas.quant.scheme import Bits
-from qnas.training import jobs, stages
-from qnas.work.queue import WorkQueue, StudyAddress
-from qnas.nas.candidate import Candidate
-from qnas.training.jobs import Ledger
+from qnas.ghn.model import GHN
 from qnas.nas.budgets import Limits
-from qnas.nas.search import Prepared, default_folder, load_pick, open_run, prepare, read_run, search
+from qnas.nas.candidate import Candidate
+from qnas.nas.picks import load_pick
+from qnas.nas.prepare import Prepared, open_prepared, prepare
+from qnas.nas.rungs import Rung
+from qnas.nas.screen import Scorer
+from qnas.nas.search import JobTrainer, MakeScorer, Means, search
 from qnas.nas.settings import SearchSettings
-from qnas.space.genotype import Genotype
+from qnas.network.build import build_plan
+from qnas.network.costs import Costs, costs, parameters
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.scores.predicted import Score
+from qnas.scores.race import Outcome, Racer
+from qnas.space.genotype import Branch, Genotype
+from qnas.space.space import SearchSpace
+from qnas.training.jobs import Job, run_job
 from qnas.training.qat import deployed_accuracy
+from qnas.training.recipe import Recipe
+from qnas.work.ledger import Ledger, Result
+from qnas.work.pool import Pool
+from qnas.work.queue import StudyAddress, WorkQueue
 
 SETTINGS = SearchSettings(
-    Bits(4, 4), Limits(params=12_000, weight_bytes=8_000), trials=6, survivors=3, top=2, steps=12, seed=3
+    Bits(4, 4),
+    Limits(params=12_000, weight_bytes=8_000),
+    trials=6,
+    survivors=3,
+    top=2,
+    recipe=Recipe(steps=12),
+    seed=3,
 )
 
 
-class SilentBar:
-    def update(self, share: float, remark: str) -> None:
-        assert 0 <= share <= 1
+def checked(stage: str, share: float, remark: str) -> None:
+    """Watches the progress."""
+    assert stage in ("screen", "calibrate", "halve", "finish")
+    assert 0 <= share <= 1
 
 
-def silent(title: str) -> AbstractContextManager[SilentBar]:
-    return nullcontext(SilentBar())
+MEANS = Means(progress=checked)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +66,9 @@ def prepared() -> Prepared:
     return prepare(SETTINGS)
 
 
-def run(folder: Path, prepared: Prepared, settings: SearchSettings = SETTINGS) -> list[Candidate]:
-    open_run(prepared.identity, folder)
-    return search(settings, prepared, folder, "cpu", 1, silent)
+def run(folder: Path, prepared: Prepared, settings: SearchSettings = SETTINGS, means: Means = MEANS) -> list[Candidate]:
+    open_prepared(prepared, folder)
+    return search(settings, prepared, folder, means)
 
 
 def found_in(folder: Path) -> dict[str, Any]:
@@ -90,7 +106,7 @@ def test_the_returned_picks_are_those_of_the_result(unbroken: Run) -> None:
 
 def test_every_candidate_keeps_the_budgets(unbroken: Run, prepared: Prepared) -> None:
     for one in unbroken.result["picks"] + unbroken.result["candidates"]:
-        plan = build_plan(Genotype.from_json(one["genotype"]), prepared.data.image, 10)
+        plan = build_plan(Genotype.from_json(one["genotype"]), prepared.data.task)
         assert one["params"] == parameters(plan) <= 12_000
         assert one["weight_bytes"] == costs(plan).weight_bytes <= 8_000
         assert one["macs"] <= prepared.space.max_macs
@@ -131,70 +147,110 @@ def test_the_calibration_is_stated(unbroken: Run) -> None:
     assert -1 <= unbroken.result["calibration"]["tau_params"] <= 1
 
 
-def refuse(job: jobs.Job) -> dict[str, Any]:
+def refuse(job: Job) -> Result:
     raise AssertionError(f"{job.name} was run again")
 
 
-def test_the_same_call_again_trains_nothing_and_gives_the_same_picks(
-    unbroken: Run, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "run_job", refuse)
-    again = run(unbroken.folder, prepared)
+def no_scorer(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> Scorer:
+    class Refusing:
+        images = len(data.validation)
+
+        def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+            raise AssertionError("a network was scored again")
+
+    return Refusing()
+
+
+def test_the_same_call_again_trains_nothing_and_gives_the_same_picks(unbroken: Run, prepared: Prepared) -> None:
+    again = run(unbroken.folder, prepared, means=replace(MEANS, do=refuse))
     assert [pick.to_json() for pick in again] == [pick.to_json() for pick in unbroken.picks]
     assert found_in(unbroken.folder) == unbroken.result
 
 
-def test_the_same_call_again_scores_nothing(unbroken: Run, prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_score(*anything: object) -> None:
-        raise AssertionError("a network was scored again")
-
-    monkeypatch.setattr(stages, "prepare_race", no_score)
-    assert len(run(unbroken.folder, prepared)) == 2
+def test_the_same_call_again_scores_nothing(unbroken: Run, prepared: Prepared) -> None:
+    assert len(run(unbroken.folder, prepared, means=replace(MEANS, scorer=no_scorer))) == 2
 
 
 @pytest.mark.parametrize("after", [2, 10])
 def test_a_run_killed_in_training_ends_as_if_unbroken(
-    tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch, after: int
+    tmp_path: Path, prepared: Prepared, unbroken: Run, after: int
 ) -> None:
-    left, original = [after], jobs.run_job
+    left = [after]
 
-    def killed(job: jobs.Job) -> dict[str, Any]:
+    def killed(job: Job) -> Result:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        return original(job)
+        return run_job(job)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs, "run_job", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "run", prepared)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", prepared, means=replace(MEANS, do=killed))
     run(tmp_path / "run", prepared)
     assert found_in(tmp_path / "run") == unbroken.result
 
 
-def test_a_run_killed_while_screening_ends_as_if_unbroken(
-    tmp_path: Path, prepared: Prepared, unbroken: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left, original = [3], Race.run
+def test_a_run_killed_while_screening_ends_as_if_unbroken(tmp_path: Path, prepared: Prepared, unbroken: Run) -> None:
+    class Killed(Racer):
+        left = 3
 
-    def killed(*anything: Any) -> Any:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return original(*anything)
+        def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().__call__(plan, most_missed)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Race, "run", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "run", prepared)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", prepared, means=replace(MEANS, scorer=Killed))
     run(tmp_path / "run", prepared)
     assert found_in(tmp_path / "run") == unbroken.result
+
+
+class Small:
+    """Scores a network by its size, the more parameters the better."""
+
+    images = 100
+
+    def __init__(self, *given: Any) -> None:
+        pass
+
+    def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+        top1 = parameters(plan) / 1_000
+        return Outcome(Score(top1, 3 - top1 / 40, top1 / 50 - 1), self.images, True)
+
+
+def test_whatever_scores_and_trains_can_be_put_in_their_place(tmp_path: Path, prepared: Prepared) -> None:
+    trained: list[Job] = []
+
+    def do(job: Job) -> Result:
+        trained.append(job)
+        if job.output:
+            return {**run_job(job), "top1": job.genotype.channels}
+        return {"job": job.name, "top1": float(job.genotype.channels)}
+
+    made: list[tuple[Any, ...]] = []
+
+    def scorer(*given: Any) -> Small:
+        made.append(given)
+        return Small()
+
+    settings = replace(SETTINGS, trials=12, labels=4, survivors=2, top=1)
+    kinds: MakeScorer = scorer
+    other = prepare(settings)
+    picks = run(tmp_path / "run", other, settings, replace(MEANS, scorer=kinds, do=do))
+    result = found_in(tmp_path / "run")
+    every = result["picks"] + result["candidates"]
+    assert [one["score"] for one in every] == [one["params"] / 1_000 for one in every]
+    assert [len({job.name for job in trained if job.recipe.steps == steps}) for steps in (1, 3, 12)] == [4, 2, 1]
+    assert [pick.trained[12] for pick in picks] == [picks[0].genotype.channels]
+    ((space, bits, data, ghn, seed),) = made
+    assert (space, bits, seed) == (other.space, SETTINGS.bits, SETTINGS.seed)
+    assert (data.name, ghn.config) == ("digits", other.ghn.config)
 
 
 def test_a_second_search_in_the_same_folder_at_the_same_time_is_refused(unbroken: Run, prepared: Prepared) -> None:
     with (
         FileLock(unbroken.folder / "run.lock"),
-        pytest.raises(QnasError, match=r"One search at a time works in a folder, and one does in .*; wait for it"),
+        pytest.raises(QnasError, match=r"One run at a time works in a folder, and one does in .*; wait for it"),
     ):
         run(unbroken.folder, prepared)
     assert len(run(unbroken.folder, prepared)) == 2
@@ -228,9 +284,9 @@ def test_a_latency_budget_is_kept(tmp_path: Path) -> None:
     assert times[0] > 0
     bound = replace(settings, limits=Limits(params=12_000, latency=times[5]))
     (tmp_path / "bound").mkdir()
-    open_run(prepare(bound).identity, tmp_path / "bound")
+    open_prepared(prepare(bound), tmp_path / "bound")
     (tmp_path / "bound" / "latency.jsonl").write_bytes((tmp_path / "free" / "latency.jsonl").read_bytes())
-    search(bound, prepare(bound), tmp_path / "bound", "cpu", 1, silent)
+    search(bound, prepare(bound), tmp_path / "bound", MEANS)
     result = found_in(tmp_path / "bound")
     every = result["picks"] + result["candidates"]
     assert len(every) == 10
@@ -239,8 +295,7 @@ def test_a_latency_budget_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_find_what_one_process_finds(tmp_path: Path, prepared: Prepared, unbroken: Run) -> None:
-    open_run(prepared.identity, tmp_path / "run")
-    search(SETTINGS, prepared, tmp_path / "run", "cpu", 2, silent)
+    run(tmp_path / "run", prepared, means=replace(MEANS, workers=2))
     assert found_in(tmp_path / "run") == unbroken.result
 
 
@@ -268,11 +323,11 @@ class Hosts:
         return self.running[-1]
 
     @contextmanager
-    def board(self) -> Iterator[WorkQueue]:
+    def queue(self) -> Iterator[WorkQueue]:
         """Of the proposals."""
-        board = WorkQueue(StudyAddress(self.storage, self.name, "onlooker"))
-        yield board
-        board.close()
+        queue = WorkQueue(StudyAddress(self.storage, self.name, "onlooker"))
+        yield queue
+        queue.close()
 
 
 @pytest.fixture
@@ -299,8 +354,8 @@ def test_hosts_that_search_through_a_database_find_the_same_and_share_the_work(h
     left, right = (found_in(folder) for folder in hosts.folders)
     assert left == right
     assert left["screened"] == 12
-    with hosts.board() as board:
-        assert len({trial.user_attrs["owner"] for trial in board.done.values()}) == 2
+    with hosts.queue() as queue:
+        assert len({trial.user_attrs["owner"] for trial in queue.done.values()}) == 2
     own = [set(Ledger(folder / "training.jsonl").results) for folder in hosts.folders]
     assert own[0] & own[1] == {name for name in own[0] | own[1] if "/12/" in name}  # which leave weights on each host
 
@@ -309,10 +364,10 @@ def test_hosts_that_search_through_a_database_find_the_same_and_share_the_work(h
 def test_a_host_finishes_what_a_killed_one_leaves(hosts: Hosts) -> None:
     first = hosts.start(hosts.folders[0], trials=40)
     deadline = time.monotonic() + 120
-    with hosts.board() as board:
-        while len(board.done) < 5 and time.monotonic() < deadline:
+    with hosts.queue() as queue:
+        while len(queue.done) < 5 and time.monotonic() < deadline:
             time.sleep(0.1)
-            board.refresh()
+            queue.refresh()
     second = hosts.start(hosts.folders[1], trials=40)
     first.kill()
     ended(second)
@@ -322,72 +377,79 @@ def test_a_host_finishes_what_a_killed_one_leaves(hosts: Hosts) -> None:
 
 @pytest.mark.slow
 def test_other_settings_under_the_same_name_in_a_database_are_refused(hosts: Hosts, prepared: Prepared) -> None:
-    with hosts.board() as board:
-        board.study.set_user_attr("settings", prepared.identity)
+    with hosts.queue() as queue:
+        queue.study.set_user_attr("settings", prepared.identity)
     other = replace(SETTINGS, trials=7)
-    open_run(prepare(other).identity, hosts.folders[0])
     with pytest.raises(QnasError, match=r"differs \(.*trials: 6 there, 7 now\)"):
-        search(other, prepare(other), hosts.folders[0], "cpu", 1, silent, hosts.storage)
+        run(hosts.folders[0], prepare(other), other, replace(MEANS, storage=hosts.storage))
 
 
 def test_a_database_that_does_not_answer_ends_the_search(tmp_path: Path, prepared: Prepared) -> None:
-    open_run(prepared.identity, tmp_path / "run")
-    with pytest.raises(QnasError, match=r"^A --storage is"):
-        search(SETTINGS, prepared, tmp_path / "run", "cpu", 1, silent, "postgresql://qnas@127.0.0.1:1/qnas")
+    with pytest.raises(QnasError, match=r"^A `storage` is"):
+        run(tmp_path / "run", prepared, means=replace(MEANS, storage="postgresql://qnas@127.0.0.1:1/qnas"))
 
 
-def test_other_settings_are_refused_with_what_differs(unbroken: Run) -> None:
-    before = (unbroken.folder / "run.json").read_bytes()
-    other = prepare(replace(SETTINGS, trials=7, limits=Limits(params=40_000)))
-    with pytest.raises(QnasError, match=r"differs .*; give the old settings, or another --out") as caught:
-        open_run(other.identity, unbroken.folder)
-    assert "trials: 6 there, 7 now" in str(caught.value)
-    assert "'params': 12000" in str(caught.value)
-    assert "'params': 40000" in str(caught.value)
-    assert (unbroken.folder / "run.json").read_bytes() == before
+class AnyOrder(Pool[Job]):
+    """A pool that does its work from the last piece to the first."""
+
+    def run(self, pieces: list[Job]) -> Iterator[tuple[Job, Result]]:
+        yield from super().run(pieces[::-1])
 
 
-def test_the_same_settings_are_accepted(unbroken: Run, prepared: Prepared) -> None:
-    open_run(prepared.identity, unbroken.folder)
+def by_channels(job: Job) -> Result:
+    """An accuracy without any training."""
+    return {"job": job.name, "top1": float(job.genotype.channels)}
 
 
-def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path, prepared: Prepared) -> None:
-    (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(QnasError, match=r"holds other files; name another --out"):
-        open_run(prepared.identity, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+def wide(channels: int) -> Candidate:
+    step = ((Branch(0, "conv", 3), Branch(1, "skip", 1)),)
+    genotype = Genotype(3, 1, channels, 2, True, (), step, Bits(4, 4))
+    return Candidate(genotype, Costs(100, 2000, 50, 60), Score(33.0, 1.9, -0.3))
 
 
-def test_an_empty_folder_becomes_a_run_folder(tmp_path: Path, prepared: Prepared) -> None:
-    open_run(prepared.identity, tmp_path)
-    assert read_run(tmp_path)["settings"]["trials"] == 6
+@pytest.mark.parametrize("pool", [Pool, AnyOrder])
+def test_a_trainer_gives_accuracies_in_the_order_of_its_candidates(tmp_path: Path, pool: type[Pool[Job]]) -> None:
+    trainer = JobTrainer(SETTINGS, pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks")
+    assert trainer([wide(8), wide(4), wide(6)], Rung("halve", 3)) == [8, 4, 6]
+    assert len(Ledger(tmp_path / "ledger").results) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 3}'])
-def test_a_damaged_run_file_is_refused(tmp_path: Path, prepared: Prepared, content: str) -> None:
-    (tmp_path / "run.json").write_text(content, encoding="utf-8")
-    with pytest.raises(QnasError, match=r"run.json cannot be read .*; name the folder of a run"):
-        open_run(prepared.identity, tmp_path)
+def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Path) -> None:
+    asked: list[Job] = []
+
+    def do(job: Job) -> Result:
+        asked.append(job)
+        return by_channels(job)
+
+    settings = replace(SETTINGS, seed=5, data="cifar10", ghn="mine", recipe=Recipe(steps=120, batch=7))
+    made = [wide(8), wide(4)]
+    trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means("cuda:1"), "picks")
+    trainer(made, Rung("calibrate", 10))
+    trainer(made, Rung("finish", 120, keep=True))
+    for steps, jobs in ((10, asked[:2]), (120, asked[2:])):
+        outputs = [f"picks/{one.key}.safetensors" if steps == 120 else "" for one in made]
+        assert jobs == [
+            Job(one.genotype, Recipe(steps=steps, batch=7), 5, "cifar10", "mine", "cuda:1", output)
+            for one, output in zip(made, outputs, strict=True)
+        ]
 
 
-def test_the_default_folder_is_told_by_the_settings(prepared: Prepared) -> None:
-    folder = default_folder(SETTINGS, prepared)
-    other = replace(SETTINGS, seed=4)
-    assert folder.parent == Path("runs")
-    assert folder.name.startswith("digits-w4a4-")
-    assert default_folder(SETTINGS, prepared) == folder
-    assert default_folder(other, prepare(other)) != folder
+def test_a_trainer_trains_nothing_again_that_its_ledger_has(tmp_path: Path) -> None:
+    first = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks")
+    first([wide(8)], Rung("halve", 3))
+    again = JobTrainer(SETTINGS, Pool(refuse, Ledger(tmp_path / "ledger")), Means(), "picks")
+    assert again([wide(8)], Rung("halve", 3)) == [8]
+    with pytest.raises(AssertionError, match="was run again"):
+        again([wide(8)], Rung("calibrate", 1))
 
 
-def test_a_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "mine" / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("L", (8, 8), number).save(tmp_path / "mine" / name / f"{number}.png")
-    with pytest.raises(QnasError, match=r"predicts 10 classes, data set 'mine' has 2; train one with: qnas fit-ghn"):
-        prepare(replace(SETTINGS, data=str(tmp_path / "mine")))
-
-
-def test_an_impossible_budget_is_refused_before_anything_is_spent() -> None:
-    with pytest.raises(QnasError, match=r"keeps --max-params 10: the smallest needs [\d,]+; raise the budget"):
-        prepare(replace(SETTINGS, limits=Limits(params=10)))
+def test_a_trainer_tells_its_progress_and_the_best_so_far(tmp_path: Path) -> None:
+    told: list[tuple[str, float, str]] = []
+    means = Means(progress=lambda *report: told.append(report))
+    trainer = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), means, "picks")
+    trainer([wide(6), wide(8), wide(4)], Rung("halve", 3))
+    assert told == [
+        ("halve", 1 / 3, "1 of 3 networks, 3 steps, best 6.0 %"),
+        ("halve", 2 / 3, "2 of 3 networks, 3 steps, best 8.0 %"),
+        ("halve", 1.0, "3 of 3 networks, 3 steps, best 8.0 %"),
+    ]

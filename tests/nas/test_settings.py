@@ -6,30 +6,42 @@ from dataclasses import fields, replace
 import pytest
 
 from qnas.errors import QnasError
-from qnas.quant.scheme import Bits
 from qnas.nas.budgets import Limits
 from qnas.nas.settings import COSTS, SearchSettings
+from qnas.quant.scheme import Bits
+from qnas.training.recipe import Recipe
 
 USUAL = SearchSettings(Bits(4, 4))
 
 
-@pytest.mark.parametrize(("steps", "rungs"), [(900, (75, 225, 900)), (12, (1, 3, 12)), (1, (1, 1, 1)), (5, (1, 1, 5))])
-def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, rungs: tuple[int, int, int]) -> None:
-    assert replace(USUAL, steps=steps).rungs == rungs
+@pytest.mark.parametrize(
+    ("steps", "lengths"), [(900, (75, 225, 900)), (12, (1, 3, 12)), (1, (1, 1, 1)), (5, (1, 1, 5))]
+)
+def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, lengths: tuple[int, int, int]) -> None:
+    assert replace(USUAL, recipe=Recipe(steps=steps)).lengths == lengths
 
 
-@pytest.mark.parametrize("option", ["trials", "top", "steps"])
+@pytest.mark.parametrize("name", ["trials", "top"])
 @pytest.mark.parametrize("value", [0, -3])
-def test_a_count_below_one_is_refused(option: str, value: int) -> None:
-    with pytest.raises(QnasError, match=f"--{option} is at least 1, got {value}; leave it out for the default"):
-        replace(USUAL, **{option: value})
+def test_a_count_below_one_is_refused(name: str, value: int) -> None:
+    with pytest.raises(QnasError, match=f"^`{name}` is at least 1, got {value}; leave it out for the default"):
+        replace(USUAL, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_search_of_no_training_steps_is_refused(value: int) -> None:
+    with pytest.raises(QnasError, match=f"^`steps` is at least 1, got {value}; leave it out for 900"):
+        replace(USUAL, recipe=Recipe(steps=value))
 
 
 def test_the_identity_holds_every_setting_as_plain_values() -> None:
     identity = USUAL.identity()
-    assert identity.keys() == {item.name for item in fields(SearchSettings)}
+    names = {"calibration" if item.name == "labels" else item.name for item in fields(SearchSettings)}
+    assert identity.keys() == names | {"steps"}
     assert json.loads(json.dumps(identity)) == identity
     assert identity["bits"] == "w4a4"
+    assert (identity["calibration"], identity["steps"]) == (USUAL.labels, USUAL.recipe.steps)
+    assert identity["recipe"] == USUAL.recipe.ingredients
 
 
 @pytest.mark.parametrize(
@@ -40,7 +52,8 @@ def test_the_identity_holds_every_setting_as_plain_values() -> None:
         *(replace(USUAL, **{key: "other"}) for key in ("data", "space", "ghn", "sampler")),
         replace(USUAL, mixed=True),
         replace(USUAL, pareto=("macs",)),
-        *(replace(USUAL, **{key: 7}) for key in ("trials", "calibration", "survivors", "top", "steps", "seed")),
+        *(replace(USUAL, **{key: 7}) for key in ("trials", "labels", "survivors", "top", "seed")),
+        *(replace(USUAL, recipe=replace(USUAL.recipe, **{key: 7})) for key in ("steps", "batch", "clip")),
     ],
 )
 def test_any_other_setting_is_another_run(changed: SearchSettings) -> None:
@@ -75,7 +88,7 @@ def test_mixed_with_nothing_to_choose_from_is_refused(bits: str) -> None:
     with pytest.raises(QnasError) as error:
         SearchSettings(Bits.parse(bits), mixed=True)
     assert str(error.value) == (
-        f"--mixed chooses among w2a2, w4a4, w4a8, w8a8 up to --bits, got {bits}; write --bits w4a4 or more."
+        f"`mixed` chooses among w2a2, w4a4, w4a8, w8a8 up to `bits`, got {bits}; give w4a4 or more."
     )
 
 

@@ -11,6 +11,7 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import space_names
+from qnas.task import Task
 
 NORMAL = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
 REDUCTION = (
@@ -165,7 +166,7 @@ def test_the_channels_of_cells_double_at_each_reduction() -> None:
 
 
 def test_every_node_carries_the_bits_and_the_image_always_has_eight() -> None:
-    plan = build_plan(SMALL.with_bits(Bits(2, 3)), (3, 8, 8), 7)
+    plan = build_plan(SMALL.with_bits(Bits(2, 3)), Task((3, 8, 8), 7))
     assert plan.nodes[0].bits.activations == 8
     assert {node.bits for node in plan.nodes[1:]} == {Bits(2, 3)}
     assert {node.bits for node in build_plan(SMALL, Task((3, 8, 8), 7)).nodes} == {FP32}

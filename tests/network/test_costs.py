@@ -10,22 +10,21 @@ from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space, space_names
+from qnas.task import Task
 
 
 def two_layers(bits: Bits, batch_norm: bool = True) -> Plan:
     """A 3 x 3 convolution of a 3 x 4 x 4 image with stride 2 into 4 channels, and a classifier of 3 classes."""
-    builder = Builder((3, 4, 4), batch_norm, bits)
-    builder.classifier(builder.conv("conv", 0, 4, 3, stride=2), 3)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), 3)
+    builder = Builder(Task((3, 4, 4), 3), batch_norm, bits)
+    return builder.classifier(builder.conv("conv", 0, 4, 3, stride=2))
 
 
 def residual(bits: Bits) -> Plan:
     """An image (3, 4, 4) -> a (4, 4, 4) -> b (4, 4, 4) -> c (4, 4, 4), then a + c."""
-    builder = Builder((3, 4, 4), True, bits)
+    builder = Builder(Task((3, 4, 4), 3), True, bits)
     a = builder.conv("a", 0, 4, 3)
     c = builder.conv("c", builder.conv("b", a, 4, 3), 4, 3)
-    builder.classifier(builder.sum("sum", a, c), 3)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), 3)
+    return builder.classifier(builder.sum("sum", a, c))
 
 
 def test_parameters_are_weights_biases_and_batch_norms() -> None:
@@ -65,17 +64,15 @@ def test_a_skipped_value_stays_alive_until_its_last_reader(bits: Bits, peak: int
 
 
 def test_a_value_read_twice_by_one_node_is_freed_once() -> None:
-    builder = Builder((1, 2, 2), True, Bits(8, 8))
+    builder = Builder(Task((1, 2, 2), 3), True, Bits(8, 8))
     a = builder.conv("a", 0, 8, 1)
     b = builder.conv("b", builder.sum("sum", a, a), 16, 1)
-    builder.classifier(b, 3)
-    assert peak_activation_bytes(Plan(tuple(builder.nodes), tuple(builder.slots), 3)) == 32 + 64
+    assert peak_activation_bytes(builder.classifier(b)) == 32 + 64
 
 
 def test_odd_numbers_of_low_bit_values_are_rounded_up_to_bytes() -> None:
-    builder = Builder((1, 3, 3), True, Bits(8, 2))
-    builder.classifier(builder.conv("a", 0, 1, 1), 3)
-    assert peak_activation_bytes(Plan(tuple(builder.nodes), tuple(builder.slots), 3)) == 9 + 3
+    builder = Builder(Task((1, 3, 3), 3), True, Bits(8, 2))
+    assert peak_activation_bytes(builder.classifier(builder.conv("a", 0, 1, 1))) == 9 + 3
 
 
 def test_all_costs_at_once() -> None:
@@ -89,9 +86,10 @@ def test_counting_without_a_plan_equals_the_plan(
 ) -> None:
     for split in ("id", *find_space(name).overrides):
         for genotype in sample(name, split, 10):
-            plan = build_plan(genotype, Task((channels, 8, 8), classes))
-            assert count_parameters(genotype, channels, classes) == parameters(plan)
+            task = Task((channels, 8, 8), classes)
+            assert count_parameters(genotype, task) == parameters(build_plan(genotype, task))
 
 
 def test_bits_do_not_change_the_count(genotype: Genotype) -> None:
-    assert count_parameters(genotype.with_bits(Bits(2, 2)), 1, 10) == count_parameters(genotype, 1, 10)
+    task = Task((1, 8, 8), 10)
+    assert count_parameters(genotype.with_bits(Bits(2, 2)), task) == count_parameters(genotype, task)

@@ -1,4 +1,4 @@
-"""A deployed network held against the trained module it was frozen from, and its integers against their bits."""
+"""A deployed network held against the trained module it was made from, and its integers against their bits."""
 
 from dataclasses import replace
 
@@ -8,23 +8,25 @@ from torch import Tensor
 
 from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
-from qnas.network.module import Network, he_parameters
-from qnas.network.plan import Builder, Node, Plan
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
+from qnas.network.plan import Builder, Node
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
-IMAGE, CLASSES = (3, 16, 16), 4
+TASK = Task((3, 16, 16), 4)
 ALL = [FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(3, 4), Bits(8, 2)]
 BOTH_NORMS = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
 
 
 def some_images() -> Tensor:
-    return torch.randn(16, *IMAGE, generator=torch.Generator().manual_seed(1))
+    return torch.randn(16, *TASK.image, generator=torch.Generator().manual_seed(1))
 
 
 def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True) -> Network:
     """Random parameters with biases that are not zero, calibrated and frozen."""
-    plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm), Task(IMAGE, CLASSES))
+    plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm), TASK)
     values = he_parameters(plan, torch.Generator().manual_seed(0))
     values |= {name: torch.randn(value.shape) * 0.3 for name, value in values.items() if name.endswith("bias")}
     images = some_images()
@@ -34,8 +36,8 @@ def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True) -> Netwo
     return network.eval()
 
 
-def layers_of(frozen: DeployedNetwork) -> list[str]:
-    return [node.name for node in frozen.plan.nodes if node.kind in ("conv", "linear")]
+def layers_of(deployed: DeployedNetwork) -> list[str]:
+    return [node.name for node in deployed.plan.nodes if node.kind in ("conv", "linear")]
 
 
 @BOTH_NORMS
@@ -63,102 +65,97 @@ def test_at_eight_bits_the_rounded_biases_move_the_logits_a_little(
 
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)
 def test_integers_fit_their_bits_and_use_them(genotype: Genotype, bits: Bits) -> None:
-    frozen = deploy(calibrated(genotype, bits))
+    deployed = deploy(calibrated(genotype, bits))
     highest = 2**bits.weights - 1
-    for name in layers_of(frozen):
-        layer = frozen.layers[name]
+    for name in layers_of(deployed):
+        layer = deployed.layers[name]
         assert layer.weight.dtype == torch.uint8
         assert layer.grid is not None
         assert layer.grid.bits == bits.weights
         assert layer.weight.max().item() == highest
         assert layer.weight.min().item() == 0
         assert 0 <= layer.grid.zero_point <= highest
-        assert layer.grid.step > 0
+        assert layer.grid.scale > 0
 
 
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)
 def test_real_weights_lie_within_half_a_step_of_the_trained_ones(genotype: Genotype, bits: Bits) -> None:
     network = calibrated(genotype, bits, batch_norm=False)
-    frozen = deploy(network)
-    for name in layers_of(frozen):
-        layer = frozen.layers[name]
+    deployed = deploy(network)
+    for name in layers_of(deployed):
+        layer = deployed.layers[name]
         assert layer.grid is not None
         trained, rounded = network.slots[f"{name}/weight"].detach(), layer.real_weight()
         within = (rounded > rounded.min()) & (rounded < rounded.max())  # two bits clip the outer values
-        assert (rounded - trained)[within].abs().max() <= 0.501 * layer.grid.step
+        assert (rounded - trained)[within].abs().max() <= 0.501 * layer.grid.scale
         if bits.weights > 2:
-            assert (rounded - trained).abs().max() <= 1.001 * layer.grid.step
+            assert (rounded - trained).abs().max() <= 1.001 * layer.grid.scale
 
 
 def test_a_float_network_keeps_its_folded_weights(genotype: Genotype) -> None:
-    frozen = deploy(calibrated(genotype, FP32))
-    assert all(frozen.layers[name].grid is None for name in layers_of(frozen))
-    assert frozen.activations == {}
+    deployed = deploy(calibrated(genotype, FP32))
+    assert all(deployed.layers[name].grid is None for name in layers_of(deployed))
+    assert deployed.activations == {}
 
 
 @pytest.mark.parametrize("bits", ALL, ids=str)
 def test_a_bias_is_an_integer_only_where_activations_have_eight_bits(genotype: Genotype, bits: Bits) -> None:
-    frozen = deploy(calibrated(genotype, bits))
-    found = {name: frozen.integer_bias(next(n for n in frozen.plan.nodes if n.name == name)) is not None
-             for name in layers_of(frozen)}  # fmt: skip
+    deployed = deploy(calibrated(genotype, bits))
+    found = {name: deployed.integer_bias(next(n for n in deployed.plan.nodes if n.name == name)) is not None
+             for name in layers_of(deployed)}  # fmt: skip
     assert set(found.values()) == {bits.activations == 8}
 
 
 @pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 8)], ids=str)
 def test_an_integer_bias_is_the_real_one_at_the_step_of_the_accumulator(genotype: Genotype, bits: Bits) -> None:
-    frozen = deploy(calibrated(genotype, bits))
-    for node in frozen.plan.nodes:
+    deployed = deploy(calibrated(genotype, bits))
+    for node in deployed.plan.nodes:
         if node.kind not in ("conv", "linear"):
             continue
-        layer, source = frozen.layers[node.name], frozen.plan.nodes[node.inputs[0]]
+        layer, source = deployed.layers[node.name], deployed.plan.nodes[node.inputs[0]]
         assert source.kind != "max_pool"
         assert layer.grid is not None
-        integers, step = frozen.integer_bias(node) or pytest.fail(node.name)
+        integers, step = deployed.integer_bias(node) or pytest.fail(node.name)
         assert integers.dtype == torch.int32
-        assert step == pytest.approx(frozen.activations[source.name].step * layer.grid.step)
+        assert step == pytest.approx(deployed.activations[source.name].scale * layer.grid.scale)
         assert (integers * step - layer.bias).abs().max() <= 0.51 * step
 
 
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)
 def test_every_rounded_activation_has_a_grid_of_its_bits(genotype: Genotype, bits: Bits) -> None:
-    frozen = deploy(calibrated(genotype, bits))
-    for node in frozen.plan.nodes:
+    deployed = deploy(calibrated(genotype, bits))
+    for node in deployed.plan.nodes:
         if node.kind == "max_pool" or node.name == "classifier":
-            assert node.name not in frozen.activations
+            assert node.name not in deployed.activations
         else:
-            grid = frozen.activations[node.name]
+            grid = deployed.activations[node.name]
             assert grid.bits == (8 if node.kind == "input" else bits.activations)
-            assert grid.step > 0
+            assert grid.scale > 0
             assert node.kind == "input" or grid.zero_point == 0
 
 
 @pytest.mark.parametrize("bits", [Bits(4, 4), Bits(2, 2)], ids=str)
-def test_no_activation_takes_more_values_than_its_bits_hold(
-    genotype: Genotype, bits: Bits, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frozen = deploy(calibrated(genotype, bits))
+def test_no_activation_takes_more_values_than_its_bits_hold(genotype: Genotype, bits: Bits) -> None:
+    deployed = deploy(calibrated(genotype, bits))
     counts: dict[str, int] = {}
-    original = DeployedNetwork.activation
 
-    def count(self: DeployedNetwork, node: Node, x: Tensor) -> Tensor:
-        result = original(self, node, x)
-        counts[node.name] = len(result.unique())
-        return result
+    class Counting(DeployedNetwork):
+        def activation(self, node: Node, x: Tensor) -> Tensor:
+            result = super().activation(node, x)
+            counts[node.name] = len(result.unique())
+            return result
 
-    monkeypatch.setattr(DeployedNetwork, "activation", count)
-    frozen(some_images())
+    Counting(deployed.plan, deployed.layers, deployed.activations)(some_images())
     assert counts.pop("image") <= 256
     assert max(counts.values()) <= 2**bits.activations
 
 
 def test_a_max_pool_hands_on_the_grid_of_its_input() -> None:
-    builder = Builder(IMAGE, False, Bits(8, 8))
+    builder = Builder(TASK, False, Bits(8, 8))
     first = builder.conv("first", 0, 4, 3)
     pooled = builder.pool("max", "max_pool", first, 3, 2)
-    builder.conv("second", pooled, 4, 3)
-    builder.classifier(len(builder.nodes) - 1, CLASSES)
-    plan = Plan(tuple(builder.nodes), tuple(builder.slots), CLASSES)
+    plan = builder.classifier(builder.conv("second", pooled, 4, 3))
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
     network.calibrate([some_images()])
-    frozen = deploy(network)
-    assert frozen.input_grid(plan.nodes[3]) == frozen.activations["first"]
+    deployed = deploy(network)
+    assert deployed.input_grid(plan.nodes[3]) == deployed.activations["first"]

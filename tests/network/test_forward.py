@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qnas.network.arithmetic import DynamicArithmetic, arithmetic_for
 from qnas.network.build import build_plan
-from qnas.network.forward import DynamicArithmetic, FloatArithmetic, arithmetic_for, forward
+from qnas.network.forward import forward
 from qnas.network.plan import Builder, Plan
-from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
 QUANTIZED = pytest.mark.parametrize("bits", PAPER_BITS[1:], ids=str)
 EITHER = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
@@ -26,7 +27,7 @@ EITHER = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm",
 
 def small_plan(bits: Bits, batch_norm: bool) -> Plan:
     """Dense, depthwise and dilated layers, both pools, two sums that meet in a concatenation."""
-    builder = Builder((3, 8, 8), batch_norm, bits)
+    builder = Builder(Task((3, 8, 8), 4), batch_norm, bits)
     a = builder.conv("a", 0, 6, 3)
     b = builder.conv("b", a, 6, 3, stride=2, groups=6)
     c = builder.pool("c", "max_pool", a, 3, 2)
@@ -34,8 +35,7 @@ def small_plan(bits: Bits, batch_norm: bool) -> Plan:
     e = builder.pool("e", "avg_pool", d, 3, 1)
     f = builder.conv("f", d, 6, 3, dilation=2, groups=6)
     g = builder.sum("g", e, f)
-    builder.classifier(builder.concat("h", [d, g]), 4)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), 4)
+    return builder.classifier(builder.concat("h", [d, g]))
 
 
 def grid(x: Tensor, bits: int) -> tuple[float, int]:
@@ -97,35 +97,40 @@ def test_a_quantized_network_equals_one_written_out_with_torch(bits: Bits, batch
     torch.testing.assert_close(found, expected, rtol=0, atol=0.01 * expected.abs().max().item())
 
 
+class Marking(DynamicArithmetic):
+    """Marks what would be rounded."""
+
+    def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        return marked(x, bits)
+
+
+class Recording(DynamicArithmetic):
+    """Keeps what is rounded, to which width, and what comes of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Tensor, int, Tensor]] = []
+
+    def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        result = super().quantized(x, bits, from_zero)
+        self.calls.append((x.detach(), bits, result.detach()))
+        return result
+
+
 @EITHER
 @QUANTIZED
-def test_the_right_values_are_rounded_at_the_right_width(
-    bits: Bits, batch_norm: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_right_values_are_rounded_at_the_right_width(bits: Bits, batch_norm: bool) -> None:
     plan = small_plan(bits, batch_norm)
     values, images = random_values(plan), torch.randn(6, 3, 8, 8)
-
-    def mark(x: Tensor, low: Tensor, high: Tensor, width: int, *, inside: bool) -> Tensor:
-        return marked(x, width)
-
-    monkeypatch.setattr("qnas.network.forward.sim_quant", mark)
-    found, expected = forward(plan, values, images, DynamicArithmetic()), written_out(values, images, bits, marked)
+    found, expected = forward(plan, values, images, Marking()), written_out(values, images, bits, marked)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @QUANTIZED
-def test_every_rounding_equals_that_of_torch_but_for_ties(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Tensor, int, Tensor]] = []
-
-    def record(x: Tensor, low: Tensor, high: Tensor, width: int, *, inside: bool) -> Tensor:
-        calls.append((x.detach(), width, sim_quant(x, low, high, width, inside=inside).detach()))
-        return calls[-1][-1]
-
-    monkeypatch.setattr("qnas.network.forward.sim_quant", record)
-    plan = small_plan(bits, True)
-    forward(plan, random_values(plan), torch.randn(6, 3, 8, 8), DynamicArithmetic())
-    assert len(calls) == 4 + 9  # weights, and activations with the image
-    for x, width, found in calls:
+def test_every_rounding_equals_that_of_torch_but_for_ties(bits: Bits) -> None:
+    plan, recording = small_plan(bits, True), Recording()
+    forward(plan, random_values(plan), torch.randn(6, 3, 8, 8), recording)
+    assert len(recording.calls) == 4 + 9  # weights, and activations with the image
+    for x, width, found in recording.calls:
         step, _ = grid(x, width)
         error = (found - rounded(x, width)).abs() / step
         tie = ((x / step).remainder(1) - 0.5).abs() < 1e-3
@@ -154,65 +159,3 @@ def test_a_gradient_reaches_every_parameter(genotype: Genotype, bits: Bits, batc
     loss.backward()
     assert all(value.grad is not None and value.grad.isfinite().all() for value in values.values())
     assert [name for name, value in values.items() if value.grad is None or not value.grad.any()] == []
-
-
-def test_eight_bits_stay_near_float() -> None:
-    plan = small_plan(Bits(8, 8), True)
-    values, images = random_values(plan), torch.randn(16, 3, 8, 8)
-    real = forward(plan, values, images, FloatArithmetic())
-    assert (forward(plan, values, images, DynamicArithmetic()) - real).norm() < 0.05 * real.norm()
-
-
-def test_fewer_bits_go_farther_from_float() -> None:
-    values, images = random_values(small_plan(Bits(8, 8), True)), torch.randn(32, 3, 8, 8)
-    real = forward(small_plan(Bits(8, 8), True), values, images, FloatArithmetic())
-    errors = [
-        (forward(small_plan(Bits(width, width), True), values, images, DynamicArithmetic()) - real).norm().item()
-        for width in (8, 6, 4, 2)
-    ]
-    assert errors == sorted(errors)
-
-
-@QUANTIZED
-def test_noise_is_reproducible_from_its_generator_and_differs_from_rounding(bits: Bits) -> None:
-    plan = small_plan(bits, True)
-    values, images = random_values(plan), torch.randn(6, 3, 8, 8)
-    noisy = [
-        forward(plan, values, images, DynamicArithmetic(noise=True, generator=torch.Generator().manual_seed(seed)))
-        for seed in (1, 1, 2)
-    ]
-    assert torch.equal(noisy[0], noisy[1])
-    assert not torch.equal(noisy[0], noisy[2])
-    assert not torch.equal(noisy[0], forward(plan, values, images, DynamicArithmetic()))
-
-
-def test_noise_of_eight_bits_stays_near_float() -> None:
-    plan = small_plan(Bits(8, 8), True)
-    values, images = random_values(plan), torch.randn(16, 3, 8, 8)
-    real = forward(plan, values, images, FloatArithmetic())
-    assert (forward(plan, values, images, DynamicArithmetic(noise=True)) - real).norm() < 0.05 * real.norm()
-
-
-def test_weights_and_activations_have_their_own_widths() -> None:
-    values, images = random_values(small_plan(Bits(8, 8), True)), torch.randn(6, 3, 8, 8)
-    logits = [
-        forward(small_plan(bits, True), values, images, DynamicArithmetic())
-        for bits in (Bits(8, 8), Bits(4, 8), Bits(8, 4), Bits(4, 4))
-    ]
-    assert len({tuple(row.flatten().tolist()) for row in logits}) == 4
-
-
-@pytest.mark.parametrize("bits", PAPER_BITS, ids=str)
-def test_a_plan_runs_in_the_arithmetic_of_its_bits(bits: Bits) -> None:
-    expected = FloatArithmetic if str(bits) == "fp32" else DynamicArithmetic
-    assert type(arithmetic_for(small_plan(bits, True))) is expected
-
-
-@QUANTIZED
-def test_a_network_that_diverged_gives_logits_that_are_no_numbers(bits: Bits) -> None:
-    plan = small_plan(bits, True)
-    parameters = {slot.name: torch.full(slot.shape, float("nan")) for slot in plan.slots}
-    images = torch.randn(4, 3, 8, 8)
-    for gradients in (False, True):
-        with torch.set_grad_enabled(gradients):
-            assert forward(plan, parameters, images, DynamicArithmetic()).isnan().all()

@@ -6,11 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qnas.network.build import build_plan
-from qnas.network.module import MOMENTUM, Network, has_learned_step, he_parameters
+from qnas.network.initial import he_parameters
+from qnas.network.module import MOMENTUM, Network, has_learned_step
 from qnas.network.plan import Builder, Plan
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
 QUANTIZED = pytest.mark.parametrize("bits", PAPER_BITS[1:], ids=str)
 RANGE = (-3.0, 3.0)
@@ -18,12 +20,11 @@ RANGE = (-3.0, 3.0)
 
 def small_plan(bits: Bits = FP32, batch_norm: bool = True) -> Plan:
     """A dense, a depthwise and a 1 x 1 convolution, a max pool and the classifier."""
-    builder = Builder((3, 8, 8), batch_norm, bits)
+    builder = Builder(Task((3, 8, 8), 4), batch_norm, bits)
     dense = builder.conv("dense", 0, 6, 3)
     depthwise = builder.conv("depthwise", dense, 6, 5, stride=2, groups=6)
     pooled = builder.pool("max", "max_pool", depthwise, 3, 1)
-    builder.classifier(builder.conv("pointwise", pooled, 8, 1), 4)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), 4)
+    return builder.classifier(builder.conv("pointwise", pooled, 8, 1))
 
 
 def with_norm(name: str, network: Network, conv: nn.Conv2d, momentum: float = MOMENTUM) -> list[nn.Module]:
@@ -250,29 +251,3 @@ def test_parameters_are_copies() -> None:
     network = Network(plan, values, RANGE)
     values["dense/weight"].zero_()
     assert network.slots["dense/weight"].all()
-
-
-@pytest.mark.parametrize(("name", "fan_in"), [("a", 3 * 25), ("b", 49), ("classifier", 256)])
-def test_random_weights_have_the_variance_of_he(name: str, fan_in: int) -> None:
-    builder = Builder((3, 8, 8), True, FP32)
-    a = builder.conv("a", 0, 256, 5)
-    b = builder.conv("b", a, 256, 7, groups=256)
-    builder.classifier(b, 100)
-    values = he_parameters(Plan(tuple(builder.nodes), tuple(builder.slots), 100), torch.Generator().manual_seed(0))
-    assert values[f"{name}/weight"].var().item() == pytest.approx(2 / fan_in, rel=0.06)
-    assert abs(values[f"{name}/weight"].mean().item()) < 0.03 * (2 / fan_in) ** 0.5
-
-
-def test_random_norms_are_one_and_zero_and_biases_zero() -> None:
-    for plan in (small_plan(), small_plan(batch_norm=False)):
-        values = he_parameters(plan, torch.Generator().manual_seed(0))
-        for slot in plan.slots:
-            if slot.kind != "weight":
-                assert torch.equal(values[slot.name], torch.full(slot.shape, float(slot.kind == "norm_weight")))
-
-
-def test_random_parameters_follow_their_generator() -> None:
-    plan = small_plan()
-    first, again, other = (he_parameters(plan, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["dense/weight"], other["dense/weight"])

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from qnas.network.arithmetic import FloatArithmetic
 from qnas.network.costs import macs, parameters
-from qnas.network.forward import FloatArithmetic, forward
+from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.quant.fold import EPSILON
 from qnas.space.space import find_space, space_names
@@ -33,7 +34,7 @@ class Reference(nn.Module):
                 shape = (channels, node.shape[0], node.kernel, node.stride, middle * node.dilation)
                 conv = nn.Conv2d(*shape, dilation=node.dilation, groups=node.groups, bias=not node.norm)
                 norm = nn.BatchNorm2d(node.shape[0], EPSILON, track_running_stats=False) if node.norm else nn.Identity()
-                self.layers[node.name] = nn.Sequential(conv, norm, nn.ReLU())
+                self.layers[node.name] = nn.Sequential(conv, norm, nn.ReLU() if node.relu else nn.Identity())
             elif node.kind == "linear":
                 self.layers[node.name] = nn.Sequential(nn.Flatten(), nn.Linear(channels, node.shape[0]))
             elif node.kind == "max_pool":

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-import qnas.network.forward
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.decoder import tile
 from qnas.ghn.model import GHN
-from qnas.network.forward import arithmetic_for, forward
+from qnas.network.arithmetic import DynamicArithmetic, FloatArithmetic
+from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.network.tiles import concatenated, met, spread
+from qnas.quant.ranges import range_of, usual_fit
 from qnas.quant.scheme import PAPER_BITS, Bits
 
 Draw = Callable[..., list[Plan]]
@@ -51,23 +52,26 @@ def test_whole_layers_are_left_alone() -> None:
     assert spread(x, 6) is x
 
 
-def smooth(x: Tensor, low: Tensor, high: Tensor, bits: int, *, inside: bool = False) -> Tensor:
+class Smooth(DynamicArithmetic):
     """In the place of rounding, something of range and width without ties, which the last digit would decide."""
-    span = high - low + 1e-3
-    return x + span / 2**bits * torch.sin(5 * x / span)
+
+    def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
+        low, high = range_of(x.detach(), usual_fit(bits), from_zero)
+        span = high - low + 1e-3
+        return x + span / 2**bits * torch.sin(5 * x / span)
 
 
 @pytest.mark.parametrize("bits", PAPER_BITS[:-1], ids=str)
 @pytest.mark.parametrize(("name", "split", "side"), [("tiny", "id", 8), ("tiny", "wide", 8), ("mobile", "id", 8)])
 @torch.no_grad()
 def test_a_network_of_tiles_has_the_logits_of_the_whole_one(
-    name: str, split: str, side: int, bits: Bits, draw: Draw, monkeypatch: pytest.MonkeyPatch
+    name: str, split: str, side: int, bits: Bits, draw: Draw
 ) -> None:
-    monkeypatch.setattr(qnas.network.forward, "sim_quant", smooth)
     ghn = GHN(GHNConfig(hidden=16, channels=12, kernel=7, decoder=(12, 20))).double()
     for plan in draw(name, split, 2, side=side, bits=bits):
         images = torch.randn(8, *plan.nodes[0].shape, dtype=torch.float64)
         whole, tiles = ghn([plan])[0], ghn([plan], whole=False)[0]
         assert sum(tensor.numel() for tensor in tiles.values()) < sum(tensor.numel() for tensor in whole.values())
-        found, expected = (forward(plan, parameters, images, arithmetic_for(plan)) for parameters in (tiles, whole))
+        arithmetic = FloatArithmetic() if bits.is_float else Smooth()
+        found, expected = (forward(plan, parameters, images, arithmetic) for parameters in (tiles, whole))
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from qnas.quant.fake import noise_quant, sim_quant
+from qnas.quant.grid import Grid
 
 BITS = range(2, 9)
 reals = st.floats(-1000, 1000, width=32)
@@ -21,7 +22,7 @@ def scalar(value: float) -> Tensor:
 
 
 def quantized(x: list[float], low: float, high: float, bits: int) -> Tensor:
-    return sim_quant(torch.tensor(x), scalar(min(low, high)), scalar(max(low, high)), bits)
+    return sim_quant(torch.tensor(x), Grid.spanning(scalar(min(low, high)), scalar(max(low, high)), bits))
 
 
 def ends(step: float, zero_point: int, bits: int) -> tuple[Tensor, Tensor]:
@@ -37,7 +38,7 @@ def test_forward_and_backward_equal_fake_quantize_of_torch(bits: int, share: flo
     x = torch.empty(4, 5, 6).uniform_(low.item() - 3 * step, high.item() + 3 * step)
     gradient = torch.randn_like(x)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    result = sim_quant(ours, low, high, bits)
+    result = sim_quant(ours, Grid.spanning(low, high, bits))
     expected = torch.fake_quantize_per_tensor_affine(theirs, step, zero_point, 0, 2**bits - 1)
     result.backward(gradient)
     expected.backward(gradient)
@@ -53,9 +54,28 @@ def test_any_range_equals_fake_quantize_of_torch_away_from_ties(bits: int) -> No
     step = (high - low) / (2**bits - 1)
     x = torch.randn(2000)
     x = x[((x / step).remainder(1) - 0.5).abs() > 1e-3]
-    result = sim_quant(x, scalar(low), scalar(high), bits)
+    result = sim_quant(x, Grid.spanning(scalar(low), scalar(high), bits))
     expected = torch.fake_quantize_per_tensor_affine(x, step, round(-low / step), 0, 2**bits - 1)
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_forward_and_backward_equal_fake_quantize_of_torch_a_channel(bits: int, axis: int) -> None:
+    x = torch.randn(4, 5, 6)
+    count = x.shape[axis]
+    scale = 2.0 ** torch.arange(-4, count - 4)
+    zero_point = torch.arange(count).float() % 2**bits
+    gradient = torch.randn_like(x)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    result = sim_quant(ours, Grid(scale, zero_point, bits, axis))
+    expected = torch.fake_quantize_per_channel_affine(theirs, scale, zero_point.int(), axis, 0, 2**bits - 1)
+    result.backward(gradient)
+    expected.backward(gradient)
+    assert torch.equal(result, expected)
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("zero_point", range(4))
@@ -63,14 +83,14 @@ def test_ties_go_to_the_even_integer(zero_point: int) -> None:
     low, high = ends(0.5, zero_point, 2)
     ties = torch.arange(-9, 10, 2) * 0.25
     even = torch.tensor([-4, -4, -2, -2, 0, 0, 2, 2, 4, 4]) * 0.5
-    assert torch.equal(sim_quant(ties, low, high, 2), even.clamp(low, high))
+    assert torch.equal(sim_quant(ties, Grid.spanning(low, high, 2)), even.clamp(low, high))
 
 
 def test_ties_equal_fake_quantize_of_torch() -> None:
     low, high = ends(0.5, 3, 3)
     ties = torch.arange(-21, 22, 2) * 0.25
     expected = torch.fake_quantize_per_tensor_affine(ties, 0.5, 3, 0, 7)
-    assert torch.equal(sim_quant(ties, low, high, 3), expected)
+    assert torch.equal(sim_quant(ties, Grid.spanning(low, high, 3)), expected)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -83,7 +103,7 @@ def test_random_tensors_equal_brevitas(bits: int) -> None:
     x = torch.randn(2000) * high
     oracle = quant.IntQuant(narrow_range=False, signed=False, input_view_impl=torch.nn.Identity())
     expected = oracle(scalar(step), scalar(float(zero_point)), scalar(float(bits)), x)
-    torch.testing.assert_close(sim_quant(x, low, high, bits), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sim_quant(x, Grid.spanning(low, high, bits)), expected, rtol=1e-5, atol=1e-5)
 
 
 @given(values, reals, reals, bit_widths)
@@ -118,8 +138,9 @@ def test_order_is_kept(x: list[float], low: float, high: float, bits: int) -> No
 def test_values_on_the_grid_stay(bits: int, place: int, exponent: int) -> None:
     largest = 2**bits - 1
     step, zero_point = 2.0**exponent, place % (largest + 1)
-    grid = (torch.arange(largest + 1) - zero_point) * step
-    assert torch.equal(sim_quant(grid, *ends(step, zero_point, bits), bits), grid)
+    numbers = (torch.arange(largest + 1) - zero_point) * step
+    grid = Grid.spanning(*ends(step, zero_point, bits), bits)
+    assert torch.equal(sim_quant(numbers, grid), numbers)
 
 
 @given(reals, reals, bit_widths)
@@ -140,22 +161,24 @@ def test_inside_the_range_the_error_is_at_most_half_a_step(
 
 def test_the_gradient_is_one_inside_and_zero_where_clamped() -> None:
     x = torch.tensor([-9.0, -1.0, 0.3, 2.0, 9.0], requires_grad=True)
-    sim_quant(x, scalar(-1.0), scalar(2.0), 2).sum().backward()
+    sim_quant(x, Grid.spanning(scalar(-1.0), scalar(2.0), 2)).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [0, 1, 1, 1, 0]
 
 
 def test_no_gradient_reaches_the_range() -> None:
     low, high = scalar(-1.0).requires_grad_(), scalar(2.0).requires_grad_()
-    assert not sim_quant(torch.randn(5), low, high, 4).requires_grad
+    assert not sim_quant(torch.randn(5), Grid.spanning(low, high, 4)).requires_grad
+    channels = Grid.spanning(low.repeat(5), high.repeat(5), 4, axis=0)
+    assert not sim_quant(torch.randn(5, 3), channels).requires_grad
 
 
 def test_the_promise_of_being_inside_changes_no_value_and_passes_the_whole_gradient() -> None:
     x = torch.randn(500, requires_grad=True)
     low, high = x.detach().min(), x.detach().max()
-    promised = sim_quant(x, low, high, 4, inside=True)
+    promised = sim_quant(x, Grid.spanning(low, high, 4, clips=False))
     promised.sum().backward()
-    assert torch.equal(promised, sim_quant(x, low, high, 4))
+    assert torch.equal(promised, sim_quant(x, Grid.spanning(low, high, 4)))
     assert x.grad is not None
     assert torch.equal(x.grad, torch.ones(500))
 
@@ -163,7 +186,7 @@ def test_the_promise_of_being_inside_changes_no_value_and_passes_the_whole_gradi
 def test_the_input_is_left_alone() -> None:
     x = torch.randn(50)
     before = x.clone()
-    sim_quant(x, x.min(), x.max(), 2)
+    sim_quant(x, Grid.spanning(x.min(), x.max(), 2))
     noise_quant(x, x.min(), x.max(), 2)
     assert torch.equal(x, before)
 
@@ -223,5 +246,7 @@ def test_noise_is_reproducible_from_its_generator() -> None:
 def test_a_range_from_zero_needs_no_clamping(values: list[float], bits: int, grad: bool) -> None:
     x = torch.tensor(values)
     with torch.set_grad_enabled(grad):
-        found, expected = (sim_quant(x, x.new_zeros(()), x.max(), bits, inside=inside) for inside in (True, False))
+        found, expected = (
+            sim_quant(x, Grid.spanning(x.new_zeros(()), x.max(), bits, clips=clips)) for clips in (False, True)
+        )
     assert torch.equal(found, expected)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from qnas.quant.learned import learned_quant
+from qnas.quant.learned import integer_ends, learned_quant
 
 BITS = range(2, 9)
 
@@ -15,12 +15,19 @@ def values_around(step: float, bits: int) -> Tensor:
     return torch.cat([torch.empty(500).uniform_(0, 1.5 * top), torch.arange(2 * 2**bits + 3) * step / 2])
 
 
-def lsq(x: Tensor, step: Tensor, bits: int) -> Tensor:
+def values_with_a_sign(step: float, bits: int) -> Tensor:
+    """Values from far below the range to far above it, and every tie between two integers."""
+    half = 2 ** (bits - 1)
+    spread = torch.empty(500).uniform_(-1.5 * half * step, 1.5 * half * step)
+    return torch.cat([spread, torch.arange(-2 * half - 3, 2 * half + 4) * step / 2])
+
+
+def lsq(x: Tensor, step: Tensor, bits: int, signed: bool = False) -> Tensor:
     """The paper's listing: a scaled gradient to the step, clamp, and rounding that lets the gradient through."""
-    highest = 2**bits - 1
+    lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     share = 1 / (x.numel() * highest) ** 0.5
     scaled_step = (step - step * share).detach() + step * share
-    scaled = torch.clamp(x / scaled_step, 0, highest)
+    scaled = torch.clamp(x / scaled_step, lowest, highest)
     return ((scaled.round() - scaled).detach() + scaled) * scaled_step
 
 
@@ -68,3 +75,44 @@ def test_the_gradient_to_the_step_grows_with_the_square_root_of_the_size() -> No
         return step.grad.item()
 
     assert of_copies(100) == pytest.approx(10 * of_copies(1))
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_the_ends_of_a_grid_hold_two_to_the_n_integers(bits: int) -> None:
+    for signed in (False, True):
+        lowest, highest = integer_ends(bits, signed)
+        assert highest - lowest + 1 == 2**bits
+        assert lowest == (-(2 ** (bits - 1)) if signed else 0)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("exponent", [-7, -2, 0, 3])
+def test_with_a_sign_the_forward_pass_equals_fake_quantize_of_torch(bits: int, exponent: int) -> None:
+    step, half = 2.0**exponent, 2 ** (bits - 1)
+    x = values_with_a_sign(step, bits)
+    expected = torch.fake_quantize_per_tensor_affine(x, step, 0, -half, half - 1)
+    assert torch.equal(learned_quant(x, torch.tensor(step), bits, signed=True), expected)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("value", [0.25, 0.37, 1.9])
+def test_with_a_sign_values_and_gradients_equal_those_of_lsq_written_out(bits: int, value: float) -> None:
+    x = values_with_a_sign(value, bits)[:500].requires_grad_()  # no ties, which the last bit of the step would decide
+    step, weights = torch.tensor(value, requires_grad=True), torch.randn(len(x))
+    found, expected = learned_quant(x, step, bits, signed=True), lsq(x, step, bits, signed=True)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    ours, theirs = gradients(found, x, step, weights), gradients(expected, x, step, weights)
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_below_the_range_the_value_is_the_lowest_and_only_the_step_learns(bits: int) -> None:
+    step = torch.tensor(0.5, requires_grad=True)
+    x = torch.full((9,), -1000.0, requires_grad=True)
+    result = learned_quant(x, step, bits, signed=True)
+    to_x, to_step = gradients(result, x, step, torch.ones(9))
+    lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    assert torch.equal(result, torch.full((9,), 0.5 * lowest))
+    assert not to_x.any()
+    assert to_step.item() == pytest.approx(9 * lowest / (9 * highest) ** 0.5)

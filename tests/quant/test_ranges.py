@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnas.quant.affine import asymmetric
-from qnas.quant.ranges import absolute_range, percentile_range, range_of
+from qnas.quant.grid import asymmetric
+from qnas.quant.ranges import absolute_range, percentile_range, range_of, usual_fit
 
 
 @given(st.lists(st.floats(-1000, 1000, width=32), min_size=1, max_size=50))
@@ -54,8 +54,8 @@ def test_the_sample_of_a_large_tensor_meets_every_channel(channels: int) -> None
 def test_two_bits_are_clipped_and_three_are_not() -> None:
     x = torch.cat([torch.linspace(-1, 1, 999), torch.tensor([50.0])])
     inner = tuple(np.percentile(x.numpy(), [1, 99], method="nearest"))
-    assert tuple(end.item() for end in range_of(x, 2)) == inner
-    assert all(tuple(end.item() for end in range_of(x, bits)) == (-1, 50) for bits in range(3, 9))
+    assert tuple(end.item() for end in range_of(x, usual_fit(2))) == inner
+    assert all(tuple(end.item() for end in range_of(x, usual_fit(bits))) == (-1, 50) for bits in range(3, 9))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,20 @@ def test_the_sample_meets_every_channel_whatever_their_number(shape: tuple[int, 
 @given(st.lists(st.floats(0, 1000, width=32), min_size=1, max_size=50), st.integers(3, 8))
 def test_a_range_from_zero_gives_the_same_grid(values: list[float], bits: int) -> None:
     x = torch.tensor(values)
-    low, high = range_of(x, bits, from_zero=True)
+    low, high = range_of(x, usual_fit(bits), from_zero=True)
     assert (low, high) == (0, x.max())
     assert [step.item() for step in asymmetric(low, high, bits)] == [
-        step.item() for step in asymmetric(*range_of(x, bits), bits)
+        step.item() for step in asymmetric(*range_of(x, usual_fit(bits)), bits)
     ]
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("clipped", [0.01, 0.1])
+def test_ranges_along_an_axis_are_those_of_its_entries(axis: int, clipped: float) -> None:
+    x = torch.randn(5, 40, 30)
+    entries = x.unbind(axis)
+    for found, alone in (
+        (absolute_range(x, axis=axis), [absolute_range(entry) for entry in entries]),
+        (percentile_range(x, clipped, axis), [percentile_range(entry, clipped) for entry in entries]),
+    ):
+        assert torch.equal(torch.stack(found), torch.stack([torch.stack(ends) for ends in alone], 1))

@@ -53,7 +53,7 @@ def test_a_width_out_of_range_says_rule_value_and_next_step() -> None:
     with pytest.raises(QnasError) as error:
         Bits.parse("w1a4")
     assert str(error.value) == (
-        "Bit widths must lie within 2..8, got 'w1a4'; write for example --bits w4a4, or --bits fp32 for float."
+        "Bit widths must lie within 2..8, got 'w1a4'; give for example `bits='w4a4'`, or `bits='fp32'` for float."
     )
 
 
@@ -62,5 +62,5 @@ def test_any_other_form_says_rule_value_and_next_step(text: str) -> None:
     with pytest.raises(QnasError) as error:
         Bits.parse(text)
     assert str(error.value) == (
-        f"Bit widths are written like w4a8 or fp32, got {text!r}; write for example --bits w4a4."
+        f"Bit widths are written like w4a8 or fp32, got {text!r}; give for example `bits='w4a4'`."
     )

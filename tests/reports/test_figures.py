@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from qnas.studies.ghn_tables import Row, Score, row_of
-from qnas.scores.ranks import Agreement
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.reports.figures import ghn_figure, proxy_figure, training_figure
+from qnas.scores.predicted import Score
+from qnas.scores.ranks import Agreement
+from qnas.studies.ghn_tables import Row, row_of
 from qnas.studies.proxy import ProxyRow
 
 
 def row(split: str, bits: Bits) -> Row:
-    return row_of(split, bits, [Score(50.0, 90.0, 1.0, 0.1), Score(60.0, 95.0, 2.0, 0.3)])
+    return row_of(split, bits, [Score(50.0, 2.0, 0.1, 90.0, 1.0, 0.1), Score(60.0, 1.5, 0.2, 95.0, 2.0, 0.3)])
 
 
 def test_a_row_summarises_its_networks() -> None:

@@ -10,14 +10,16 @@ from sklearn.metrics import accuracy_score, top_k_accuracy_score
 from torch import Tensor
 
 from qnas.data.images import DataSet, Images, split_data
-from qnas.scores.accuracy import EVALUATION_BATCH, accuracy, predicted_accuracy
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
+from qnas.network.arithmetic import DynamicArithmetic
 from qnas.network.build import build_plan
-from qnas.network.forward import DynamicArithmetic, forward
+from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
+from qnas.scores.accuracy import EVALUATION_BATCH, accuracy, predicted_accuracy
 from qnas.space.genotype import Genotype
+from qnas.task import Task
 
 
 def made(count: int, classes: int) -> Images:

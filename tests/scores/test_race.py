@@ -10,22 +10,22 @@ import torch.nn.functional as F
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet, Images
+from qnas.ghn.model import GHN
+from qnas.network.arithmetic import arithmetic_for, static_on
+from qnas.network.build import build_plan
+from qnas.network.forward import Parameters, forward
+from qnas.network.plan import Plan
+from qnas.quant.scheme import FP32, Bits
+from qnas.sampling.generator import stream
 from qnas.scores.race import (
     CALIBRATION_IMAGES,
     PILOTS,
     Outcome,
     Race,
     fewest_missed,
-    frozen_on,
     prepare_race,
     slices,
 )
-from qnas.ghn.model import GHN
-from qnas.network.build import build_plan
-from qnas.network.forward import Parameters, arithmetic_for, forward
-from qnas.network.plan import Plan
-from qnas.quant.scheme import FP32, Bits
-from qnas.sampling.generator import stream
 from qnas.space.space import find_space
 
 BITS = [FP32, Bits(4, 4), Bits(2, 2)]
@@ -63,7 +63,7 @@ def missed(outcome: Outcome, images: Images) -> int:
 
 
 @pytest.mark.parametrize("bits", BITS, ids=str)
-def test_on_its_own_batch_the_frozen_arithmetic_is_the_dynamic_one(
+def test_on_its_own_batch_the_static_arithmetic_is_the_dynamic_one(
     ghn: GHN, draw: Draw, digits_data: DataSet, bits: Bits
 ) -> None:
     images, _ = digits_data.train.batch(slice(0, 32))
@@ -71,8 +71,8 @@ def test_on_its_own_batch_the_frozen_arithmetic_is_the_dynamic_one(
         parameters = predicted(ghn, plan)
         with torch.no_grad():
             dynamic = forward(plan, parameters, images, arithmetic_for(plan))
-            frozen = forward(plan, parameters, images, frozen_on(plan, parameters, images))
-        torch.testing.assert_close(frozen, dynamic, rtol=1e-4, atol=1e-4)
+            static = forward(plan, parameters, images, static_on(plan, parameters, images))
+        torch.testing.assert_close(static, dynamic, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", BITS, ids=str)
@@ -82,7 +82,7 @@ def test_an_image_scores_the_same_in_any_company(ghn: GHN, draw: Draw, digits_da
     for plan in draw("tiny", "id", 3, bits=bits):
         parameters = predicted(ghn, plan)
         with torch.no_grad():
-            arithmetic = frozen_on(plan, parameters, calibration)
+            arithmetic = static_on(plan, parameters, calibration)
             together = forward(plan, parameters, images, arithmetic)
             apart = torch.cat([forward(plan, parameters, part, arithmetic) for part in images.split(8)])
             dynamic = forward(plan, parameters, images, arithmetic_for(plan))
@@ -99,7 +99,7 @@ def test_without_a_cut_the_score_is_that_of_all_images(
     for plan, found in zip(draw("tiny", "id", 6, bits=bits), full[bits], strict=True):
         parameters = predicted(ghn, plan)
         with torch.no_grad():
-            logits = forward(plan, parameters, x, frozen_on(plan, parameters, calibration)).double()
+            logits = forward(plan, parameters, x, static_on(plan, parameters, calibration)).double()
         odds = logits.softmax(1)
         right = odds[torch.arange(len(labels)), labels]
         others = odds.masked_fill(F.one_hot(labels, 10).bool(), 0).amax(1)
@@ -161,10 +161,10 @@ def pilots_margins(ghn: GHN, data: DataSet, images: Images, bits: Bits) -> torch
     x, labels = images.batch(slice(None))
     drawn, margins = stream(SPACE, 3, bits=bits), []
     for _ in range(PILOTS):
-        plan = build_plan(next(drawn), SPACE.image, SPACE.classes)
+        plan = build_plan(next(drawn), SPACE.task)
         parameters = predicted(ghn, plan)
         with torch.no_grad():
-            odds = forward(plan, parameters, x, frozen_on(plan, parameters, calibration)).softmax(1)
+            odds = forward(plan, parameters, x, static_on(plan, parameters, calibration)).softmax(1)
         mine = F.one_hot(labels, 10).bool()
         margins.append(odds[mine] - odds.masked_fill(mine, 0).amax(1))
     return torch.stack(margins).mean(0)

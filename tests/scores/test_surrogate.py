@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from qnas.scores.predicted import PredictedScore, graph_statistics
+from qnas.graph.statistics import graph_statistics
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
-from qnas.scores.surrogate import GRAPH_WEIGHT, KNOWN, PARAMS, STIFFNESS, calibrate, features
+from qnas.scores.predicted import Score
+from qnas.scores.surrogate import GRAPH_WEIGHT, KNOWN, PARAMS, STIFFNESS, features, fit_surrogate
 from qnas.space.space import find_space
+from qnas.task import Task
 
 WIDTH = KNOWN + 4
 MIDDLE = np.arange(WIDTH)
@@ -47,12 +49,12 @@ def ridge(rows: list[list[float]], accuracies: list[float], wanted: list[list[fl
 
 @pytest.fixture
 def plan() -> Plan:
-    return build_plan(next(stream(find_space("tiny"), 0)), (1, 8, 8), 10)
+    return build_plan(next(stream(find_space("tiny"), 0)), Task((1, 8, 8), 10))
 
 
 def test_features_are_the_score_the_sizes_and_the_graph(plan: Plan) -> None:
     spent = costs(plan)
-    found = features(PredictedScore(80.0, 0.5, 0.25), plan, spent)
+    found = features(Score(80.0, 0.5, 0.25), spent, graph_statistics(plan))
     sizes = np.log([spent.params, spent.macs, spent.activation_bytes]).tolist()
     assert found == pytest.approx([np.log(4), np.log(0.5), 0.25, *sizes, *graph_statistics(plan)])
     assert found[PARAMS] == pytest.approx(np.log(spent.params))
@@ -60,29 +62,29 @@ def test_features_are_the_score_the_sizes_and_the_graph(plan: Plan) -> None:
 
 @pytest.mark.parametrize("score", [(0.0, float("nan"), float("nan")), (100.0, 0.0, 1.0), (10.0, float("inf"), -1.0)])
 def test_features_of_any_score_are_finite(plan: Plan, score: tuple[float, float, float]) -> None:
-    assert np.isfinite(features(PredictedScore(*score), plan, costs(plan))).all()
+    assert np.isfinite(features(Score(*score), costs(plan), graph_statistics(plan))).all()
 
 
 def test_estimates_equal_ridge_regression() -> None:
     rows, others = rows_of(12), rows_of(30, seed=1)
     accuracies = np.random.default_rng(2).uniform(20, 95, 12).tolist()
-    assert calibrate(rows, accuracies).estimate(others) == pytest.approx(ridge(rows, accuracies, others))
+    assert fit_surrogate(rows, accuracies).estimate(others) == pytest.approx(ridge(rows, accuracies, others))
 
 
 def test_a_linear_relation_is_recovered_from_many_labels() -> None:
     rows, others = rows_of(600), rows_of(30, seed=1)
-    assert calibrate(rows, linear(rows)).estimate(others) == pytest.approx(linear(others), abs=1)
+    assert fit_surrogate(rows, linear(rows)).estimate(others) == pytest.approx(linear(others), abs=1)
 
 
 def test_without_noise_the_error_left_out_is_next_to_nothing() -> None:
     rows = rows_of(1500)
-    assert calibrate(rows, linear(rows)).error < 0.1
+    assert fit_surrogate(rows, linear(rows)).error < 0.1
 
 
 def test_the_error_of_noise_is_of_its_size() -> None:
     rows, noise = rows_of(150), np.random.default_rng(4).normal(0, 5, 150)
     accuracies = [value + error for value, error in zip(linear(rows), noise, strict=True)]
-    assert calibrate(rows, accuracies).error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
+    assert fit_surrogate(rows, accuracies).error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
 
 
 def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
@@ -92,7 +94,7 @@ def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
     for place in range(9):
         kept, truths = (values[:place] + values[place + 1 :] for values in (rows, accuracies))
         left_out.append(ridge(kept, truths, rows[place : place + 1])[0])
-    found = calibrate(rows, accuracies)
+    found = fit_surrogate(rows, accuracies)
     assert found.error == pytest.approx(np.abs(np.array(left_out) - accuracies).mean())
     assert found.tau == pytest.approx(kendalltau(left_out, accuracies).statistic)
     assert found.tau_params == pytest.approx(kendalltau(np.array(rows)[:, PARAMS], accuracies).statistic)
@@ -104,11 +106,11 @@ def test_estimates_stay_within_zero_and_a_hundred_per_cent() -> None:
     steep = [100.0 if row[0] > np.mean(rows, 0)[0] else 0.0 for row in rows]
     far = np.array(rows[:2])
     far[:, 0] += (100, -100)
-    assert calibrate(rows, steep).estimate(far.tolist()) == pytest.approx([100, 0], abs=1)
+    assert fit_surrogate(rows, steep).estimate(far.tolist()) == pytest.approx([100, 0], abs=1)
 
 
 def test_alike_candidates_give_a_finite_estimate() -> None:
     same = [rows_of(1)[0]] * 4
-    calibration = calibrate(same, [50.0] * 4)
-    assert calibration.estimate(same[:1]) == pytest.approx([50])
-    assert (calibration.error, calibration.tau, calibration.tau_params) == pytest.approx((0, 0, 0))
+    surrogate = fit_surrogate(same, [50.0] * 4)
+    assert surrogate.estimate(same[:1]) == pytest.approx([50])
+    assert (surrogate.error, surrogate.tau, surrogate.tau_params) == pytest.approx((0, 0, 0))

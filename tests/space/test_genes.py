@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qnas.nas.settings import MIXED
 from qnas.network.build import build_plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genes import decode, gene_choices, operation_choices
-from qnas.nas.settings import MIXED
-from qnas.space.genotype import CONVOLUTIONS, PREVIOUS, Genotype
+from qnas.space.genotype import PREVIOUS, Genotype
+from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SearchSpace, find_space
 
 SPACES = [find_space("tiny"), find_space("mobile"), find_space("mobile-bnfree"), find_space("mobile").of_split("deep")]
@@ -52,9 +53,9 @@ def test_any_choice_of_genes_is_a_genotype_of_the_space(drawn: tuple[SearchSpace
     assert space.steps[0] <= len(genotype.reduction) <= space.steps[1]
     for cell in filter(None, (genotype.normal, genotype.reduction)):
         branches = [branch for step in cell for branch in step]
-        assert any(branch.operation in CONVOLUTIONS for branch in branches)
+        assert any(branch.operation in learning() for branch in branches)
         assert any(branch.state == PREVIOUS for branch in branches)
-        kernels = {branch.kernel for branch in branches if branch.operation in CONVOLUTIONS}
+        kernels = {branch.kernel for branch in branches if OPERATIONS[branch.operation].kernel is None}
         assert kernels <= set(space.kernels)
 
 

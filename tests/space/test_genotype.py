@@ -19,6 +19,7 @@ from qnas.network.costs import costs
 from qnas.network.plan import Node
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Cell, Genotype, Step
+from qnas.task import Task
 
 MIXED = (Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8))
 OPERATIONS = {"conv": (3, 5), "sep_conv": (3,), "max_pool": (3,), "skip": (1,)}
@@ -53,11 +54,11 @@ genotypes = st.builds(
 )
 
 
-StudyAddress = tuple[int, int, int]
+Place = tuple[int, int, int]
 """Position of a cell, number of a step, side of a branch."""
 
 
-def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[StudyAddress], Bits]) -> Genotype:
+def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[Place], Bits]) -> Genotype:
     """A genotype whose branches have the chosen widths, whether they have weights or not."""
     cells: list[Cell] = []
     for reduction, cell in ((False, genotype.normal), (True, genotype.reduction)):
@@ -83,12 +84,12 @@ def nodes_of(genotype: Genotype) -> tuple[Node, ...]:
     return build_plan(genotype, Task((3, 8, 8), 10)).nodes
 
 
-def places(genotype: Genotype) -> list[StudyAddress]:
+def places(genotype: Genotype) -> list[Place]:
     cells = ((position, genotype.cell(position)) for position in range(genotype.cells))
     return [(position, step, side) for position, cell in cells for step in range(len(cell)) for side in range(2)]
 
 
-def places_with_weights(genotype: Genotype) -> set[StudyAddress]:
+def places_with_weights(genotype: Genotype) -> set[Place]:
     """The branches that have a convolution in the network as it is built."""
     names = [node.name for node in nodes_of(genotype) if node.kind == "conv"]
     return {
@@ -98,10 +99,10 @@ def places_with_weights(genotype: Genotype) -> set[StudyAddress]:
     }
 
 
-def with_one_changed(genotype: Genotype, place: StudyAddress) -> Genotype:
+def with_one_changed(genotype: Genotype, place: Place) -> Genotype:
     """A mixed genotype with other widths at one branch of one cell."""
 
-    def choose(one: StudyAddress) -> Bits:
+    def choose(one: Place) -> Bits:
         bits = genotype.branch_bits(genotype.cell(one[0])[one[1]][one[2]], one[0])
         return bits if one != place else next(other for other in MIXED if other != bits)
 
@@ -254,7 +255,7 @@ def test_a_cell_that_cannot_be_built_is_refused(genotype: Genotype, cell: Cell, 
         replace(genotype, cells=5, normal=cells["normal"], reduction=cells["reduction"])
     assert str(error.value) == (
         f"The {name} cell has 1 to 6 steps that read earlier states, one state 1, got {cell}; "
-        "draw a valid genotype with: qnas sample --count 1"
+        "draw a valid one with `qnas.sample(count=1)`."
     )
 
 
@@ -280,7 +281,7 @@ def test_json_of_other_types_is_refused(genotype: Genotype, change: dict[str, ob
 def test_a_missing_field_is_refused(genotype: Genotype, field: str) -> None:
     data = genotype.to_json()
     del data[field]
-    with pytest.raises(QnasError, match=rf"got .*\('{field}'\); draw a valid one with: qnas sample --count 1$"):
+    with pytest.raises(QnasError, match=rf"got .*\('{field}'\); draw a valid one with `qnas\.sample\(count=1\)`\.$"):
         Genotype.from_json(data)
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from qnas.errors import QnasError
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import CONVOLUTIONS, OPERATIONS, Branch, Cell, Genotype
+from qnas.space.genotype import Branch, Cell, Genotype
+from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SPLITS, SearchSpace, find_space, read_space, space_names
+from qnas.task import Task
 
 GOOD = """
 operations = ["conv", "skip"]
@@ -50,8 +52,8 @@ def test_every_shipped_space_loads_with_its_splits(name: str) -> None:
 
 def test_the_mobile_space_is_that_of_the_paper() -> None:
     space = find_space("mobile")
-    assert set(space.operations) == set(OPERATIONS)
-    assert (space.kernels, space.max_params, space.image) == ((3, 5, 7), 10_000_000, (3, 32, 32))
+    assert set(space.operations) == {"conv", "sep_conv", "dil_conv", "max_pool", "avg_pool", "skip"}
+    assert (space.kernels, space.max_params, space.task.image) == ((3, 5, 7), 10_000_000, (3, 32, 32))
     assert (space.cells, space.of_split("deep").cells) == ((4, 18), (10, 36))
     assert space.of_split("wide").channels == tuple(4 * channels for channels in space.channels)
     assert space.of_split("bn_free").batch_norm == 0
@@ -62,7 +64,7 @@ def test_a_file_is_read_as_it_stands(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GOOD))
     assert space == SearchSpace(
         name="mine", operations=("conv", "skip"), kernels=(3, 5), cells=(2, 4), steps=(1, 3), channels=(8, 16),
-        stem_kernels=(3,), stem_strides=(1,), batch_norm=0.5, max_params=1000, max_macs=0, image=(1, 8, 8), classes=10,
+        stem_kernels=(3,), stem_strides=(1,), batch_norm=0.5, max_params=1000, max_macs=0, task=Task((1, 8, 8), 10),
         overrides={"deep": {"cells": (5, 9)}},
     )  # fmt: skip
 
@@ -82,8 +84,8 @@ def test_underscores_and_whole_floats_are_numbers(tmp_path: Path) -> None:
 
 
 def test_limits_can_be_counted_for_other_images(tmp_path: Path) -> None:
-    space = read_space(written(tmp_path, GOOD)).for_task((3, 32, 24), 7)
-    assert (space.task, space.max_params) == ((3, 32, 24), 7, 1000)
+    space = read_space(written(tmp_path, GOOD)).for_task(Task((3, 32, 24), 7))
+    assert (space.task, space.max_params) == (Task((3, 32, 24), 7), 1000)
 
 
 MISTAKES = {
@@ -153,7 +155,8 @@ MISTAKES = {
     ),
     "nothing to learn": (
         '["conv", "skip"]', '["skip"]',
-        "Search space 'mine': operations has an unusable value, ['skip']; add one of conv, sep_conv, dil_conv.",
+        "Search space 'mine': operations has an unusable value, ['skip']; add one of conv, conv1x1, sep_conv, "
+        "dil_conv, mb_conv3, mb_conv6.",
     ),
     "most below fewest": (
         "steps = [1, 3]", "steps = [3, 1]",
@@ -193,14 +196,28 @@ def test_a_mistake_says_rule_value_and_next_step(tmp_path: Path, right: str, wro
         ("stem_strides = [1]", "stem_strides = [0]"),
         ("max_params = 1000", "max_params = 0"),
         ("max_macs = 0", "max_macs = -1"),
-        ("classes = 10", "classes = -10"),
-        ("image = [1, 8, 8]", "image = [8, 8]"),
-        ("image = [1, 8, 8]", "image = [1, 8, 0]"),
     ],
 )
 def test_sizes_must_be_positive(tmp_path: Path, right: str, wrong: str) -> None:
     with pytest.raises(QnasError, match=r"^Search space 'mine': .* has an unusable value, .*; use positive numbers\.$"):
         read_space(written(tmp_path, GOOD.replace(right, wrong)))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "got"),
+    [
+        ("classes = 10", "classes = -10", "(1, 8, 8) and -10"),
+        ("image = [1, 8, 8]", "image = [8, 8]", "(8, 8) and 10"),
+        ("image = [1, 8, 8]", "image = [1, 8, 0]", "(1, 8, 0) and 10"),
+    ],
+)
+def test_a_task_that_no_network_can_be_built_for_is_refused(tmp_path: Path, right: str, wrong: str, got: str) -> None:
+    with pytest.raises(QnasError) as error:
+        read_space(written(tmp_path, GOOD.replace(right, wrong)))
+    assert str(error.value) == (
+        "Search space 'mine': A task has images of (channels, height, width) and classes, each 1 or more, got "
+        f"{got}; correct them."
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -238,9 +255,9 @@ def test_a_split_that_the_file_lacks_is_refused(tmp_path: Path) -> None:
         read_space(written(tmp_path, GOOD)).of_split("bn_free")
 
 
-def test_the_names_of_splits_and_convolutions_are_known() -> None:
+def test_the_names_of_splits_and_of_operations_that_learn_are_known() -> None:
     assert SPLITS == ("id", "deep", "wide", "bn_free")
-    assert set(CONVOLUTIONS) < set(OPERATIONS)
+    assert set(learning()) < set(OPERATIONS)
 
 
 STEP = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
@@ -266,7 +283,7 @@ def test_a_genotype_of_the_space_passes_its_check(tmp_path: Path) -> None:
 def test_the_first_choice_outside_the_space_is_named(tmp_path: Path, genotype: Genotype, message: str) -> None:
     with pytest.raises(QnasError) as error:
         read_space(written(tmp_path, GOOD)).check(genotype)
-    assert str(error.value) == f"Space 'mine' allows {message}; take another --space."
+    assert str(error.value) == f"Space 'mine' allows {message}; take another `space`."
 
 
 @pytest.mark.parametrize("value", ["inf", "nan"])

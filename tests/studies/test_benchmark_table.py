@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,35 @@ import pytest
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.nas.prepare import first_space_hash
 from qnas.quant.scheme import Bits
-from qnas.training import jobs as jobs_module
-from qnas.training.jobs import Job, Ledger, Pool
+from qnas.sampling.generator import stream
 from qnas.space.space import find_space
 from qnas.studies.benchmark_table import (
+    BenchmarkTable,
     Entry,
     Run,
-    BenchmarkTable,
-    TableSettings,
     check_alike,
     describe,
     drawn,
     load_table,
     run_all,
     save_table,
-    take_over,
     table_jobs,
+    take_over,
 )
+from qnas.studies.settings import TableSettings
+from qnas.training.jobs import FIRST_RECIPE, Job, one_thread, renamed, run_job
+from qnas.training.recipe import Recipe
+from qnas.work.ledger import Ledger
+from qnas.work.pool import Pool
 
 SPACE = find_space("tiny")
-SETTINGS = TableSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), 2, 24)
+SETTINGS = TableSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2)), 2, Recipe(24))
 
 
 def fake(job: Job) -> dict[str, Any]:
-    return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.steps, "seconds": 0.5}
+    return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.recipe.steps, "seconds": 0.5}
 
 
 def silent(share: float, remark: str) -> None:
@@ -42,9 +47,8 @@ def silent(share: float, remark: str) -> None:
 
 
 @pytest.fixture
-def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits_data: DataSet) -> list[Entry]:
-    monkeypatch.setattr(jobs_module, "run_job", fake)
-    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+def entries(tmp_path: Path, digits_data: DataSet) -> list[Entry]:
+    with Pool(fake, Ledger(tmp_path / "ledger", renamed)) as pool:
         runs = run_all(pool, table_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), silent)
     few = replace(digits_data, validation=digits_data.validation.first(64))
     return list(describe(runs, load_checkpoint("digits").ghn, SPACE, few, silent))
@@ -69,47 +73,46 @@ def test_every_entry_says_what_is_known_before_training(entries: list[Entry]) ->
 
 
 def test_a_table_reads_back_and_is_the_same_bytes_again(entries: list[Entry], tmp_path: Path) -> None:
-    truth = BenchmarkTable({"data": "digits"}, 17, tuple(entries))
-    path = save_table(tmp_path, truth)
-    assert load_table(path) == truth
+    table = BenchmarkTable({"data": "digits"}, 17, tuple(entries))
+    path = save_table(tmp_path, table)
+    assert load_table(path) == table
     assert save_table(tmp_path / "again", load_table(path)).read_bytes() == path.read_bytes()
 
 
-IDENTITY = {"data": "digits", "ghn": "digits", "space_hash": "a", "ghn_hash": "b"}
+IDENTITY = {
+    "data": "digits",
+    "ghn": "digits",
+    "space_hash": "a",
+    "ghn_hash": "b",
+    "recipe": SETTINGS.recipe.ingredients,
+}
 
 
-def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(
-    entries: list[Entry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(entries: list[Entry], tmp_path: Path) -> None:
     done: list[Job] = []
 
     def noted(job: Job) -> dict[str, Any]:
         done.append(job)
         return fake(job)
 
-    monkeypatch.setattr(jobs_module, "run_job", noted)
     larger = replace(SETTINGS, bits=(*SETTINGS.bits, Bits(8, 8)))
-    ledger = Ledger(tmp_path / "larger")
+    ledger = Ledger(tmp_path / "larger", renamed)
     take_over(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY, ledger)
-    with Pool(1, ledger) as pool:
+    with Pool(noted, ledger) as pool:
         runs = run_all(pool, table_jobs(larger, drawn(SPACE, larger), 17), silent)
     assert {job.genotype.bits for job in done} == {Bits(8, 8)}
     for entry in entries:
         assert sorted(runs[entry.genotype], key=lambda run: (run.start, run.seed, run.steps)) == list(entry.runs)
 
 
-@pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash"])
+@pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash", "recipe"])
 def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> None:
-    check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY)
-    with pytest.raises(QnasError, match=f"but {key} differ; leave out --start-from"):
-        check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY)
+    check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY, SPACE)
+    with pytest.raises(QnasError, match=f"but {key} differ; leave out `start_from`"):
+        check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY, SPACE)
 
 
 def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
-    from itertools import islice
-
-    from qnas.sampling.generator import stream
-
     trained_on = {genotype.architecture for genotype in islice(stream(SPACE, 0, "train"), 200)}
     assert trained_on.isdisjoint(genotype.architecture for genotype in drawn(SPACE, replace(SETTINGS, networks=50)))
 
@@ -124,16 +127,30 @@ def test_a_damaged_table_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
         load_table(path)
 
 
-@pytest.mark.parametrize("change", [{"networks": 0}, {"seeds": 0}, {"steps": 0}])
+@pytest.mark.parametrize("change", [{"networks": 0}, {"seeds": 0}])
 def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(QnasError):
         replace(SETTINGS, **change)
 
 
+def test_runs_of_no_steps_are_refused() -> None:
+    with pytest.raises(QnasError, match="`steps` is at least 1, got 0"):
+        SETTINGS.recipe.of(0)
+
+
+def test_a_table_of_the_first_version_is_of_the_first_recipe(entries: list[Entry]) -> None:
+    older = {"data": "digits", "ghn": "digits", "space_hash": first_space_hash(SPACE), "ghn_hash": "b"}
+    now = {**older, "space_hash": SPACE.digest, "recipe": FIRST_RECIPE.ingredients}
+    table = BenchmarkTable(older, 17, tuple(entries))
+    check_alike(table, now, SPACE)
+    with pytest.raises(QnasError, match="but recipe differ"):
+        check_alike(table, {**now, "recipe": Recipe(rate=0.1).ingredients}, SPACE)
+
+
 def test_a_real_run_has_both_accuracies(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), seeds=1, steps=1)
+    settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), seeds=1, recipe=Recipe(1))
     jobs = table_jobs(settings, drawn(SPACE, settings), 1)
-    with Pool(1, Ledger(tmp_path / "ledger")) as pool:
+    with Pool(run_job, Ledger(tmp_path / "ledger", renamed), begin=one_thread) as pool:
         (runs,) = run_all(pool, jobs, silent).values()
     assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in runs)
     predicted, random = (next(run for run in runs if run.start == start) for start in ("predicted", "random"))

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from qnas.errors import QnasError
 from qnas.scores.ranks import kendall
-from qnas.studies import proxy
-from qnas.studies.proxy import ProxyRow, evaluate_proxy
 from qnas.studies.benchmark_table import BenchmarkTable
+from qnas.studies.proxy import ProxyRow, evaluate_proxy
+from qnas.task import Task
 
 COUNT, STEPS = 60, 24  # of the made-up table
-IMAGE, CLASSES = (1, 8, 8), 10
+TASK = Task((1, 8, 8), 10, "digits")
 
 
 @pytest.fixture(scope="module")
 def rows(made_up_table: BenchmarkTable) -> list[ProxyRow]:
-    return evaluate_proxy(made_up_table, IMAGE, CLASSES, "random", labels=20)
+    return evaluate_proxy(made_up_table, TASK, "random", labels=20).rows
 
 
 def test_scores_stand_where_they_were_made_to(rows: list[ProxyRow]) -> None:
@@ -46,7 +46,7 @@ def test_a_score_that_needs_no_labels_is_judged_on_the_same_networks(
     assert found.tau == pytest.approx(whole, abs=0.06)
 
 
-def test_labelled_networks_are_never_judged(made_up_table: BenchmarkTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labelled_networks_are_never_judged(made_up_table: BenchmarkTable) -> None:
     class Memory:
         """Knows the labelled networks and nothing else."""
 
@@ -57,21 +57,21 @@ def test_labelled_networks_are_never_judged(made_up_table: BenchmarkTable, monke
         def predict(self, known: NDArray[Any]) -> NDArray[Any]:
             return np.array([self.seen.get(tuple(row), 0.0) for row in known])
 
-    monkeypatch.setattr(proxy, "estimator", lambda known: Memory())
-    for row in evaluate_proxy(made_up_table, IMAGE, CLASSES, "random", labels=20):
+    found = evaluate_proxy(made_up_table, TASK, "random", labels=20, estimate=lambda known: Memory())
+    for row in found.rows:
         assert row.scores["calibrated"].tau == row.scores["graph_regression"].tau == 0
 
 
 def test_the_truth_is_that_of_the_start_asked_for(made_up_table: BenchmarkTable) -> None:
     for start in ("random", "predicted"):
-        (row, _) = evaluate_proxy(made_up_table, IMAGE, CLASSES, start, labels=20)
+        (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20).rows
         expected = [np.mean([run.test for run in entry.of(start, STEPS)]) for entry in made_up_table.entries[:COUNT]]
         assert row.points["truth"] == pytest.approx(expected)
 
 
 def test_the_same_seed_gives_the_same_row(made_up_table: BenchmarkTable, rows: list[ProxyRow]) -> None:
-    assert evaluate_proxy(made_up_table, IMAGE, CLASSES, "random", labels=20) == rows
-    assert evaluate_proxy(made_up_table, IMAGE, CLASSES, "random", labels=20, seed=1) != rows
+    assert evaluate_proxy(made_up_table, TASK, "random", labels=20).rows == rows
+    assert evaluate_proxy(made_up_table, TASK, "random", labels=20, seed=1).rows != rows
 
 
 def test_a_row_is_printed_with_the_calibrated_score_first(rows: list[ProxyRow]) -> None:
@@ -85,5 +85,5 @@ def test_a_row_is_printed_with_the_calibrated_score_first(rows: list[ProxyRow]) 
 
 @pytest.mark.parametrize("labels", [0, 2, COUNT - 9, COUNT])
 def test_a_number_of_labels_that_leaves_nothing_to_judge_is_refused(made_up_table: BenchmarkTable, labels: int) -> None:
-    with pytest.raises(QnasError, match=f"--labels is {labels}"):
-        evaluate_proxy(made_up_table, IMAGE, CLASSES, "random", labels)
+    with pytest.raises(QnasError, match=f"`labels` is {labels}"):
+        evaluate_proxy(made_up_table, TASK, "random", labels)

@@ -12,32 +12,50 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import qnas.training.fit_ghn as fit_ghn
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
+from qnas.network.arithmetic import FloatArithmetic, NoisyArithmetic
 from qnas.network.build import build_plan
-from qnas.network.forward import FloatArithmetic, forward
+from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.space.space import SPLITS, find_space
+from qnas.task import Task
 from qnas.training.fit_ghn import Counters, GHNTrainer, clip_factor
 from qnas.training.fit_settings import BIT_SHARES, SPLIT_SHARES, FitSettings
 
 SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8))
-Make = Callable[..., GHNTrainer]
+Make = Callable[..., "Steered"]
+
+
+class Steered(GHNTrainer):
+    """A trainer of which a test may choose the networks, their images and how they are run."""
+
+    run_by: Callable[..., Tensor] = staticmethod(forward)
+    plans: tuple[Plan, ...] = ()
+    images: tuple[Tensor, Tensor] | None = None
+
+    def draw(self, seed: int, quantized: bool) -> Plan:
+        return self.plans[seed % len(self.plans)] if self.plans else super().draw(seed, quantized)
+
+    def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.images or super().batch(generator)
+
+    def run_network(self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+        return self.run_by(plan, parameters, images, arithmetic)
 
 
 @pytest.fixture
 def make(digits_data: DataSet) -> Make:
     """A trainer of a small hypernetwork on a few digits."""
 
-    def trainer(seed: int = 0, space: str = "tiny", config: GHNConfig = SMALL, **settings: Any) -> GHNTrainer:
+    def trainer(seed: int = 0, space: str = "tiny", config: GHNConfig = SMALL, **settings: Any) -> Steered:
         torch.manual_seed(seed)
         chosen = FitSettings(**{"steps": 4, "meta_batch": 2, "batch": 8, **settings})
-        return GHNTrainer(GHN(config), digits_data, find_space(space), chosen)
+        return Steered(GHN(config), digits_data, find_space(space), chosen)
 
     return trainer
 
@@ -98,17 +116,18 @@ def test_splits_can_be_asked_for(make: Make) -> None:
     assert {trainer.draw(seed, quantized=False).nodes[1].shape[0] for seed in range(20)} <= {40, 48, 56, 64}
 
 
-def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make) -> None:
     noisy: list[bool] = []
 
     def record(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
-        noisy.append(getattr(arithmetic, "noise", False))
+        noisy.append(isinstance(arithmetic, NoisyArithmetic))
         return forward(plan, parameters, images, arithmetic)
 
-    monkeypatch.setattr(fit_ghn, "forward", record)
     for bits, expected in (("w2a2", True), ("w4a4", False)):
         noisy.clear()
-        make(bits=bits, noise="w2a2, w3a3", float_share=0.0).step()
+        trainer = make(bits=bits, noise="w2a2, w3a3", float_share=0.0)
+        trainer.run_by = record
+        trainer.step()
         assert noisy == [expected, expected]
 
 
@@ -127,15 +146,12 @@ def test_a_run_is_reproducible_from_its_seed(make: Make) -> None:
     assert equal(weights(trainers[0]), weights(trainers[1]))
 
 
-def test_the_gradient_is_that_of_the_mean_loss(
-    make: Make, genotype: Genotype, draw: Callable[..., list[Plan]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gradient_is_that_of_the_mean_loss(make: Make, genotype: Genotype, draw: Callable[..., list[Plan]]) -> None:
     other = draw("tiny", "id", 1)[0]
     images, labels = torch.randn(16, 1, 8, 8), torch.arange(16) % 10
     plans = [build_plan(genotype, Task((1, 8, 8), 10)), other]
     trainer = make(clip=1e9)
-    monkeypatch.setattr(GHNTrainer, "draw", lambda _, seed, quantized: plans[seed % 2])
-    monkeypatch.setattr(fit_ghn, "random_batch", lambda *_: (images, labels))
+    trainer.plans, trainer.images = tuple(plans), (images, labels)
     ghn = copy.deepcopy(trainer.ghn)
     report = trainer.step()
     losses = [
@@ -214,7 +230,7 @@ def test_changed_settings_are_refused_with_their_difference(
         trainer.resume(tmp_path)
     assert str(error.value) == (
         f"A run is continued with the settings it was begun with, but {tmp_path} differs ({difference}); "
-        "give the old settings, or another --out."
+        "give the old settings, or another `out`."
     )
     assert equal(weights(trainer), before)
 
@@ -229,20 +245,18 @@ def test_a_state_that_cannot_be_read_is_named(make: Make, tmp_path: Path, conten
         path.write_bytes(content)
     with pytest.raises(QnasError) as error:
         make().resume(tmp_path)
-    assert str(error.value).startswith(f"{path} cannot be resumed from (")
-    assert str(error.value).endswith("); leave out --resume, or name another --out.")
+    assert str(error.value).startswith(f"{path} cannot be read as the state of a run (")
+    assert str(error.value).endswith("); leave out `resume`, or name another `out`.")
 
 
-def test_a_network_whose_loss_is_not_finite_is_left_out_and_counted(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_network_whose_loss_is_not_finite_is_left_out_and_counted(make: Make) -> None:
     trainer, calls = make(meta_batch=3), []
 
     def second_fails(*arguments: Any) -> Tensor:
         calls.append(arguments)
         return (not_a_number if len(calls) == 2 else forward)(*arguments)
 
-    monkeypatch.setattr(fit_ghn, "forward", second_fails)
+    trainer.run_by = second_fails
     before = weights(trainer)
     report = trainer.step()
     counters = trainer.count_skipped()
@@ -253,11 +267,11 @@ def test_a_network_whose_loss_is_not_finite_is_left_out_and_counted(
     assert not equal(weights(trainer), before)
 
 
-def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make) -> None:
     trainer = make()
     trainer.step()
     before, averaged, optimizer = weights(trainer), copy.deepcopy(trainer.averaged), optimizer_state(trainer)
-    monkeypatch.setattr(fit_ghn, "forward", not_a_number)
+    trainer.run_by = not_a_number
     report = trainer.step()
     counters = trainer.count_skipped()
     assert (counters.skipped_networks, counters.skipped_steps, counters.step) == (2, 1, 2)
@@ -268,7 +282,7 @@ def test_a_step_of_which_no_network_is_left_changes_nothing(make: Make, monkeypa
 
 
 def test_networks_whose_gradients_are_not_finite_are_left_out_and_with_all_of_them_the_step(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make: Make,
 ) -> None:
     trainer = make()
     trainer.step()
@@ -278,7 +292,7 @@ def test_networks_whose_gradients_are_not_finite_are_left_out_and_with_all_of_th
         nothing = (0 * parameters["stem/weight"]).sum().sqrt()  # 0, with the derivative 0 / 0
         return forward(plan, parameters, images, arithmetic) + nothing
 
-    monkeypatch.setattr(fit_ghn, "forward", steep)
+    trainer.run_by = steep
     trainer.step()
     counters = trainer.count_skipped()
     assert (counters.skipped_networks, counters.skipped_steps, counters.step) == (2, 1, 2)
@@ -295,13 +309,10 @@ def optimizer_state(trainer: GHNTrainer) -> dict[str, Tensor]:
     }
 
 
-def test_counters_survive_a_save_after_skipped_steps(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counters_survive_a_save_after_skipped_steps(make: Make, tmp_path: Path) -> None:
     first, second = make(), make()
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_ghn, "forward", not_a_number)
-        first.step()
+    first.run_by = not_a_number
+    first.step()
     first.save(tmp_path)
     second.resume(tmp_path)
     assert second.counters == Counters(step=1, image_passes=16, skipped_networks=2, skipped_steps=1)
@@ -317,5 +328,5 @@ def test_a_state_that_lacks_a_tensor_is_named(make: Make, tmp_path: Path) -> Non
     tensors = load_file(path)
     del tensors["average/norm.weight"]
     save_file(tensors, path, header)
-    with pytest.raises(QnasError, match="cannot be resumed from"):
+    with pytest.raises(QnasError, match="cannot be read as the state of a run"):
         make().resume(tmp_path)

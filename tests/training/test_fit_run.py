@@ -57,6 +57,6 @@ def test_a_card_names_the_runs_before(digits_data: DataSet, tmp_path: Path) -> N
 
 def test_a_folder_that_holds_a_run_is_only_continued(digits_data: DataSet, tmp_path: Path) -> None:
     run(digits_data, tmp_path)
-    with pytest.raises(QnasError, match="already holds a run; continue it with --resume, or name another --out"):
+    with pytest.raises(QnasError, match="already holds a run; continue it with `resume`, or name another `out`"):
         open_fit(trainer(digits_data, 2), tmp_path, resume=False)
     open_fit(trainer(digits_data, 2), tmp_path, resume=True)

@@ -11,23 +11,23 @@ from qnas.training.fit_settings import FitSettings
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": -1}, "A fit needs a length, got 10.0 minutes and -1 steps; give --max-minutes or --steps above 0."),
+        ({"steps": -1}, "A fit needs a length, got 10.0 minutes and -1 steps; give `minutes` or `steps` above 0."),
         (
             {"minutes": 0.0},
-            "A fit needs a length, got 0.0 minutes and 0 steps; give --max-minutes or --steps above 0.",
+            "A fit needs a length, got 0.0 minutes and 0 steps; give `minutes` or `steps` above 0.",
         ),
-        ({"float_share": 1.5}, "--float-share is a share of the run, 0 to 1, got 1.5; 0.4 is usual."),
+        ({"float_share": 1.5}, "`float_share` is a share of the run, 0 to 1, got 1.5; leave it out for 0.3."),
         ({"meta_batch": 0}, "Batches and learning rates must be positive; leave them out for the defaults."),
         ({"rate": 0.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
         ({"quantized_rate": -1.0}, "Batches and learning rates must be positive; leave them out for the defaults."),
-        ({"average": 1.0}, "--average is a decay, 0 to below 1, got 1.0; 0.998 is usual."),
+        ({"average": 1.0}, "`average` is a decay, 0 to below 1, got 1.0; 0.998 is usual."),
         (
             {"splits": "deeper=1"},
-            "--splits names splits (id, deep, wide, bn_free) with their shares, got 'deeper=1'; "
+            "`splits` names splits (id, deep, wide, bn_free) with their shares, got 'deeper=1'; "
             "write for example id=0.8,deep=0.2.",
         ),
-        ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; write for example --bits w4a4."),
-        ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; write for example --bits w4a4."),
+        ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; give for example `bits='w4a4'`."),
+        ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; give for example `bits='w4a4'`."),
     ],
     ids=[
         "steps",

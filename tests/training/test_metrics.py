@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from qnas.errors import QnasError
 from qnas.training.fit_ghn import StepReport
 from qnas.training.metrics import STEPS_PER_LINE, MetricsLog
 
@@ -75,6 +76,16 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     path.write_text(f"{first}\n{second[:-5]}", encoding="utf-8")
     write(path, range(0), resumed_at=2 * STEPS_PER_LINE)
     assert lines(path) == [json.loads(first)]
+
+
+@pytest.mark.parametrize("damage", ["nothing of use", "[1]", '{"loss": 1.0}'])
+def test_damaged_lines_are_named_with_the_way_out(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "metrics"
+    path.write_text(damage + "\n", encoding="utf-8")
+    with pytest.raises(QnasError) as error:
+        MetricsLog(path, resumed_at=STEPS_PER_LINE)
+    assert str(error.value).startswith(f"{path} cannot be read as training metrics (")
+    assert str(error.value).endswith("); delete it, and the same command continues the run.")
 
 
 def test_a_new_run_begins_a_new_file(tmp_path: Path) -> None:

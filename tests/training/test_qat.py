@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet, split_data
@@ -12,13 +14,8 @@ from qnas.network.build import build_plan
 from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Genotype
-from qnas.training.qat import (
-    QATSettings,
-    deployed_accuracy,
-    initial_parameters,
-    input_range,
-    train_network,
-)
+from qnas.training.qat import deployed_accuracy, initial_parameters, input_range, train_network, untrained
+from qnas.training.recipe import Recipe
 
 EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
 STEPS = 30
@@ -36,7 +33,13 @@ def loss_of(network: Network, data: DataSet) -> float:
 
 
 def trained(data: DataSet, bits: Bits, steps: int, seed: int = 0, ghn: GHN | None = None) -> Network:
-    return train_network(EASY.with_bits(bits), data, QATSettings(steps), seed, ghn)
+    """A network after some steps; after none, as training begins with it, but ready for use."""
+    genotype = EASY.with_bits(bits)
+    if steps:
+        return train_network(genotype, data, Recipe(steps), seed, ghn)
+    network = untrained(genotype, data, Recipe(), seed, ghn)
+    network.frozen = True
+    return network.eval()
 
 
 @pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 4), Bits(2, 2)], ids=str)
@@ -81,18 +84,14 @@ def test_a_trained_network_is_frozen_and_evaluated(digits_data: DataSet) -> None
 
 
 def test_the_last_part_trains_with_frozen_averages(digits_data: DataSet) -> None:
-    settings = QATSettings(4, frozen_share=0.5)
     averages: list[torch.Tensor] = []
-    original = Network.forward
 
-    def note(self: Network, images: torch.Tensor) -> torch.Tensor:
-        logits = original(self, images)
-        averages.append(self.get_buffer("stem/mean").clone())
-        return logits
+    def note(module: torch.nn.Module, images: object, logits: object) -> None:
+        if isinstance(module, Network):
+            averages.append(module.get_buffer("stem/mean").clone())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Network, "forward", note)
-        train_network(EASY, digits_data, settings, 0)
+    with register_module_forward_hook(note):
+        train_network(EASY, digits_data, Recipe(4, frozen_share=0.5), 0)
     assert len(averages) == 4
     assert not torch.equal(averages[0], averages[1])
     assert torch.equal(averages[1], averages[3])
@@ -100,28 +99,22 @@ def test_the_last_part_trains_with_frozen_averages(digits_data: DataSet) -> None
 
 def test_every_step_is_told_in_order(digits_data: DataSet) -> None:
     told: list[int] = []
-    train_network(EASY, digits_data, QATSettings(4), 0, tell=told.append)
+    train_network(EASY, digits_data, Recipe(4), 0, report=told.append)
     assert told == [1, 2, 3, 4]
 
 
 def test_only_weights_decay(digits_data: DataSet) -> None:
-    made: list[torch.optim.AdamW] = []
-    original = torch.optim.AdamW
-
-    def keep(groups: list[dict[str, object]], **options: bool) -> torch.optim.AdamW:
-        made.append(original(groups, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim, "AdamW", keep)
-        network = train_network(EASY.with_bits(Bits(4, 4)), digits_data, QATSettings(1, weight_decay=0.25), 0)
+    made: list[torch.optim.Optimizer] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: made.append(optimizer))
+    network = train_network(EASY.with_bits(Bits(4, 4)), digits_data, Recipe(1, weight_decay=0.25), 0)
+    hook.remove()
     decay = {id(value): group["weight_decay"] for group in made[0].param_groups for value in group["params"]}
     for name, value in network.named_parameters():
         assert decay[id(value)] == (0.25 if name.endswith("/weight") else 0.0), name
 
 
 def test_noise_sets_repeated_channels_apart_in_proportion(digits_data: DataSet, ghn: GHN) -> None:
-    plan = build_plan(EASY, digits_data.image, 10)
+    plan = build_plan(EASY, digits_data.task)
     still, noisy = (initial_parameters(plan, ghn, noise, torch.Generator().manual_seed(0)) for noise in (0.0, 0.05))
     for slot in plan.slots:
         difference = noisy[slot.name] - still[slot.name]
@@ -156,6 +149,6 @@ def test_the_deployed_accuracy_is_that_of_the_frozen_network(digits_data: DataSe
 
 def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> None:
     network = trained(digits_data, FP32, 0)
-    plan = build_plan(EASY, digits_data.image, 10)
+    plan = build_plan(EASY, digits_data.task)
     shapes = {name: tuple(value.shape) for name, value in network.slots.items()}
     assert shapes == {slot.name: slot.shape for slot in plan.slots}

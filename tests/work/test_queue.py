@@ -1,10 +1,11 @@
-"""Tasks that boards share out through a journal, and through PostgreSQL where QNAS_TEST_POSTGRES holds its URL."""
+"""Tasks that queues share out through a journal, and through PostgreSQL where QNAS_TEST_POSTGRES holds its URL."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,51 +13,67 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from qnas.errors import QnasError
-from qnas.work import queue as module
-from qnas.work.queue import WorkQueue, StudyAddress, payload_of, new_worker
+from qnas.work.queue import BEAT, GRACE, Directions, StudyAddress, WorkQueue, new_worker, payload_of
 
 Opened = Callable[..., WorkQueue]
 
 
 @pytest.fixture(params=["journal", pytest.param("postgres", marks=pytest.mark.slow)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
-    """Opens boards of one study that is empty when a test begins, each of another owner unless told otherwise."""
+    """Opens queues of one study that is empty when a test begins, each of another worker unless told otherwise."""
     storage = str(tmp_path / "journal")
     if request.param == "postgres" and not (storage := os.environ.get("QNAS_TEST_POSTGRES", "")):
         pytest.skip("QNAS_TEST_POSTGRES holds no URL")
-    name, boards = f"test-{uuid4()}", []
+    name, queues = f"test-{uuid4()}", []
 
-    def open_one(owner: str = "", directions: module.Directions = ("maximize",)) -> WorkQueue:
-        boards.append(WorkQueue(StudyAddress(storage, name, owner or new_worker()), directions))
-        return boards[-1]
+    def open_one(
+        worker: str = "",
+        directions: Directions = ("maximize",),
+        beat: float = BEAT,
+        grace: float = GRACE,
+        kind: type[WorkQueue] = WorkQueue,
+    ) -> WorkQueue:
+        queues.append(kind(StudyAddress(storage, name, worker or new_worker()), directions, beat, grace))
+        return queues[-1]
 
     yield open_one
-    for board in boards:
-        board.close()
+    for queue in queues:
+        queue.close()
 
 
 @pytest.fixture
 def mates(opened: Opened) -> tuple[WorkQueue, WorkQueue]:
-    """Two boards of a run, neither of which takes the other for dead."""
+    """Two queues of a run, neither of which takes the other for dead."""
     one = opened()
-    return one, opened("" if one.place.shared else one.place.owner)
+    return one, beside(one, opened)
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who gives no sign of life is soon dead."""
-    monkeypatch.setattr(module, "BEAT", 0.05)
-    monkeypatch.setattr(module, "GRACE", 0.5)
+def beside(one: WorkQueue, opened: Opened, kind: type[WorkQueue] = WorkQueue) -> WorkQueue:
+    """Another queue of the same run: of its own worker in a database, of the same on a journal."""
+    return opened("" if one.address.shared else one.address.worker, kind=kind)
 
 
-def claimed(board: WorkQueue, task: str) -> int:
-    number = board.claim(task)
+class Interrupted(WorkQueue):
+    """A queue beside which others act just before and just after it makes a trial."""
+
+    before: Callable[[], object] = staticmethod(lambda: None)
+    after: Callable[[], object] = staticmethod(lambda: None)
+
+    def _add(self, task: str, state: TrialState, trial: dict[str, Any]) -> int:
+        self.before()
+        number = super()._add(task, state, trial)
+        self.after()
+        return number
+
+
+def claimed(queue: WorkQueue, task: str) -> int:
+    number = queue.claim(task)
     assert number is not None
     return number
 
 
-def states(board: WorkQueue) -> list[TrialState]:
-    return [trial.state for trial in board.study.get_trials(deepcopy=False)]
+def states(queue: WorkQueue) -> list[TrialState]:
+    return [trial.state for trial in queue.study.get_trials(deepcopy=False)]
 
 
 def test_a_claimed_task_cannot_be_claimed_by_another_that_lives(mates: tuple[WorkQueue, WorkQueue]) -> None:
@@ -73,11 +90,11 @@ def test_a_finished_task_is_seen_by_others(mates: tuple[WorkQueue, WorkQueue]) -
     one.finish(claimed(one, "a"), [3.5], images=7, score=[1.0, 2.0])
     assert "a" not in other.done
     other.refresh()
-    for board in mates:
-        assert board.done["a"].values == [3.5]
-        assert payload_of(board.done["a"])["images"] == 7
-        assert payload_of(board.done["a"])["score"] == [1.0, 2.0]
-        assert board.running == {}
+    for queue in mates:
+        assert queue.done["a"].values == [3.5]
+        assert payload_of(queue.done["a"])["images"] == 7
+        assert payload_of(queue.done["a"])["score"] == [1.0, 2.0]
+        assert queue.running == {}
 
 
 def test_a_finished_task_cannot_be_claimed(mates: tuple[WorkQueue, WorkQueue]) -> None:
@@ -108,18 +125,10 @@ def test_a_trial_holds_what_it_was_claimed_with(opened: Opened) -> None:
     assert found.system_attrs["generation"] == 2
 
 
-def test_where_two_claim_at_once_the_earlier_counts(
-    mates: tuple[WorkQueue, WorkQueue], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = mates
-    original, first = WorkQueue._add, []
-
-    def late(board: WorkQueue, *arguments: object) -> int:
-        if not first:
-            first.append(original(one, "a", TrialState.RUNNING, {}))  # between the other's look and its claim
-        return original(board, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(WorkQueue, "_add", late)
+def test_where_two_claim_at_once_the_earlier_counts(opened: Opened) -> None:
+    one, first = opened(), []
+    other = beside(one, opened, Interrupted)
+    other.before = lambda: first.append(one._add("a", TrialState.RUNNING, {}))  # between the other's look and its claim
     assert other.claim("a") is None
     assert states(one) == [TrialState.RUNNING, TrialState.FAIL]
     one.finish(first[0], [1.0])
@@ -127,51 +136,34 @@ def test_where_two_claim_at_once_the_earlier_counts(
     assert other.done["a"].number == first[0]
 
 
-def test_the_earlier_of_two_claims_counts_for_who_made_it(
-    mates: tuple[WorkQueue, WorkQueue], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = mates
-    original = WorkQueue._add
-
-    def early(board: WorkQueue, *arguments: object) -> int:
-        number = original(board, *arguments)  # type: ignore[arg-type]
-        original(other, "a", TrialState.RUNNING, {})
-        return number
-
-    monkeypatch.setattr(WorkQueue, "_add", early)
+def test_the_earlier_of_two_claims_counts_for_who_made_it(opened: Opened) -> None:
+    other = opened()
+    one = beside(other, opened, Interrupted)
+    one.after = lambda: other._add("a", TrialState.RUNNING, {})
     assert one.claim("a") == 0
 
 
-def test_a_claim_that_comes_after_anothers_result_is_withdrawn(
-    mates: tuple[WorkQueue, WorkQueue], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, other = mates
-    original, done = WorkQueue._add, []
-
-    def late(board: WorkQueue, *arguments: object) -> int:
-        if not done:
-            done.append(original(one, "a", TrialState.RUNNING, {}))
-            one.finish(done[0], [1.0])
-        return original(board, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(WorkQueue, "_add", late)
+def test_a_claim_that_comes_after_anothers_result_is_withdrawn(opened: Opened) -> None:
+    one = opened()
+    other = beside(one, opened, Interrupted)
+    other.before = lambda: one.finish(one._add("a", TrialState.RUNNING, {}), [1.0])
     assert other.claim("a") is None
     assert states(one) == [TrialState.COMPLETE, TrialState.FAIL]
 
 
 def test_many_claims_at_once_give_each_task_to_one(opened: Opened) -> None:
     first = opened()
-    boards = [first, *(opened("" if first.place.shared else first.place.owner) for _ in range(2))]
+    queues = [first, *(beside(first, opened) for _ in range(2))]
     tasks, taken = [str(number) for number in range(8)], []
 
-    def work(board: WorkQueue) -> None:
+    def work(queue: WorkQueue) -> None:
         for task in tasks:
-            number = board.claim(task)
+            number = queue.claim(task)
             if number is not None:
                 taken.append(task)
-                board.finish(number, [0.0])
+                queue.finish(number, [0.0])
 
-    threads = [Thread(target=work, args=[board]) for board in boards]
+    threads = [Thread(target=work, args=[queue]) for queue in queues]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -181,11 +173,11 @@ def test_many_claims_at_once_give_each_task_to_one(opened: Opened) -> None:
     assert sorted(first.done) == tasks
 
 
-def test_the_task_of_a_dead_owner_is_taken_up_under_its_number(impatient: None, opened: Opened) -> None:
-    dead = opened()
+def test_the_task_of_a_dead_worker_is_taken_up_under_its_number(opened: Opened) -> None:
+    dead = opened(beat=0.05)
     number = claimed(dead, "a")
     dead.close()
-    other, deadline = opened(), time.monotonic() + 30
+    other, deadline = opened(beat=0.05, grace=0.5), time.monotonic() + 30
     while (found := other.claim("a")) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert found == number
@@ -195,15 +187,12 @@ def test_the_task_of_a_dead_owner_is_taken_up_under_its_number(impatient: None, 
 
 
 @pytest.mark.slow
-def test_a_database_owner_who_gives_signs_of_life_keeps_its_task(
-    impatient: None, monkeypatch: pytest.MonkeyPatch, opened: Opened
-) -> None:
-    one = opened()
-    if not one.place.shared:
+def test_a_database_worker_who_gives_signs_of_life_keeps_its_task(opened: Opened) -> None:
+    one = opened(beat=0.05)
+    if not one.address.shared:
         pytest.skip("on a journal whoever is of another run is dead")
-    monkeypatch.setattr(module, "GRACE", 1.5)
     claimed(one, "a")
-    other, end = opened(), time.monotonic() + 4
+    other, end = opened(beat=0.05, grace=1.5), time.monotonic() + 4
     while time.monotonic() < end:
         assert other.claim("a") is None
         time.sleep(0.1)
@@ -214,9 +203,9 @@ def test_the_first_result_stays(mates: tuple[WorkQueue, WorkQueue]) -> None:
     number = claimed(one, "a")
     one.finish(number, [1.0], remark="first")
     other.finish(number, [2.0], remark="second")
-    for board in mates:
-        board.refresh()
-        assert (board.done["a"].value, payload_of(board.done["a"])["remark"]) == (1, "first")
+    for queue in mates:
+        queue.refresh()
+        assert (queue.done["a"].value, payload_of(queue.done["a"])["remark"]) == (1, "first")
 
 
 def test_tasks_that_stay_open_do_not_hide_later_results(mates: tuple[WorkQueue, WorkQueue]) -> None:
@@ -253,7 +242,7 @@ def test_who_is_alone_claims_finishes_and_goes_on(tmp_path: Path) -> None:
     "storage", ["postgresql://qnas@127.0.0.1:1/qnas", "nonsense://host/name", "://", "postgresql://u@h:port/name"]
 )
 def test_a_storage_that_cannot_be_opened_is_refused_in_a_sentence(storage: str) -> None:
-    with pytest.raises(QnasError, match=r"^A --storage is .*; [^\n]*$") as caught:
+    with pytest.raises(QnasError, match=r"^A `storage` is .*; [^\n]*$") as caught:
         WorkQueue(StudyAddress(storage, "study", "me"))
     assert storage in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -264,5 +253,5 @@ def test_a_database_is_shared_and_a_journal_is_not(storage: str, shared: bool) -
     assert StudyAddress(storage, "study", "me").shared == shared
 
 
-def test_owners_are_told_apart() -> None:
+def test_workers_are_told_apart() -> None:
     assert len({new_worker() for _ in range(100)}) == 100

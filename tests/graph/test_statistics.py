@@ -1,0 +1,51 @@
+"""The statistics of graphs held against a count by hand."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from qnas.graph.statistics import COUNTED, graph_statistics
+from qnas.network.build import build_plan
+from qnas.network.plan import Plan
+from qnas.quant.scheme import Bits
+from qnas.space.genotype import Genotype
+from qnas.task import Task
+
+
+@pytest.fixture
+def plan(genotype: Genotype) -> Plan:
+    return build_plan(genotype, Task((1, 8, 8), 10))
+
+
+def longest_path(plan: Plan) -> int:
+    """Edges of the longest way from the first node to any other."""
+    longest: list[int] = []
+    for node in plan.nodes:
+        longest.append(1 + max((longest[place] for place in node.inputs), default=-1))
+    return max(longest)
+
+
+def test_statistics_are_counts_the_longest_path_and_means(plan: Plan) -> None:
+    found = graph_statistics(plan)
+    layers = [node for node in plan.nodes if node.kind == "conv"]
+    kinds = [node.kind for node in plan.nodes]
+    assert found[: len(COUNTED)] == [kinds.count(kind) for kind in COUNTED]
+    edges, depthwise, depth, *means = found[len(COUNTED) :]
+    assert edges == sum(len(node.inputs) for node in plan.nodes)
+    assert depthwise == sum(node.groups > 1 for node in plan.nodes) > 0
+    assert depth == longest_path(plan)
+    expected = [
+        np.mean([node.norm for node in layers]),
+        np.mean([node.kernel for node in layers]),
+        np.mean([node.dilation for node in layers]),
+        np.mean([np.log(node.shape[0]) for node in layers]),
+        np.mean([np.log(node.shape[1] * node.shape[2]) for node in layers]),
+    ]
+    assert means == pytest.approx(expected)
+
+
+def test_widths_change_nothing_and_graphs_differ(draw: Callable[..., list[Plan]]) -> None:
+    plain, narrow = (draw("tiny", "id", 5, bits=bits) for bits in (Bits(8, 8), Bits(2, 2)))
+    assert [graph_statistics(plan) for plan in plain] == [graph_statistics(plan) for plan in narrow]
+    assert len({tuple(graph_statistics(plan)) for plan in plain}) == 5

@@ -1,0 +1,163 @@
+"""A run folder: continued with the settings it was begun with, refused with others, and one run at a time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qnas
+from qnas.errors import QnasError
+from qnas.runs.folder import LOCK, RUN, locked, open_run, read_run
+
+SETTINGS = {"bits": "w4a4", "trials": 20, "limits": {"max_params": 1000}}
+VERSIONS = {"torch": "2.13"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run that was begun."""
+    open_run(SETTINGS, tmp_path / "run", VERSIONS)
+    return tmp_path / "run"
+
+
+def test_a_begun_run_tells_its_settings_and_versions(folder: Path) -> None:
+    assert read_run(folder) == {"qnas": qnas.__version__, **VERSIONS, "settings": SETTINGS}
+    assert [path.name for path in folder.iterdir()] == [RUN]
+
+
+def test_an_empty_folder_may_become_a_run(tmp_path: Path) -> None:
+    open_run(SETTINGS, tmp_path, VERSIONS)
+    assert read_run(tmp_path)["settings"] == SETTINGS
+
+
+def test_the_same_settings_continue_a_run_and_leave_its_file_alone(folder: Path) -> None:
+    before = (folder / RUN).read_bytes()
+    (folder / "ledger").touch()
+    open_run(dict(SETTINGS), folder, {"torch": "3.0"})
+    assert (folder / RUN).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"trials": 21}, "trials: 20 there, 21 now"),
+        ({"bits": "w2a2", "trials": 5}, "bits: 'w4a4' there, 'w2a2' now; trials: 20 there, 5 now"),
+        ({"limits": {"max_params": 7}}, "limits: {'max_params': 1000} there, {'max_params': 7} now"),
+        ({"mixed": True}, "mixed: None there, True now"),
+    ],
+    ids=["one", "two", "inside", "new"],
+)
+def test_other_settings_are_refused_with_their_difference(
+    folder: Path, change: dict[str, Any], difference: str
+) -> None:
+    before = (folder / RUN).read_bytes()
+    with pytest.raises(QnasError) as error:
+        open_run({**SETTINGS, **change}, folder, VERSIONS)
+    assert str(error.value) == (
+        f"A run is continued with the settings it was begun with, but {folder} differs ({difference}); "
+        "give the old settings, or another `out`."
+    )
+    assert (folder / RUN).read_bytes() == before
+
+
+def test_a_setting_that_is_gone_is_refused(folder: Path) -> None:
+    with pytest.raises(QnasError, match=r"\(trials: 20 there, None now\)"):
+        open_run({key: value for key, value in SETTINGS.items() if key != "trials"}, folder, VERSIONS)
+
+
+def upgrade(identity: dict[str, Any]) -> dict[str, Any]:
+    """Settings of before recipes had names, as today's."""
+    return identity if "recipe" in identity else {**identity, "recipe": "usual"}
+
+
+def test_a_run_of_an_older_version_is_continued_with_what_its_settings_are_today(folder: Path) -> None:
+    before = (folder / RUN).read_bytes()
+    with pytest.raises(QnasError, match="recipe: None there, 'usual' now"):
+        open_run({**SETTINGS, "recipe": "usual"}, folder, VERSIONS)
+    open_run({**SETTINGS, "recipe": "usual"}, folder, VERSIONS, upgrade)
+    with pytest.raises(QnasError, match="recipe: 'usual' there, 'other' now"):
+        open_run({**SETTINGS, "recipe": "other"}, folder, VERSIONS, upgrade)
+    assert (folder / RUN).read_bytes() == before
+
+
+def test_a_new_run_is_not_upgraded(tmp_path: Path) -> None:
+    open_run(SETTINGS, tmp_path / "run", VERSIONS, upgrade)
+    assert read_run(tmp_path / "run")["settings"] == SETTINGS
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(QnasError) as error:
+        open_run(SETTINGS, tmp_path, VERSIONS)
+    assert str(error.value) == f"A run folder holds run.json, but {tmp_path} holds other files; name another `out`."
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(QnasError, match=r"A run needs a folder, but .*file is none \(.*\); name another `out`\."):
+        open_run(SETTINGS, tmp_path / "file", VERSIONS)
+
+
+DAMAGED = {"empty": b"", "cut off": b'{"qnas": "1', "no UTF-8": b"\xff\xfe", "a list": b"[1, 2]"}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_settings_end_as_one_sentence(folder: Path, content: bytes) -> None:
+    (folder / RUN).write_bytes(content)
+    for attempt in (lambda: read_run(folder), lambda: open_run(SETTINGS, folder, VERSIONS)):
+        with pytest.raises(QnasError) as error:
+            attempt()
+        assert str(error.value).startswith(f"{folder / RUN} cannot be read as a run's settings (")
+        assert str(error.value).endswith("); name the folder of a run, or another `out`.")
+        assert "\n" not in str(error.value)
+    assert (folder / RUN).read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [{}, {"settings": None}, {"settings": [1]}], ids=str)
+def test_a_file_without_settings_is_refused(folder: Path, content: dict[str, object]) -> None:
+    (folder / RUN).write_text(json.dumps(content), encoding="utf-8")
+    for attempt in (lambda: read_run(folder), lambda: open_run(SETTINGS, folder, VERSIONS)):
+        with pytest.raises(QnasError) as error:
+            attempt()
+        assert str(error.value) == (f"{folder / RUN} holds no settings; name the folder of a run, or another `out`.")
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(QnasError, match=r"run.json cannot be read as a run's settings .*name the folder of a run"):
+        read_run(tmp_path)
+
+
+def test_a_second_run_in_a_folder_is_refused_while_the_first_works(folder: Path) -> None:
+    with locked(folder):
+        with pytest.raises(QnasError) as error, locked(folder):
+            pass
+        assert str(error.value) == f"One run at a time works in a folder, and one does in {folder}; wait for it."
+    with locked(folder):
+        assert (folder / LOCK).exists()
+
+
+def test_a_run_of_another_process_keeps_this_one_out(folder: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from qnas.runs.folder import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "at work\n"
+        with pytest.raises(QnasError, match="One run at a time works in a folder"), locked(folder):
+            pass
+        other.kill()
+    with locked(folder):
+        pass
+
+
+def test_an_error_inside_ends_the_lock(folder: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), locked(folder):
+        raise ValueError("inside")
+    with locked(folder):
+        pass

@@ -1,0 +1,144 @@
+"""Processes that are killed: what they were doing is done again, and a run whose processes die without end gives up."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from qnas.errors import QnasError
+from qnas.work.ledger import Ledger, Result, SharedLedger, Work
+from qnas.work.pool import Pool
+from qnas.work.queue import StudyAddress, WorkQueue
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A piece of work that kills its process, ``deaths`` times in all; ``marker`` names where that is noted."""
+
+    number: int
+    marker: str
+    deaths: int = 0
+    pause: float = 0.0
+    output: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"piece {self.number}"
+
+
+def do_deadly(piece: Deadly) -> Result:
+    time.sleep(piece.pause)
+    for death in range(piece.deaths):
+        marker = Path(f"{piece.marker}{death}")
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"job": piece.name, "top1": float(piece.number)}
+
+
+def deadly(tmp_path: Path, number: int, deaths: int, pause: float = 0.0) -> Deadly:
+    return Deadly(number, str(tmp_path / "killed"), deaths, pause)
+
+
+def run_all(pool: Pool[Deadly], wanted: list[Deadly]) -> dict[str, float]:
+    with pool:
+        return {piece.name: result["top1"] for piece, result in pool.run(wanted)}
+
+
+class Impatient(SharedLedger):
+    """A shared ledger that does not let a piece be refused without end."""
+
+    refused = 0
+
+    def claim(self, piece: Work) -> bool:
+        claimed = super().claim(piece)
+        self.refused += not claimed
+        assert self.refused < 20, "a piece is never taken up again"
+        return claimed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["own", "shared"])
+def test_what_a_killed_process_was_doing_is_done_again(tmp_path: Path, kind: str) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    if kind == "shared":
+        queue = WorkQueue(StudyAddress(str(tmp_path / "journal"), "training", "run"))
+        ledger = Impatient(tmp_path / "ledger", queue, lambda result: result["top1"])
+    wanted = [deadly(tmp_path, number, deaths=number == 2) for number in range(1, 6)]
+    found = run_all(Pool(do_deadly, ledger, workers=2), wanted)
+    assert found == {piece.name: float(piece.number) for piece in wanted}
+    assert (tmp_path / "killed0").exists()
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_nobody_waits_for_it_is_replaced(tmp_path: Path) -> None:
+    wanted = [deadly(tmp_path, number, deaths=number == 2, pause=number == 2) for number in range(1, 4)]
+    found = []
+    with Pool(do_deadly, Ledger(tmp_path / "ledger"), workers=2) as pool:
+        for piece, _ in pool.run(wanted):
+            found.append(piece.number)
+            time.sleep(3)
+    assert sorted(found) == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_again_and_again_end_the_run(tmp_path: Path) -> None:
+    pool = Pool(do_deadly, Ledger(tmp_path / "ledger"), workers=2, most_deaths=1)
+    with pytest.raises(
+        QnasError, match=r"were killed 2 times, .*; the same command continues it, with fewer `workers`"
+    ):
+        run_all(pool, [deadly(tmp_path, 1, deaths=9)])
+
+
+def note(folder: str, turn: int) -> None:
+    """A task that kills its process in the first turn."""
+    if turn == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (Path(folder) / f"{turn} {os.getpid()}").touch()
+    time.sleep(1)  # so that the other process has its turn
+
+
+@pytest.mark.slow
+def test_a_task_is_done_in_every_process_and_begun_anew_when_one_was_killed(tmp_path: Path) -> None:
+    folder, turns, looks = tmp_path / "notes", count(), []
+    folder.mkdir()
+    with Pool(do_deadly, Ledger(tmp_path / "ledger"), workers=2) as pool:
+        pool.everywhere(note, lambda: (str(folder), next(turns)), lambda: looks.append(0))
+    names = [path.name.split() for path in folder.iterdir()]
+    assert [turn for turn, _ in names] == ["1", "1"]
+    assert len({process for _, process in names}) == 2
+    assert next(turns) == 2
+    assert looks
+
+
+def kill(*anything: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_task_whose_processes_are_killed_again_and_again_ends_the_run(tmp_path: Path) -> None:
+    pool = Pool(do_deadly, Ledger(tmp_path / "ledger"), workers=2, most_deaths=1)
+    with pytest.raises(QnasError, match="were killed 2 times"), pool:
+        pool.everywhere(kill, lambda: (), lambda: None)
+
+
+begun: list[int] = []
+
+
+def begin() -> None:
+    begun.append(os.getpid())
+
+
+def how_often_begun(piece: Deadly) -> Result:
+    return {"job": piece.name, "top1": float(begun.count(os.getpid()))}
+
+
+@pytest.mark.slow
+def test_each_process_begins_as_it_is_told(tmp_path: Path) -> None:
+    wanted = [deadly(tmp_path, number, deaths=0) for number in range(1, 4)]
+    with Pool(how_often_begun, Ledger(tmp_path / "ledger"), workers=2, begin=begin) as pool:
+        assert [result["top1"] for _, result in pool.run(wanted)] == [1, 1, 1]
