@@ -1,4 +1,4 @@
-"""Score a network that no one has trained at five bit widths; run it with: python examples/predict_parameters.py"""
+"""`python examples/predict_parameters.py` scores a network that no one has trained at five bit widths."""
 
 import torch
 

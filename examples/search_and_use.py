@@ -1,4 +1,4 @@
-"""Search a network, use it, go on training it; run it with: python examples/search_and_use.py [FOLDER]"""
+"""`python examples/search_and_use.py [FOLDER]` searches a network, uses it, and goes on training it."""
 
 import sys
 from pathlib import Path

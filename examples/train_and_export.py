@@ -1,4 +1,4 @@
-"""Train a network for W4A4 and write it as ONNX; run it with: python examples/train_and_export.py [FOLDER]"""
+"""`python examples/train_and_export.py [FOLDER]` trains a network for W4A4 and writes it as ONNX."""
 
 import sys
 from pathlib import Path

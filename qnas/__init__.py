@@ -4,8 +4,7 @@ Everything that a user needs is here, and is described in ``qnas.api``. Names ar
 that importing the package costs nothing, and training needs no library of searching.
 """
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qnas.api.files import Export, export, load, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
@@ -63,7 +62,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     for home, names in _HOMES.items():

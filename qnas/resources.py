@@ -1,9 +1,8 @@
 """Finds the two data folders that ship with the package: ``search_spaces`` and ``checkpoints``."""
 
-from importlib.resources import files
 from pathlib import Path
 
-PACKAGE = Path(str(files("qnas")))
+PACKAGE = Path(__file__).parent
 
 
 def shipped(kind: str) -> Path:

@@ -4,31 +4,38 @@ The networks are trained a little from predicted parameters, and together hold e
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from random import Random
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.exporters.onnx import write_onnx
 from qnas.exporters.parity import compare
+from qnas.exporters.registry import PROFILES
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.costs import macs
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
+from qnas.network.plan import Node
 from qnas.quant.scheme import FP32, Bits
+from qnas.sampling.generator import stream
 from qnas.space.genes import decode, gene_choices
-from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.genotype import CELL_INPUTS, Branch, Genotype
+from qnas.space.operations import OPERATIONS
 from qnas.space.space import find_space
+from qnas.task import Task
 from qnas.training.qat import train_network
 from qnas.training.recipe import Recipe
-from qnas.task import Task
 
 pytestmark = pytest.mark.export
 
@@ -50,18 +57,23 @@ def features(genotype: Genotype) -> set[Feature]:
     return found
 
 
-WANTED = {(operation, stride) for operation in find_space("tiny").operations for stride in (1, 2)} | {
+WANTED: set[Feature] = {(operation, stride) for operation in OPERATIONS for stride in (1, 2)} | {
     ("batch norm", True),
     ("batch norm", False),
     ("concat", True),
 }
 
 
+SPACE = replace(find_space("tiny"), operations=tuple(OPERATIONS), max_params=1_000_000, max_macs=0)
+"""Offers every operation of the table: a new row is held to all that stands here."""
+
+
 @pytest.fixture(scope="session")
-def covering(sample: Callable[[str, str, int], list[Genotype]]) -> list[Genotype]:
+def covering() -> list[Genotype]:
     """The few small genotypes, at least three, that hold all that is wanted: always the one that adds the most."""
-    image, left, chosen = find_space("tiny").image, set(WANTED), []
-    by_size = sorted(sample("tiny", "id", SAMPLED), key=lambda genotype: macs(build_plan(genotype, Task(image, 10))))
+    left, chosen = set(WANTED), []
+    drawn = islice(stream(SPACE, 0), SAMPLED)
+    by_size = sorted(drawn, key=lambda genotype: macs(build_plan(genotype, SPACE.task)))
     while left or len(chosen) < 3:
         rest = [genotype for genotype in by_size if genotype not in chosen]
         chosen.append(max(rest, key=lambda genotype: len(features(genotype) & left)))
@@ -76,7 +88,7 @@ def ghn() -> GHN:
 
 @pytest.fixture(scope="session")
 def trained(covering: list[Genotype], ghn: GHN, digits_data: DataSet) -> Callable[[str], list[DeployedNetwork]]:
-    """The frozen networks at given bit widths, trained once."""
+    """The deployed networks at given bit widths, trained once."""
     kept: dict[str, list[DeployedNetwork]] = {}
 
     def take(bits: str) -> list[DeployedNetwork]:
@@ -180,10 +192,10 @@ def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits
 @pytest.fixture(scope="session")
 def mixed(ghn: GHN, digits_data: DataSet) -> list[DeployedNetwork]:
     """Trained networks of random genes, each layer with widths of its own."""
-    space, rng, networks = find_space("tiny"), Random(0), []
+    rng, networks = Random(0), []
     for _ in range(MIXED):
-        genes = {name: rng.choice(choices) for name, choices in gene_choices(space, WIDTHS).items()}
-        genotype = decode(space, genes, FP32)
+        genes = {name: rng.choice(choices) for name, choices in gene_choices(SPACE, WIDTHS).items()}
+        genotype = decode(SPACE, genes, FP32)
         networks.append(deploy(train_network(genotype, digits_data, Recipe(STEPS), 0, ghn)))
     return networks
 
@@ -228,3 +240,91 @@ def test_the_reference_of_onnx_agrees_with_a_mixed_network(mixed: list[DeployedN
     images, _ = digits_data.validation.batch(slice(0, 16))
     (found,) = ReferenceEvaluator(write_onnx(mixed[0])).run(None, {"images": images.numpy()})
     assert np.mean(np.isclose(found, mixed[0](images).numpy(), rtol=0.01, atol=0.01)) > 0.9
+
+
+def bottlenecks(bits: Bits) -> Genotype:
+    """A network of inverted bottlenecks at both strides, in normal and in reduction cells."""
+    cell = (
+        (Branch(0, "mb_conv3", 3), Branch(1, "mb_conv6", 5)),
+        (Branch(1, "mb_conv3", 5), Branch(2, "mb_conv6", 3)),
+    )
+    return Genotype(3, 1, 8, 3, True, cell, cell, bits)
+
+
+@pytest.fixture(scope="session")
+def bottleneck_networks(ghn: GHN, digits_data: DataSet) -> dict[str, DeployedNetwork]:
+    return {
+        bits: deploy(train_network(bottlenecks(Bits.parse(bits)), digits_data, Recipe(STEPS), 0, ghn))
+        for bits in ("w8a8", "w4a4", "w2a2")
+    }
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
+def test_the_linear_projections_of_inverted_bottlenecks_have_a_signed_grid(
+    bottleneck_networks: dict[str, DeployedNetwork], bits: str
+) -> None:
+    network = bottleneck_networks[bits]
+    projections = [node for node in network.plan.nodes if node.name.endswith("_project")]
+    assert len(projections) == 12
+    for node in projections:
+        grid = network.activations[node.name]
+        assert node.signed
+        assert not node.relu
+        assert (grid.zero_point, grid.bits) == (2 ** (grid.bits - 1), node.bits.activations)
+    unsigned = [node for node in network.plan.nodes if node.relu]
+    assert {network.activations[node.name].zero_point for node in unsigned} == {0}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
+def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
+    bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str, profile: str
+) -> None:
+    network, row = bottleneck_networks[bits], PROFILES[profile]
+    images, _ = digits_data.validation.batch(slice(None))
+    parity = row.compare(row.write(network), network, digits_data.validation)
+    assert parity.images == 360
+    assert parity.same_class >= 99
+    assert abs(parity.torch_top1 - parity.onnxruntime_top1) <= 0.5
+    assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
+def test_a_projection_takes_values_below_0_in_onnxruntime_too(
+    bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str
+) -> None:
+    """The values of a projection itself, rounded, one by one: no layer after it can hide a wrong zero point."""
+    network = bottleneck_networks[bits]
+    node = next(node for node in network.plan.nodes if node.name.endswith("_project"))
+    model = write_onnx(network)
+    (rounded,) = [
+        written.output[0]
+        for written in model.graph.node
+        if written.op_type == "DequantizeLinear" and written.output[0].startswith(f"{node.name}/")
+        and written.output[0].endswith("/rounded")
+    ]  # fmt: skip
+    model.graph.output.append(helper.make_empty_tensor_value_info(rounded))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    images, _ = digits_data.validation.batch(slice(0, 32))
+    found = session.run([rounded], {"images": images.numpy()})[0]
+    kept: dict[str, torch.Tensor] = {}
+
+    class Keeping(DeployedNetwork):
+        def activation(self, node: Node, x: torch.Tensor) -> torch.Tensor:
+            kept[node.name] = super().activation(node, x)
+            return kept[node.name]
+
+    Keeping(network.plan, network.layers, network.activations)(images)
+    expected = kept[node.name].numpy()
+    assert expected.min() < 0 < expected.max()
+    scale = float(network.activations[node.name].scale)
+    apart = np.abs(found - expected)
+    assert (apart < 0.01 * scale).mean() > 0.995
+    assert apart.max() < 1.01 * scale or bits == "w2a2"
+
+
+@pytest.mark.parametrize("bits", SETTINGS)
+def test_every_profile_gives_the_classes_of_torch(trained: Trained, digits_data: DataSet, bits: str) -> None:
+    network = trained(bits)[0]
+    for row in PROFILES.values():
+        assert row.compare(row.write(network), network, digits_data.validation).same_class >= 99, row.name

@@ -7,41 +7,55 @@ from typing import Any, get_args
 
 import pytest
 
-from qnas.runs.files import append_row, read_rows
 from qnas.exporters.latency import FACTOR, LatencyTable, signature, time_layer, time_network
 from qnas.network.build import build_plan
 from qnas.network.plan import Builder, Kind, Node, Plan
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
+from qnas.runs.files import append_row, read_rows
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 pytestmark = pytest.mark.export
 
-IMAGE, CLASSES = (3, 8, 8), 4
+TASK = Task((3, 8, 8), 4)
 W8A8 = Bits(8, 8)
-Timed = list[str]
+
+
+class Timed:
+    """A clock by which a layer takes 2 milliseconds and a network 3 for each of its nodes; it keeps what it timed.
+
+    Args:
+        factors: of networks, by the bit widths of their first layer, where they take another multiple of their layers.
+    """
+
+    def __init__(self, factors: dict[str, float] | None = None) -> None:
+        self.layers: list[str] = []
+        self.factors = factors or {}
+
+    def layer(self, plan: Plan, node: Node) -> float:
+        self.layers.append(signature(plan, node))
+        return 2.0
+
+    def network(self, plan: Plan) -> float:
+        return 2.0 * (len(plan.nodes) - 1) * self.factors.get(str(plan.nodes[1].bits), 1.5)
+
+
+class Stopped:
+    """A clock that nobody may read."""
+
+    def layer(self, plan: Plan, node: Node) -> float:
+        pytest.fail("a layer was timed again")
+
+    def network(self, plan: Plan) -> float:
+        pytest.fail("a network was timed again")
 
 
 def plan_of(genotype: Genotype, bits: Bits = W8A8) -> Plan:
-    return build_plan(genotype.with_bits(bits), Task(IMAGE, CLASSES))
+    return build_plan(genotype.with_bits(bits), TASK)
 
 
 def no_samples() -> Iterable[Plan]:
     pytest.fail("the factor was measured again")
-
-
-@pytest.fixture
-def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
-    """The layers that are timed, each of which takes 2 milliseconds, and a network 3 for each of its nodes."""
-    found: Timed = []
-
-    def layer(plan: Plan, node: Node) -> float:
-        found.append(signature(plan, node))
-        return 2.0
-
-    monkeypatch.setattr("qnas.exporters.latency.time_layer", layer)
-    monkeypatch.setattr("qnas.exporters.latency.time_network", lambda plan: 3.0 * (len(plan.nodes) - 1))
-    return found
 
 
 @pytest.fixture
@@ -58,49 +72,41 @@ def made_up(genotype: Genotype, tmp_path: Path) -> Callable[..., LatencyTable]:
     return table
 
 
-def test_a_second_table_on_the_same_file_measures_nothing(
-    genotype: Genotype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_table_on_the_same_file_measures_nothing(genotype: Genotype, tmp_path: Path) -> None:
     plan, path = plan_of(replace(genotype, reduction=genotype.reduction[:1])), tmp_path / "layers.jsonl"
     first = LatencyTable(path, lambda: [plan])
     found = first.latency(plan)
     assert found > 0
-
-    def fail(*_: Any) -> float:
-        pytest.fail("a layer was timed again")
-
-    monkeypatch.setattr("qnas.exporters.latency.time_layer", fail)
-    monkeypatch.setattr("qnas.exporters.latency.time_network", fail)
-    second = LatencyTable(path, no_samples)
+    second = LatencyTable(path, no_samples, Stopped())
     assert second.times == first.times
     assert second.latency(plan) == first.latency(plan) == found
 
 
-def test_each_layer_is_timed_once_and_written_down(genotype: Genotype, tmp_path: Path, timed: Timed) -> None:
-    plan, path = plan_of(genotype), tmp_path / "layers.jsonl"
-    table = LatencyTable(path, lambda: [plan])
+def test_each_layer_is_timed_once_and_written_down(genotype: Genotype, tmp_path: Path) -> None:
+    plan, path, timed = plan_of(genotype), tmp_path / "layers.jsonl", Timed()
+    table = LatencyTable(path, lambda: [plan], timed)
     for _ in range(2):
         table.latency(plan)
-    assert sorted(timed) == sorted({signature(plan, node) for node in plan.nodes[1:]})
+    assert sorted(timed.layers) == sorted({signature(plan, node) for node in plan.nodes[1:]})
     assert {row["layer"]: row["time"] for row in read_rows(path)} == table.times
-    assert len(read_rows(path)) == len(timed) + 1
+    assert len(read_rows(path)) == len(timed.layers) + 1
 
 
-def test_unknown_layers_are_timed_when_they_are_met(genotype: Genotype, tmp_path: Path, timed: Timed) -> None:
-    first, second = plan_of(genotype), plan_of(replace(genotype, stem_kernel=5))
-    table = LatencyTable(tmp_path / "layers.jsonl", lambda: [first])
-    known = len(timed)
+def test_unknown_layers_are_timed_when_they_are_met(genotype: Genotype, tmp_path: Path) -> None:
+    first, second, timed = plan_of(genotype), plan_of(replace(genotype, stem_kernel=5)), Timed()
+    table = LatencyTable(tmp_path / "layers.jsonl", lambda: [first], timed)
+    known = len(timed.layers)
     table.latency(second)
-    assert timed[known:] == [signature(second, second.nodes[1])]
+    assert timed.layers[known:] == [signature(second, second.nodes[1])]
 
 
-def test_a_table_sees_what_another_has_timed_since(genotype: Genotype, tmp_path: Path, timed: Timed) -> None:
-    first, second = plan_of(genotype), plan_of(genotype, Bits(4, 4))
-    tables = [LatencyTable(tmp_path / "layers.jsonl", lambda: [first]) for _ in range(2)]
+def test_a_table_sees_what_another_has_timed_since(genotype: Genotype, tmp_path: Path) -> None:
+    first, second, timed = plan_of(genotype), plan_of(genotype, Bits(4, 4)), Timed()
+    tables = [LatencyTable(tmp_path / "layers.jsonl", lambda: [first], timed) for _ in range(2)]
     expected = tables[0].latency(second)
-    known = len(timed)
+    known = len(timed.layers)
     assert tables[1].latency(second) == expected
-    assert len(timed) == known
+    assert len(timed.layers) == known
 
 
 def test_the_latency_is_the_factor_times_the_sum_of_layers(
@@ -112,15 +118,10 @@ def test_the_latency_is_the_factor_times_the_sum_of_layers(
     assert table.latency(plan) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_factor_is_the_median_of_whole_networks_to_their_sums(
-    genotype: Genotype, tmp_path: Path, timed: Timed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_factor_is_the_median_of_whole_networks_to_their_sums(genotype: Genotype, tmp_path: Path) -> None:
     plans = [plan_of(genotype, bits) for bits in PAPER_BITS[:3]]
     whole = {str(plan.nodes[1].bits): factor for plan, factor in zip(plans, (0.5, 4.0, 0.75), strict=True)}
-    monkeypatch.setattr(
-        "qnas.exporters.latency.time_network", lambda plan: 2.0 * (len(plan.nodes) - 1) * whole[str(plan.nodes[1].bits)]
-    )
-    table = LatencyTable(tmp_path / "layers.jsonl", lambda: plans)
+    table = LatencyTable(tmp_path / "layers.jsonl", lambda: plans, Timed(whole))
     assert table.times[FACTOR] == pytest.approx(0.75)
     assert table.latency(plans[0]) == pytest.approx(0.75 * 2 * (len(plans[0].nodes) - 1))
 
@@ -134,11 +135,11 @@ def conv(channels: int = 8, side: int = 8, bits: Bits = W8A8, before: Bits = W8A
 def conv_plan(
     channels: int, side: int, bits: Bits = W8A8, before: Bits = W8A8, name: str = "conv", **sizes: Any
 ) -> tuple[Plan, Node]:
-    builder = Builder((3, side, side), True, before)
+    builder = Builder(Task((3, side, side), 4), True, before)
     source = builder.conv("stem", 0, channels, 1)
     builder.bits = bits
     place = builder.conv(name, source, sizes.pop("made", channels), sizes.pop("kernel", 3), **sizes)
-    return Plan(tuple(builder.nodes), tuple(builder.slots), CLASSES), builder.nodes[place]
+    return Plan(tuple(builder.nodes), tuple(builder.slots), 4), builder.nodes[place]
 
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -167,7 +168,7 @@ def test_layers_that_take_equal_time_have_one_signature(change: dict[str, Any]) 
 
 
 def test_kinds_and_counts_of_inputs_are_told_apart() -> None:
-    builder = Builder(IMAGE, True, Bits(8, 8))
+    builder = Builder(TASK, True, Bits(8, 8))
     left, right = (builder.conv(name, 0, 8, 1) for name in ("left", "right"))
     places = [
         builder.pool("max", "max_pool", left, 3, 1),
@@ -176,7 +177,7 @@ def test_kinds_and_counts_of_inputs_are_told_apart() -> None:
         builder.concat("two", [left, right]),
         builder.concat("three", [left, right, left]),
     ]
-    plan = Plan(tuple(builder.nodes), tuple(builder.slots), CLASSES)
+    plan = Plan(tuple(builder.nodes), tuple(builder.slots), 4)
     assert len({signature(plan, plan.nodes[place]) for place in places}) == len(places)
     assert signature(plan, plan.nodes[left]) == signature(plan, plan.nodes[right])
 
@@ -208,7 +209,7 @@ def test_a_whole_network_of_mixed_widths_can_be_timed(genotype: Genotype) -> Non
     first, second = ((Bits(4, 4), Bits(2, 2)), (Bits(8, 8), Bits(4, 8)))
     cell = tuple((left._replace(bits=first), right._replace(bits=second)) for left, right in genotype.reduction)
     mixed = replace(genotype, reduction=cell, widths=(Bits(8, 8), Bits(4, 4), Bits(2, 2), Bits(4, 8)))
-    plan = build_plan(mixed, Task(IMAGE, CLASSES))
+    plan = build_plan(mixed, TASK)
     assert {node.bits for node in plan.nodes} >= {Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8)}
     assert time_network(plan) > 0
     assert all(time_layer(plan, node) >= 0 for node in plan.nodes[1:])

@@ -24,15 +24,15 @@ from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
-IMAGE, CLASSES = (3, 16, 16), 4
+TASK = Task((3, 16, 16), 4)
 ALL = [*PAPER_BITS, Bits(5, 6), Bits(3, 4)]
 EACH = pytest.mark.parametrize("bits", ALL, ids=str)
 
 
-def frozen(genotype: Genotype, bits: Bits, batch_norm: bool = True, channels: int = 8) -> DeployedNetwork:
-    plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm, channels=channels), Task(IMAGE, CLASSES))
+def deployed(genotype: Genotype, bits: Bits, batch_norm: bool = True, channels: int = 8) -> DeployedNetwork:
+    plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm, channels=channels), TASK)
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
-    network.calibrate([torch.randn(8, *IMAGE)])
+    network.calibrate([torch.randn(8, *TASK.image)])
     return deploy(network)
 
 
@@ -52,19 +52,19 @@ def test_every_kind_of_node_has_a_writer() -> None:
 @EACH
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
 def test_the_model_is_valid_and_takes_any_number_of_images(genotype: Genotype, bits: Bits, batch_norm: bool) -> None:
-    model = write_onnx(frozen(genotype, bits, batch_norm))
+    model = write_onnx(deployed(genotype, bits, batch_norm))
     onnx.checker.check_model(model, full_check=True)
     (images,), (logits,) = model.graph.input, model.graph.output
     shapes = [
         [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in (images, logits)
     ]
-    assert shapes == [["batch", *IMAGE], ["batch", CLASSES]]
+    assert shapes == [["batch", *TASK.image], ["batch", TASK.classes]]
     assert (images.name, logits.name) == ("images", "logits")
 
 
 @EACH
 def test_every_layer_has_its_weight_in_the_type_of_its_bits(genotype: Genotype, bits: Bits) -> None:
-    network = frozen(genotype, bits)
+    network = deployed(genotype, bits)
     expected = TensorProto.FLOAT if bits == FP32 else TensorProto.UINT4 if bits.weights <= 4 else TensorProto.UINT8
     found = weights_of(write_onnx(network))
     shapes = {slot.name.split("/")[0]: slot.shape for slot in network.plan.slots if slot.kind == "weight"}
@@ -74,7 +74,7 @@ def test_every_layer_has_its_weight_in_the_type_of_its_bits(genotype: Genotype, 
 
 @EACH
 def test_the_written_integers_are_those_of_the_network(genotype: Genotype, bits: Bits) -> None:
-    network = frozen(genotype, bits)
+    network = deployed(genotype, bits)
     for name, tensor in weights_of(write_onnx(network)).items():
         values = numpy_helper.to_array(tensor)
         assert np.array_equal(values.astype(np.float32), network.layers[name].weight.float().numpy())
@@ -84,14 +84,14 @@ def test_the_written_integers_are_those_of_the_network(genotype: Genotype, bits:
 @EACH
 def test_a_weight_takes_no_more_of_the_file_than_its_bits(genotype: Genotype, bits: Bits) -> None:
     width = 32 if bits == FP32 else 4 if bits.weights <= 4 else 8
-    for name, tensor in weights_of(write_onnx(frozen(genotype, bits))).items():
+    for name, tensor in weights_of(write_onnx(deployed(genotype, bits))).items():
         content = -(-prod(tensor.dims) * width // 8)
         assert tensor.ByteSize() <= content + len(tensor.name) + 30, name  # shape, type and lengths
 
 
 @pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4)], ids=str)
 def test_weights_and_biases_in_the_file_are_the_weight_bytes_of_the_costs(genotype: Genotype, bits: Bits) -> None:
-    network = frozen(genotype, bits, channels=32)
+    network = deployed(genotype, bits, channels=32)
     model = write_onnx(network)
     kept = [*weights_of(model).values()]
     kept += [tensor for tensor in model.graph.initializer if tensor.name.endswith(("/bias", "/bias/integers"))]
@@ -101,7 +101,7 @@ def test_weights_and_biases_in_the_file_are_the_weight_bytes_of_the_costs(genoty
 
 
 def test_the_whole_file_is_near_the_weight_bytes(genotype: Genotype) -> None:
-    network = frozen(genotype, Bits(4, 4), channels=64)
+    network = deployed(genotype, Bits(4, 4), channels=64)
     model = write_onnx(network)
     overhead = 1200 * len(network.plan.nodes)  # names, steps and operators
     assert len(model.SerializeToString()) <= weight_bytes(network.plan) + overhead
@@ -109,21 +109,21 @@ def test_the_whole_file_is_near_the_weight_bytes(genotype: Genotype) -> None:
 
 @pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 8)], ids=str)
 def test_biases_are_integers_where_activations_have_eight_bits(genotype: Genotype, bits: Bits) -> None:
-    model = write_onnx(frozen(genotype, bits))
+    model = write_onnx(deployed(genotype, bits))
     types = {tensor.data_type for tensor in model.graph.initializer if "/bias" in tensor.name and tensor.dims}
     assert types == {TensorProto.INT32}
 
 
 @pytest.mark.parametrize("bits", [Bits(4, 4), Bits(2, 2), Bits(5, 6), FP32], ids=str)
 def test_elsewhere_biases_are_real(genotype: Genotype, bits: Bits) -> None:
-    model = write_onnx(frozen(genotype, bits))
+    model = write_onnx(deployed(genotype, bits))
     types = {tensor.data_type for tensor in model.graph.initializer if "/bias" in tensor.name}
     assert types == {TensorProto.FLOAT}
 
 
 @pytest.mark.parametrize("bits", [Bits(4, 4), Bits(2, 2), Bits(5, 6)], ids=str)
 def test_activations_of_fewer_bits_are_clipped(genotype: Genotype, bits: Bits) -> None:
-    network = frozen(genotype, bits)
+    network = deployed(genotype, bits)
     model = write_onnx(network)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     clips = [node for node in model.graph.node if node.op_type == "Clip"]
@@ -133,16 +133,16 @@ def test_activations_of_fewer_bits_are_clipped(genotype: Genotype, bits: Bits) -
 
 
 def test_a_float_model_has_no_quantization(genotype: Genotype) -> None:
-    kinds = {node.op_type for node in write_onnx(frozen(genotype, FP32)).graph.node}
+    kinds = {node.op_type for node in write_onnx(deployed(genotype, FP32)).graph.node}
     assert kinds.isdisjoint({"QuantizeLinear", "DequantizeLinear", "Clip"})
 
 
 def test_names_of_nodes_and_constants_are_unique(genotype: Genotype) -> None:
-    graph = write_onnx(frozen(genotype, Bits(4, 4))).graph
+    graph = write_onnx(deployed(genotype, Bits(4, 4))).graph
     names = [node.name for node in graph.node] + [tensor.name for tensor in graph.initializer]
     assert len(names) == len(set(names))
 
 
 def test_the_same_network_gives_the_same_bytes(genotype: Genotype) -> None:
-    network = frozen(genotype, Bits(4, 4))
+    network = deployed(genotype, Bits(4, 4))
     assert write_onnx(network).SerializeToString() == write_onnx(network).SerializeToString()

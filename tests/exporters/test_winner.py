@@ -63,7 +63,7 @@ def test_the_manifest_states_the_hash_of_every_other_file(winner: Path) -> None:
 @pytest.mark.export
 def test_the_manifest_states_costs_sizes_facts_and_classes(winner: Path, digits_data: DataSet) -> None:
     manifest = read_manifest(winner)
-    spent = costs(build_plan(SMALL, digits_data.image, 10))
+    spent = costs(build_plan(SMALL, digits_data.task))
     assert manifest["costs"]["params"] == spent.params
     assert manifest["costs"]["weight_bytes"] == spent.weight_bytes
     assert manifest["onnx_bytes"] == (winner / "model.onnx").stat().st_size
