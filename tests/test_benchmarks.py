@@ -24,9 +24,9 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("overhead.py --trials 30", {"overhead_milliseconds", "score_milliseconds", "proposals"}),
         ("latency.py --networks 2 --bits w4a4", {"rows"}),
         ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
-        ("search.py --real --seconds 1 --seeds 2 --steps 12 --trials 10 --out {out}", {"ways", "qnas_work"}),
-        ("winner.py --seeds 1 --random 2 --trials 12 --steps 12", {"wins", "rows"}),
-        ("ablation.py --steps 2 --networks 2 --seeds 1 --out {out}", {"rows", "n"}),
+        ("search.py --real --seconds 1 --seeds 1 --steps 12 --trials 10 --out {out}", {"ways", "qnas_work"}),
+        ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
+        ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
         "predict",
@@ -40,7 +40,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "real search",
         "winner",
         "ablation",
-    ],  # fmt: skip
+    ],
 )
 def test_a_benchmark_ends_with_json(command: str, keys: set[str], tmp_path: Path) -> None:
     script, *options = command.format(digits=shipped("checkpoints") / "digits", out=tmp_path / "out").split()

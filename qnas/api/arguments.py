@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qnas.checkpoints.store import checkpoint_names
+from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, check_data
 from qnas.errors import QnasError
 from qnas.quant.scheme import Bits
@@ -13,7 +14,6 @@ from qnas.runs.reading import read_json
 from qnas.space.genotype import Genotype
 from qnas.training.recipe import Recipe, read_recipe
 
-log = logging.getLogger("qnas")
 PATH_LIKE = (str, Path)
 AnyGenotype = Genotype | Mapping[str, Any] | str | Path
 """A genotype, what its ``to_json`` gives, or a file of that."""
@@ -31,11 +31,12 @@ def as_whole(name: str, value: float) -> int:
     raise QnasError(f"A budget is a whole number, got `{name}={value:g}`; give for example `{name}=1e7`.")
 
 
-def checked_count(name: str, value: int) -> int:
-    """A count of which 0 means all."""
-    if value < 0:
-        raise QnasError(f"`{name}` is 0 or more, got {value}; leave it out for all.")
-    return value
+def scored_images(data: DataSet, part: str, images: int) -> Images:
+    """The first so many images of a part, to measure networks on; all of them where ``images`` is 0."""
+    if images < 0:
+        raise QnasError(f"`images` is 0 or more, got {images}; leave it out for all.")
+    found = data.part(part)
+    return found.first(images or len(found))
 
 
 def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
@@ -59,6 +60,10 @@ def chosen_data(data: str | Path) -> str:
         check_data(str(data))
         return str(data)
     ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
-    known = ready[-1]
-    log.info("Data: %s. For other images give their folder as `data`.", known)
-    return known
+    return ready[-1]
+
+
+def say_data(known: str, asked: str | Path) -> None:
+    """Say what ``auto`` stood for; once all arguments have been checked, so that an error stays one sentence."""
+    if str(asked) == "auto":
+        logging.getLogger("qnas").info("Data: %s. For other images give their folder as `data`.", known)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from qnas.api.arguments import as_bits, checked_count
+from qnas.api.arguments import as_bits, scored_images
 from qnas.checkpoints.store import Checkpoint, load_checkpoint, save_card
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, use_threads
@@ -130,7 +130,7 @@ def evaluate_ghn(
     use_threads(threads)
     target, checkpoint = pick_device(device), load_checkpoint(str(ghn) or str(data))
     found = find_data(str(data)).to(target)
-    scored = found.part(part).first(checked_count("images", images) or len(found.part(part)))
+    scored = scored_images(found, part, images)
     drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)
     settings = [as_bits(one) for one in bits] or list(PAPER_BITS)
     table = tabulate(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, checked_count, chosen_data
+from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, say_data, scored_images
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.registry import find_data
 from qnas.devices import pick_device
@@ -103,8 +103,9 @@ def score(
     known, network, target = chosen_data(data), as_genotype(genotype), pick_device(device)
     model = load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
     found = find_data(known).to(target)
-    scored = found.part(part).first(checked_count("images", images) or len(found.part(part)))
+    scored = scored_images(found, part, images)
     plan = build_plan(network.with_bits(as_bits(bits)) if bits else network, found.task)
+    say_data(known, data)
     with torch.no_grad():
         parameters = model([plan], whole=False)[0]
     return measure(plan, parameters, scored)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qnas.api.arguments import as_bits, as_recipe, as_whole, chosen_data
+from qnas.api.arguments import as_bits, as_recipe, as_whole, chosen_data, say_data
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space
 from qnas.devices import pick_device, worker_count
@@ -167,8 +167,6 @@ def search(
         if isinstance(pareto, str)
         else tuple(pareto),
     )
-    if settings.mixed and settings.is_unbounded:
-        log.info("Mixed widths pay under a budget on bytes or time, or on a front; without one the widest may win.")
     target = pick_device(device)
     if storage:
         check_storage(storage)
@@ -176,10 +174,12 @@ def search(
     folder = Path(out) if out else default_folder(settings, prepared)
     run = SearchRun(folder, prepared.identity)
     processes = worker_count(workers, target)
-    if dry_run:
-        return run
-    open_prepared(prepared, folder)
-    if not run.is_finished:
+    if not dry_run:
+        open_prepared(prepared, folder)
+    say_data(known, data)
+    if settings.mixed and settings.is_unbounded:
+        log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
+    if not dry_run and not run.is_finished:
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, known, folder)
         run_search(settings, prepared, folder, Means(target.type, processes, storage, progress))
         export_pick(folder)

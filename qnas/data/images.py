@@ -61,14 +61,14 @@ class DataSet:
         return self.task.data
 
     def part(self, name: str) -> Images:
-        """``train``, ``validation`` or ``test``.
+        """What networks are measured on: ``validation`` or ``test`` images.
 
         Raises:
             QnasError: another name.
         """
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = {"validation": self.validation, "test": self.test}
         if name not in parts:
-            raise QnasError(f"`part` of a data set is {', '.join(parts)}, got {name!r}; give one of them.")
+            raise QnasError(f"Networks are measured on `part` {' or '.join(parts)}, got {name!r}; give one of them.")
         return parts[name]
 
     def to(self, device: torch.device) -> "DataSet":

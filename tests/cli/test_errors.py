@@ -95,14 +95,14 @@ SEARCHES = [
     ("--max-latency -0.5", ["--max-latency -0.5", "leave it out"]),
     ("--max-latency nan", ["--max-latency nan"]),
     ("--pareto parms", ["No cost is called 'parms'", "did you mean 'params'"]),
-    ("--mixed --bits w2a2", ["up to --bits, got w2a2", "write --bits w4a4 or more"]),
+    ("--mixed --bits w2a2", ["up to --bits, got w2a2", "give w4a4 or more"]),
     ("--mixed --bits fp32", ["--mixed chooses among"]),
     ("--storage file", ["--storage is a URL", "got 'file'"]),
     ("--storage postgresql://me:secret@127.0.0.1:9/none", ["database that answers", "me:***@127.0.0.1", "start it"]),
     ("--max-params 0.5", ["--max-params"]),
     ("--max-params nan", ["--max-params"]),
-    ("--data nowhere", ["'nowhere'", "name one of them"]),
-    ("--data cifar10", ["CIFAR-10 is not on this machine", "--data PATH"]),
+    ("--data nowhere", ["'nowhere'", "give one of them as --data"]),
+    ("--data cifar10", ["cifar10 is not on this machine", "as --data"]),
     ("--space nowhere", ["'nowhere'", "tiny"]),
     ("--space tinny", ["did you mean 'tiny'?"]),
     ("--space nowhere.toml", ["nowhere.toml cannot be read"]),
@@ -145,16 +145,16 @@ OTHERS = [
     ("show {given}/key.toml", ["unknown key 'colour'"]),
     ("export nowhere", ["result.json"]),
     ("export {given}/run", ["result.json"]),
-    ("sample --count 0", ["--count at least 1"]),
+    ("sample --count 0", ["--count is at least 1, got 0"]),
     ("sample --part some", ["--part", "'some'"]),
     ("sample --bits w9a9", ["'w9a9'"]),
     ("sample --space nowhere", ["'nowhere'"]),
     ("sample --split far", ["no split 'far'"]),
     ("sample --space tiny --count 2 --out {given}/broken.json/below", ["broken.json"]),
     ("eval-ghn --ghn nowhere", ["No checkpoint 'nowhere'"]),
-    ("eval-ghn --networks 0", ["--networks at least 1"]),
+    ("eval-ghn --networks 0", ["--networks is at least 1, got 0"]),
     ("eval-ghn --part train", ["'train'"]),
-    ("eval-proxy --truth nowhere", ["nowhere cannot be read", "qnas study truth"]),
+    ("eval-proxy --table nowhere", ["nowhere cannot be read", "qnas study table"]),
     ("eval-proxy --start he", ["random, predicted", "'he'"]),
     ("eval-ghn --bits w9a9", ["'w9a9'"]),
     ("eval-ghn --split far --networks 1", ["no split 'far'"]),
@@ -166,7 +166,7 @@ OTHERS = [
     ("fit-ghn --steps 1 --start-from nowhere", ["No checkpoint 'nowhere'"]),
     ("fit-ghn --steps 1 --sweep sideways", ["sideways"]),
     ("fit-ghn --steps 1 --threads 0", ["--threads"]),
-    ("fit-ghn --steps 1 --resume --out {given}/letters", ["cannot be resumed"]),
+    ("fit-ghn --steps 1 --resume --out {given}/letters", ["state.safetensors cannot be read as the state of a run", "leave out --resume"]),
     ("fit-ghn --steps 1 --out {given}/broken.json", ["broken.json"]),
     ("fit-ghn --steps 1 --out {given}/cut", ["already holds a run"]),
 ]
@@ -180,7 +180,7 @@ def test_a_command_with_a_mistake(qnas: Qnas, empty: Path, given: Path, argument
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there(qnas: Qnas, empty: Path) -> None:
-    check(qnas("search", "--device", "cuda"), "--device cuda", "use --device cpu")
+    check(qnas("search", "--device", "cuda"), "--device cuda", "give --device cpu")
     assert list(empty.iterdir()) == []
 
 

@@ -24,6 +24,9 @@ from qnas.training.recipe import Recipe
 
 SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
 FILES = ["genotype.json", "manifest.json", "model.onnx", "network.safetensors"]
+UNREADABLE = (
+    r"manifest\.json cannot be read as the manifest of a winner \(.*\); export the run again with `qnas\.export"
+)
 FACTS: dict[str, Any] = {"settings": {"bits": "w4a4"}, "accuracy": {"test": 12.5}}
 
 
@@ -125,13 +128,13 @@ def test_an_untouched_copy_is_accepted(changeable: Path) -> None:
 def test_a_folder_without_a_readable_manifest_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(QnasError, match=r"no readable manifest.json .*; export the run again: qnas export RUN"):
+    with pytest.raises(QnasError, match=UNREADABLE):
         read_manifest(tmp_path)
 
 
 def test_an_unknown_profile_is_refused_and_nothing_written(
     tmp_path: Path, network: Network, digits_data: DataSet
 ) -> None:
-    with pytest.raises(QnasError, match=r"profile is one of .*compact.*, got 'tiny'; choose one of them"):
+    with pytest.raises(QnasError, match=r"No export `profile` is called 'tiny'; choose from: .*compact"):
         write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS, "tiny")
     assert list(tmp_path.iterdir()) == []
