@@ -166,7 +166,10 @@ OTHERS = [
     ("fit-ghn --steps 1 --start-from nowhere", ["No checkpoint 'nowhere'"]),
     ("fit-ghn --steps 1 --sweep sideways", ["sideways"]),
     ("fit-ghn --steps 1 --threads 0", ["--threads"]),
-    ("fit-ghn --steps 1 --resume --out {given}/letters", ["state.safetensors cannot be read as the state of a run", "leave out --resume"]),
+    (
+        "fit-ghn --steps 1 --resume --out {given}/letters",
+        ["state.safetensors cannot be read as the state of a run", "leave out --resume"],
+    ),
     ("fit-ghn --steps 1 --out {given}/broken.json", ["broken.json"]),
     ("fit-ghn --steps 1 --out {given}/cut", ["already holds a run"]),
 ]
