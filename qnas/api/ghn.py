@@ -83,7 +83,8 @@ def fit_ghn(
         from qnas.reports.figures import training_figure  # matplotlib, which no training needs
 
         training_figure(folder / METRICS, folder / "metrics.svg")
-    return Checkpoint(ghn.eval(), images.name, networks.name, images.task, folder)
+    ghn.load_state_dict(trainer.averaged)
+    return Checkpoint(ghn.cpu().eval(), images.name, networks.name, images.task, folder)
 
 
 def evaluate_ghn(

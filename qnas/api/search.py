@@ -59,10 +59,12 @@ class SearchRun:
     def rows(self) -> list[dict[str, Any]]:
         """Every network that was scored, picks first, one flat row each: what ``pandas.DataFrame`` reads."""
         result = self.result
+        networks = [*result["picks"], *result["candidates"]]
+        lengths = sorted({steps for one in networks for steps in one["trained"]}, key=int)
         rows = []
-        for place, one in enumerate([*result["picks"], *result["candidates"]], 1):
+        for place, one in enumerate(networks, 1):
             flat = {key: value for key, value in one.items() if key not in ("trained", "genotype", "front")}
-            flat |= {f"trained_{steps}": accuracy for steps, accuracy in one["trained"].items()}
+            flat |= {f"trained_{steps}": one["trained"].get(steps) for steps in lengths}
             rows.append({"pick": place if place <= len(result["picks"]) else None, **flat})
         return rows
 

@@ -21,12 +21,16 @@ def in_options(message: str) -> str:
 
 
 def _typed(code: str) -> str:
-    call = re.fullmatch(r"qnas\.(\w+)\((.*)\)", code)
-    if call is None:
+    verb = re.match(r"qnas\.(\w+)\(", code)
+    if verb is None:
         return _option(code) if re.fullmatch(r"\w+(=.*)?", code) else code
-    command = COMMANDS.get(call[1], call[1].replace("_", "-"))
-    arguments = [_option(part) for part in re.split(r", (?=\w+=)", call[2]) if part]
-    return " ".join(["qnas", command, *arguments])
+    command = COMMANDS.get(verb[1], verb[1].replace("_", "-"))
+    try:
+        call = ast.parse(code, mode="eval").body
+    except SyntaxError:  # cut off by a quotation mark in a name
+        return code
+    parts = [*call.args, *call.keywords] if isinstance(call, ast.Call) else []
+    return " ".join(["qnas", command, *(_option(ast.unparse(part)) for part in parts)])
 
 
 def _option(argument: str) -> str:
@@ -40,4 +44,7 @@ def _option(argument: str) -> str:
 
 
 def _text(value: str) -> str:
-    return shlex.quote(ast.literal_eval(value)) if value[:1] in "'\"" else value
+    try:
+        return shlex.quote(ast.literal_eval(value)) if value[:1] in "'\"" else value
+    except SyntaxError:
+        return value

@@ -94,4 +94,4 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return Recipe(**typed)
     except QnasError as error:
-        raise QnasError(f"Recipe {path}: {error}") from error
+        raise QnasError(f"Recipe {path}: {str(error).replace('`', '')}") from error  # keys of a file, no arguments

@@ -1,73 +1,256 @@
-"""Settings are known once: defaults of the command line are those of settings and face; its bodies are short."""
+"""The command line beside the face: the same defaults, short bodies, and errors in the words of its options."""
 
 import ast
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import qnas
-from qnas.cli import fit, search, show, study
+from qnas.cli import study
+from qnas.cli.errors import COMMANDS, in_options
+from qnas.cli.main import app
+from qnas.nas.budgets import Limits
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.studies.settings import TableSettings
 from qnas.training.fit_settings import FitSettings
+from qnas.training.recipe import Recipe
 
-VERBS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "search": (search.search, qnas.search),
-    "export": (search.export, qnas.export),
-    "sample": (show.sample, qnas.sample),
-    "fit-ghn": (fit.fit_ghn, qnas.fit_ghn),
-    "eval-ghn": (fit.eval_ghn, qnas.evaluate_ghn),
-    "eval-proxy": (study.eval_proxy, qnas.evaluate_proxy),
-    "study table": (study.table, qnas.benchmark_table),
+PACKAGE = Path(qnas.__file__).parent
+VERBS = {
+    "search": "search",
+    "show": "show",
+    "export": "export",
+    "sample": "sample",
+    "fit_ghn": "fit_ghn",
+    "eval_ghn": "evaluate_ghn",
+    "eval_proxy": "evaluate_proxy",
+    "table": "benchmark_table",
 }
-SETTINGS = {
+"""Commands by the names of their functions, and the verbs of the face that they call."""
+SETTINGS: dict[str, Any] = {
     "search": SearchSettings(Bits(4, 4)),
-    "fit-ghn": FitSettings(),
-    "study table": TableSettings("", "", ""),
+    "fit_ghn": FitSettings(),
+    "table": TableSettings("", "", ""),
 }
-OTHERWISE = {("search", "workers"), ("study table", "workers"), ("eval-proxy", "table")}
-"""A command takes every core where a call of the face takes one process; names that stand for the data's own."""
-CALLED = {"max_minutes": "minutes"}
+FROM_DATA = {"data", "space", "ghn", "bits", "recipe"}
+"""Arguments of the face whose default says that the data or a recipe decides."""
+RENAMED = {
+    ("fit_ghn", "max_minutes"): "minutes",
+    ("eval_ghn", "split"): "splits",
+    ("eval_proxy", "data"): "table",  # whose shipped table is used, where no other one is named
+}
+OWN = {
+    ("sample", "out"): None,
+    ("search", "pareto"): "",  # of none, for which the face has an empty tuple
+    ("eval_ghn", "json_output"): False,
+    ("eval_ghn", "figure"): None,
+    ("eval_ghn", "scores"): None,
+    ("eval_proxy", "table"): None,
+    ("eval_proxy", "json_output"): False,
+    ("eval_proxy", "figure"): None,
+    ("search", "json_output"): False,
+    ("search", "workers"): 0,
+    ("table", "workers"): 0,
+}
+"""Where and how results are shown, which is no business of the face. And a program starts a process a core, where a
+library works in its caller's alone, whose script may not be guarded against being imported by the others."""
 
 
-def defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Its arguments that have a default: plain, without nothing-given told apart."""
-    parameters = inspect.signature(function).parameters.values()
-    given = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
-    return {CALLED.get(name, name): value for name, value in given.items()}
+def callbacks() -> dict[str, Callable[..., None]]:
+    """The functions of all commands by their names."""
+    registered = [*app.registered_commands, *study.app.registered_commands]
+    return {info.callback.__name__: info.callback for info in registered if info.callback}
+
+
+def words_of(command: Any, path: str = "") -> dict[str, set[str]]:
+    """Of every command, by how it is called, its options, and its positional arguments in capitals."""
+    if hasattr(command, "commands"):
+        below = [words_of(one, f"{path} {name}".strip()) for name, one in command.commands.items()]
+        return {called: words for part in below for called, words in part.items()}
+    options = {name for param in command.params if param.param_type_name == "option" for name in param.opts}
+    return {path: options | {param.name.upper() for param in command.params if param.param_type_name == "argument"}}
+
+
+CALLBACKS = callbacks()
+COMMAND_WORDS = words_of(get_command(app))
+DEFAULTS = [
+    (name, option.name, option.default)
+    for name, callback in CALLBACKS.items()
+    for option in inspect.signature(callback).parameters.values()
+    if option.default is not inspect.Parameter.empty
+]
 
 
 def plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else (value or None)
+    """A default as both sides write it: no choice is empty, a path is its text."""
+    return () if value is None else str(value) if isinstance(value, Path) else value
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_a_command_has_the_defaults_of_its_verb(name: str) -> None:
-    command, verb = (defaults(function) for function in VERBS[name])
-    shared = {key for key in command.keys() & verb.keys() if (name, key) not in OTHERWISE}
-    assert len(shared) >= 2
-    assert {key: plain(command[key]) for key in shared} == {key: plain(verb[key]) for key in shared}
+def of_face(command: str, argument: str) -> list[Any]:
+    """The default of the verb's argument that is called so, if there is one."""
+    arguments = inspect.signature(getattr(qnas, VERBS[command])).parameters
+    found = [arguments[argument].default] if argument in arguments else []
+    return [value for value in found if value is not inspect.Parameter.empty]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_a_command_has_the_defaults_of_its_settings(name: str) -> None:
-    command, settings = defaults(VERBS[name][0]), SETTINGS[name]
-    shared = {key for key in command if hasattr(settings, key) and (name, key) not in OTHERWISE}
-    shared -= {"bits", "pareto", "recipe", "data", "ghn", "space"}  # text, or left out for what the data suggest
-    assert len(shared) >= 3
-    assert {key: plain(command[key]) for key in shared} == {key: plain(getattr(settings, key)) for key in shared}
+def of_settings(command: str, argument: str) -> list[Any]:
+    """The default of the field of the command's settings that is called so, if there is one."""
+    settings = SETTINGS.get(command)
+    return [getattr(settings, argument)] if settings and argument in {item.name for item in fields(settings)} else []
 
 
-FILES = sorted(Path(search.__file__).parent.glob("*.py"))
+def test_every_command_calls_a_verb() -> None:
+    assert CALLBACKS.keys() == VERBS.keys()
+    for name, verb in VERBS.items():
+        source = inspect.getsource(CALLBACKS[name])
+        assert f"qnas.{verb}(" in source or name == "show"  # which is told how to write what comes next
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_bodies_of_commands_only_parse_call_and_print(path: Path) -> None:
-    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(function, ast.FunctionDef):
-            first = function.body[1] if ast.get_docstring(function) and len(function.body) > 1 else function.body[0]
-            assert (function.body[-1].end_lineno or 0) - first.lineno < 25, function.name
+@pytest.mark.parametrize(("command", "option", "default"), DEFAULTS, ids=[f"{one} {two}" for one, two, _ in DEFAULTS])
+def test_a_default_is_that_of_the_face_or_of_the_settings(command: str, option: str, default: Any) -> None:
+    if (command, option) in OWN:
+        assert default == OWN[command, option]
+        return
+    argument = RENAMED.get((command, option), option)
+    expected, *_ = [*of_face(command, argument), *of_settings(command, argument)]
+    assert plain(default) == plain(expected)
+
+
+@pytest.mark.parametrize("command", SETTINGS)
+def test_the_face_has_the_defaults_of_the_settings(command: str) -> None:
+    arguments = {item.name for item in fields(SETTINGS[command])} - FROM_DATA
+    compared = [name for name in arguments if of_face(command, name)]
+    assert command == "fit_ghn" or "seed" in compared
+    for name in compared:
+        assert of_face(command, name) == of_settings(command, name)
+
+
+def test_every_option_that_is_an_exception_exists() -> None:
+    known = {(command, option) for command, option, _ in DEFAULTS}
+    assert OWN.keys() | RENAMED.keys() <= known
+
+
+def test_the_steps_that_help_texts_tell_are_those_of_the_recipes() -> None:
+    for name, recipe in (("search", Recipe()), ("table", SETTINGS["table"].recipe)):
+        option = next(one for one in DEFAULTS if one[:2] == (name, "steps"))
+        annotation = inspect.signature(CALLBACKS[name]).parameters["steps"].annotation
+        assert option[2] == 0
+        assert f"{recipe.steps}." in annotation.__metadata__[0].help
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_the_body_of_a_command_is_short(name: str) -> None:
+    (function,) = ast.parse(inspect.getsource(CALLBACKS[name])[inspect.getsource(CALLBACKS[name]).index("def ") :]).body
+    assert isinstance(function, ast.FunctionDef)
+    assert ast.get_docstring(function)
+    body = function.body[1:]
+    last = body[-1].end_lineno
+    assert last is not None
+    assert last - body[0].lineno + 1 <= 25
+
+
+IN_OPTIONS = [
+    ("Nothing is quoted here.", "Nothing is quoted here."),
+    ("`count` is at least 1, got 0.", "--count is at least 1, got 0."),
+    ("keeps `max_weight_bytes=12,000`:", "keeps --max-weight-bytes 12,000:"),
+    ("give `bits='w4a4'`, or `bits='fp32'`.", "give --bits w4a4, or --bits fp32."),
+    ("give `minutes` or `steps` above 0", "give --max-minutes or --steps above 0"),
+    ("`max_latency=-0.5`", "--max-latency -0.5"),
+    ("`mixed=True`, `card=True`, `table`", "--mixed, --card, --table"),
+    ("write one with `qnas.sample(count=1)`.", "write one with qnas sample --count 1."),
+    ("train one with `qnas.fit_ghn()`", "train one with qnas fit-ghn"),
+    (
+        "`qnas.fit_ghn(data='NAME', out='FOLDER')`, and give `ghn='FOLDER'`.",
+        "qnas fit-ghn --data NAME --out FOLDER, and give --ghn FOLDER.",
+    ),
+    ("`qnas.fit_ghn(data='a folder', steps=3)`", "qnas fit-ghn --data 'a folder' --steps 3"),
+    ("`qnas.fit_ghn(data='a, b=c', resume=True)`", "qnas fit-ghn --data 'a, b=c' --resume"),
+    ("`qnas.fit_ghn(data='a`b')`, or `ghn='a`b'`", "qnas.fit_ghn(data='ab'), or ghn='ab'"),
+    ("`qnas.evaluate_ghn(card=True)`", "qnas eval-ghn --card"),
+    ("`qnas.evaluate_proxy(table='runs/table')`", "qnas eval-proxy --table runs/table"),
+    ("`qnas.benchmark_table(out='runs/table')`", "qnas study table --out runs/table"),
+    ("`qnas.search(data='digits', bits='w4a4')`", "qnas search --data digits --bits w4a4"),
+    ("`qnas.export(run)`", "qnas export RUN"),
+    ("`qnas.export('runs/mine', pick=2)`", "qnas export runs/mine --pick 2"),
+    ("`qnas.show(what)` or `qnas.show()`", "qnas show WHAT or qnas show"),
+    ("`qnas.show('a run')`", "qnas show 'a run'"),
+]
+
+
+@pytest.mark.parametrize(("message", "typed"), IN_OPTIONS, ids=[message[:40] for message, _ in IN_OPTIONS])
+def test_a_message_is_written_as_it_is_typed(message: str, typed: str) -> None:
+    assert in_options(message) == typed
+
+
+@pytest.mark.parametrize(("name", "verb"), VERBS.items())
+def test_every_verb_has_its_command(name: str, verb: str) -> None:
+    called = COMMANDS.get(verb, verb.replace("_", "-"))
+    assert in_options(f"`qnas.{verb}()`") == f"qnas {called}"
+    assert called in COMMAND_WORDS
+    assert called.split()[-1] == name.replace("_", "-")
+
+
+PLACEHOLDERS = {
+    "{name}": ("networks", "seeds", "trials", "top", "steps"),
+    "{name}={value:g}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "{name}=1e7": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{item.name}={limit:,}": tuple(f"max_{item.name}" for item in fields(Limits)),
+}
+"""What stands for the parts of messages that are put in. Recipes check more than their steps, but those names are keys
+of a file where the command line is concerned, and are not quoted then."""
+NOT_TYPED = {"qnas.load(what)"}
+"""Verbs without a command."""
+
+
+def quoted() -> Iterator[tuple[str, str]]:
+    """The file and the code of everything between single backticks in the strings of the package, docstrings aside."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path == PACKAGE / "cli" / "errors.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(
+                    part.value if isinstance(part, ast.Constant) else ast.unparse(ast.JoinedStr([part]))[2:-1]
+                    for part in node.values
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+                text = node.value
+            else:
+                continue
+            if id(node) not in documentation:
+                yield from ((path.name, code) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text))
+
+
+QUOTED = sorted(set(quoted()))
+
+
+def test_messages_are_found() -> None:
+    assert len(QUOTED) > 40
+    assert {"qnas.fit_ghn()", "max_{item.name}={limit:,}", "resume", "qnas.load(what)"} <= {code for _, code in QUOTED}
+
+
+@pytest.mark.parametrize(("file", "code"), QUOTED, ids=[f"{file} {code}" for file, code in QUOTED])
+def test_what_a_message_quotes_can_be_typed(file: str, code: str) -> None:
+    if code in NOT_TYPED:
+        return
+    for one in PLACEHOLDERS.get(code, (code,)):
+        typed = in_options("`" + re.sub(r"\{[^}]*!r\}", "'NAME'", one) + "`")
+        if one.startswith("qnas."):
+            (command,) = (name for name in COMMAND_WORDS if f"{typed} ".startswith(f"qnas {name} "))
+            words = re.findall(r"(?<= )--[\w-]+|(?<= )[A-Z]+\b(?= |$)", typed.removeprefix(f"qnas {command}"))
+            assert set(words) - {"NAME", "FOLDER"} <= COMMAND_WORDS[command]
+        else:
+            option = typed.split()[0]
+            assert option.startswith("--")
+            assert option in set().union(*COMMAND_WORDS.values())
