@@ -106,7 +106,8 @@ def test_a_value_out_of_range_is_refused(path: Path, name: str, value: float, me
     with pytest.raises(QnasError) as error:
         Recipe(**values)
     assert str(error.value) == message
-    assert refused(path, f"{name} = {value}\n") == f"Recipe {path}: {message}"
+    of_a_file = message.replace("`", "")  # which has keys, where calls have arguments
+    assert refused(path, f"{name} = {value}\n") == f"Recipe {path}: {of_a_file}"
 
 
 @pytest.mark.parametrize("content", [None, b"steps = ", b"\xff\xfe", b"steps = 1\nsteps = 2\n"])
