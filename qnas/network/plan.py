@@ -83,7 +83,8 @@ class Builder:
         return len(self.nodes) - 1
 
     def _widest(self, sources: list[int]) -> Bits:
-        return widest(self.nodes[source].bits for source in sources)
+        several = [self.nodes[source].bits for source in sources]
+        return several[0] if several.count(several[0]) == len(several) else widest(several)
 
     def _slot(self, node: int, kind: SlotKind, shape: tuple[int, ...]) -> None:
         self.slots.append(Slot(f"{self.nodes[node].name}/{kind}", shape, kind, node))
@@ -93,7 +94,7 @@ class Builder:
         return self.nodes[source].shape[0]
 
     def _signed(self, *sources: int) -> bool:
-        return any(self.nodes[source].signed for source in sources)
+        return True in [self.nodes[source].signed for source in sources]
 
     def conv(
         self,
@@ -110,9 +111,8 @@ class Builder:
         width, *size = self.nodes[source].shape
         height_width = [-(-side // stride) for side in size]
         shape = (channels, height_width[0], height_width[1])
-        details = (kernel, stride, dilation, groups, self.batch_norm)
-        layer = Node(self.scope + name, "conv", (source,), shape, self.bits, *details)
-        node = self._add(layer._replace(channels_in=width, relu=relu, signed=not relu))
+        details = (kernel, stride, dilation, groups, self.batch_norm, True, width, relu, not relu)
+        node = self._add(Node(self.scope + name, "conv", (source,), shape, self.bits, *details))
         self._slot(node, "weight", (channels, width // groups, kernel, kernel))
         if self.batch_norm:
             self._slot(node, "norm_weight", (channels,))
