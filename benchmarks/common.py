@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from qnas.nas.budgets import Limits
+from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import FP32, Bits

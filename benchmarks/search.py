@@ -27,8 +27,8 @@ import numpy as np
 from common import finish, load, options, random_networks, settle
 from numpy.typing import NDArray
 
-from qnas.nas.budgets import Limits
 from qnas.nas.candidate import Candidate
+from qnas.nas.limits import Limits
 from qnas.nas.prepare import open_prepared, prepare
 from qnas.nas.proposer import Proposer
 from qnas.nas.rungs import Rung, select

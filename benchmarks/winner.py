@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from common import finish, load, options, random_networks, settle
 
 import qnas
-from qnas.nas.budgets import Limits
+from qnas.nas.limits import Limits
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, one_thread, run_job
 from qnas.training.recipe import Recipe

@@ -23,6 +23,17 @@ def at_least_one(arguments: dict[str, int]) -> None:
             raise QnasError(f"`{name}` is at least 1, got {value}; leave it out for the default.")
 
 
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Check that something is called so.
+
+    Raises:
+        QnasError: nothing of its kind is.
+    """
+    names = list(known)
+    if name not in names:
+        raise QnasError(f"No {what} is called {name!r}; {did_you_mean(name, names)}")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A closing remark for an error about an unknown ``word``: the closest known one, else all of them."""
     names = sorted(known)

@@ -12,9 +12,9 @@ import pytest
 import qnas
 
 LAYERS = (
-    "errors", "resources", "distributed", "devices", "task", "quant", "space", "network", "data", "runs", "work",
-    "sampling", "graph", "ghn", "checkpoints", "scores", "training", "exporters", "nas", "studies", "reports", "api",
-    "cli",
+    "errors", "digest", "resources", "distributed", "devices", "task", "quant", "space", "network", "data", "runs",
+    "work", "sampling", "graph", "ghn", "checkpoints", "scores", "training", "exporters", "nas", "studies", "reports",
+    "api", "cli",
 )  # fmt: skip
 ROOT = Path(qnas.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

@@ -45,13 +45,12 @@ def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
     return how.of(steps) if steps else how
 
 
-def as_genotype(genotype: AnyGenotype) -> Genotype:
-    """A genotype, from whatever says which."""
-    if isinstance(genotype, Genotype):
-        return genotype
+def as_genotype(genotype: AnyGenotype, bits: str | Bits = "") -> Genotype:
+    """A genotype, from whatever says which, at these bit widths, or at its own if none are given."""
     if isinstance(genotype, PATH_LIKE):
         genotype = read_json(Path(genotype), "a genotype", "write one with `qnas.sample(count=1)`")
-    return Genotype.from_json(genotype)
+    network = genotype if isinstance(genotype, Genotype) else Genotype.from_json(genotype)
+    return network.with_bits(as_bits(bits)) if bits else network
 
 
 def chosen_data(data: str | Path) -> str:

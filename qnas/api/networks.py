@@ -66,8 +66,8 @@ def predict(genotype: AnyGenotype, bits: str | Bits = "", *, ghn: str | Path = "
     Raises:
         QnasError: the checkpoint cannot be used, or not for such a network.
     """
-    checkpoint, network = load_checkpoint(str(ghn)), as_genotype(genotype)
-    plan = build_plan(network.with_bits(as_bits(bits)) if bits else network, checkpoint.task)
+    checkpoint = load_checkpoint(str(ghn))
+    plan = build_plan(as_genotype(genotype, bits), checkpoint.task)
     with torch.no_grad():
         parameters: dict[str, Tensor] = checkpoint.ghn([plan])[0]
     return parameters
@@ -100,11 +100,11 @@ def score(
     Raises:
         QnasError: an argument is wrong.
     """
-    known, network, target = chosen_data(data), as_genotype(genotype), pick_device(device)
+    known, network, target = chosen_data(data), as_genotype(genotype, bits), pick_device(device)
     model = load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
     found = find_data(known).to(target)
     scored = scored_images(found, part, images)
-    plan = build_plan(network.with_bits(as_bits(bits)) if bits else network, found.task)
+    plan = build_plan(network, found.task)
     say_data(known, data)
     with torch.no_grad():
         parameters = model([plan], whole=False)[0]

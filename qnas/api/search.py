@@ -10,9 +10,9 @@ from qnas.api.arguments import as_bits, as_recipe, as_whole, chosen_data, say_da
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space
 from qnas.devices import pick_device, worker_count
-from qnas.exporters.winner import MANIFEST, Winner, load_winner, read_manifest
-from qnas.nas.budgets import Limits
-from qnas.nas.picks import WINNER, export_pick
+from qnas.exporters.winner import Winner, load_winner, read_manifest
+from qnas.nas.limits import Limits
+from qnas.nas.picks import export_pick, winner_of
 from qnas.nas.prepare import default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
@@ -75,16 +75,13 @@ class SearchRun:
         Raises:
             QnasError: the run is not finished, or its files are damaged.
         """
-        if not (self.folder / WINNER / MANIFEST).is_file():
-            export_pick(self.folder)  # the run was stopped just before
-        return load_winner(self.folder / WINNER)
+        return load_winner(winner_of(self.folder))
 
     @property
     def parity(self) -> dict[str, Any]:
         """How the winner's exported file compares with torch (``qnas.exporters.parity.Parity``)."""
-        self.winner  # noqa: B018  # which exports it, if that is still to be done
-        found: dict[str, Any] = read_manifest(self.folder / WINNER)["parity"]
-        return found
+        comparison: dict[str, Any] = read_manifest(winner_of(self.folder))["parity"]
+        return comparison
 
 
 def search(

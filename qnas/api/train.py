@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, as_recipe, chosen_data, say_data
+from qnas.api.arguments import AnyGenotype, as_genotype, as_recipe, chosen_data, say_data
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.registry import find_data
 from qnas.devices import pick_device
@@ -47,8 +47,7 @@ def train(
     Raises:
         QnasError: an argument is wrong.
     """
-    known, network = chosen_data(data), as_genotype(genotype)
-    network = network.with_bits(as_bits(bits)) if bits else network
+    known, network = chosen_data(data), as_genotype(genotype, bits)
     how, target = as_recipe(recipe, steps), pick_device(device)
     model = None if ghn is None else load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
     images = find_data(known)

@@ -4,7 +4,7 @@ import ast
 import re
 import shlex
 
-OPTIONS = {"minutes": "--max-minutes", "table": "--table", "card": "--card"}
+OPTIONS = {"minutes": "--max-minutes"}
 """Options that are not called like their arguments."""
 POSITIONAL = {"run": "RUN", "what": "WHAT"}
 COMMANDS = {"benchmark_table": "study table", "evaluate_ghn": "eval-ghn", "evaluate_proxy": "eval-proxy"}

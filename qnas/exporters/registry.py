@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qnas.data.images import Images
-from qnas.errors import QnasError, did_you_mean
+from qnas.errors import check_known
 from qnas.exporters.onnx import write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.network.deployed import DeployedNetwork
@@ -55,6 +55,5 @@ def find_profile(name: str) -> Profile:
     Raises:
         QnasError: there is none.
     """
-    if name not in PROFILES:
-        raise QnasError(f"No export `profile` is called {name!r}; {did_you_mean(name, PROFILES)}")
+    check_known("export `profile`", name, PROFILES)
     return PROFILES[name]

@@ -50,10 +50,8 @@ class Winner(Network):
     ) -> None:
         plan = build_plan(genotype, task)
         super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0))
-        self.load_state_dict(state)
+        self.restored(state)
         self.genotype, self.task, self.facts, self.folder = genotype, task, facts, folder
-        self.frozen = True
-        self.eval()
 
     @property
     def costs(self) -> Costs:

@@ -1,10 +1,11 @@
-"""Budgets: exact limits on a network's costs, and whether any network of a space keeps them."""
+"""Whether any network of a space keeps the budgets, before anything is spent."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields
 from itertools import combinations_with_replacement
 
 from qnas.errors import QnasError
+from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
@@ -16,33 +17,6 @@ from qnas.space.space import SearchSpace
 
 CostModel = Callable[[Plan], Costs]
 """What gives a network's costs."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most a network may cost, field by field as in ``Costs``; 0 is no limit."""
-
-    params: int = 0
-    macs: int = 0
-    weight_bytes: int = 0
-    activation_bytes: int = 0
-    latency: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not value >= 0:
-                raise QnasError(f"A budget is a positive number, got `max_{name}={value}`; leave it out for no limit.")
-
-    def excess(self, costs: Costs) -> float:
-        """By what share the costs exceed the limits at most; 0 or less if all are kept."""
-        shares = [getattr(costs, item.name) / limit - 1 for item in fields(self) if (limit := getattr(self, item.name))]
-        return max(shares, default=0.0)
-
-    def within(self, space: SearchSpace) -> "Limits":
-        """These limits, no looser than the space's own."""
-        params = min(filter(None, (self.params, space.max_params)))
-        macs = min(filter(None, (self.macs, space.max_macs)), default=0)
-        return replace(self, params=params, macs=macs)
 
 
 def check_possible(space: SearchSpace, limits: Limits, bits: Bits, cost_model: CostModel = costs) -> None:

@@ -9,7 +9,7 @@ from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import write_winner
+from qnas.exporters.winner import MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
@@ -32,9 +32,18 @@ def load_pick(folder: Path, genotype: Genotype, data: DataSet) -> Network:
     network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train))
     path = folder / PICKS / f"{genotype.key}.safetensors"
     with reading(path, "trained weights", "search again with another `out`"):
-        network.load_state_dict(load_file(path))
-    network.frozen = True
-    return network.eval()
+        return network.restored(load_file(path))
+
+
+def winner_of(run: Path) -> Path:
+    """The winner's folder of a finished run; written now if the run was stopped just before.
+
+    Raises:
+        QnasError: the run is not finished.
+    """
+    if not (run / WINNER / MANIFEST).is_file():
+        export_pick(run)
+    return run / WINNER
 
 
 def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | None = None) -> tuple[Path, Parity]:

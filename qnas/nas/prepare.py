@@ -1,6 +1,5 @@
 """What a run needs before it begins: data, space and hypernetwork by their names, checked against each other."""
 
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from qnas.checkpoints.store import WEIGHTS, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
+from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.nas.budgets import check_possible
@@ -64,12 +64,8 @@ def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Pre
         )
     weights = (checkpoint.path / WEIGHTS).read_bytes()
     return Prepared(
-        images, searched, checkpoint.ghn, {**identity, "space_hash": searched.digest, "ghn_hash": _hash(weights)}
+        images, searched, checkpoint.ghn, {**identity, "space_hash": searched.digest, "ghn_hash": digest(weights)}
     )
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def open_prepared(prepared: Prepared, folder: Path) -> None:
@@ -86,11 +82,12 @@ def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
     """A folder named after the settings, so that the same command finds its run again."""
 
     def named(identity: dict[str, Any]) -> Path:
-        digest = _hash(json.dumps(identity, sort_keys=True).encode())[:8]
-        return Path("runs") / f"{prepared.data.name}-{settings.bits}-{digest}"
+        short = digest(json.dumps(identity, sort_keys=True).encode())[:8]
+        return Path("runs") / f"{prepared.data.name}-{settings.bits}-{short}"
 
     older = named(first_identity(prepared.identity, prepared.space))
-    return older if (older / RUN).is_file() else named(prepared.identity)
+    may_be_older = prepared.identity["recipe"] == FIRST_RECIPE.ingredients
+    return older if may_be_older and (older / RUN).is_file() else named(prepared.identity)
 
 
 def upgraded(identity: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
@@ -117,4 +114,4 @@ def first_space_hash(space: SearchSpace) -> str:
     values: dict[str, Any] = {name: getattr(space, name) for name in (*names, "batch_norm", "max_params", "max_macs")}
     values |= {"image": space.task.image, "classes": space.task.classes}
     values |= {"split": space.split, "overrides": space.overrides}
-    return _hash(f"SearchSpace({', '.join(f'{name}={value!r}' for name, value in values.items())})".encode())
+    return digest(f"SearchSpace({', '.join(f'{name}={value!r}' for name, value in values.items())})".encode())

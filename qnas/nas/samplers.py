@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from qnas.errors import QnasError, did_you_mean
+from qnas.errors import check_known
 
 POPULATION = 20
 
@@ -30,8 +30,7 @@ def check_sampler(name: str) -> None:
     Raises:
         QnasError: it is unknown.
     """
-    if name not in SAMPLERS:
-        raise QnasError(f"No sampler is called {name!r}; {did_you_mean(name, SAMPLERS)}")
+    check_known("sampler", name, SAMPLERS)
 
 
 class EvolutionSampler(BaseSampler):

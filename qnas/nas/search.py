@@ -18,8 +18,9 @@ import torch
 from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
 from qnas.ghn.model import GHN
-from qnas.nas.budgets import CostModel, Limits, check_possible
+from qnas.nas.budgets import CostModel, check_possible
 from qnas.nas.candidate import Candidate
+from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
 from qnas.nas.proposer import Proposer
@@ -38,14 +39,14 @@ from qnas.sampling.generator import stream
 from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
-from qnas.training.jobs import Job, one_thread, renamed, run_job
+from qnas.training.jobs import LEDGER, Job, one_thread, renamed, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
 
 LATENCY, SETTINGS = "latency.jsonl", "settings"
-TRIALS, LEDGER = "trials.journal", "training.jsonl"
+TRIALS = "trials.journal"
 
 TIMED_WHOLE = 8
 """Networks that are timed as a whole, to hold the sums over their layers against."""

@@ -3,14 +3,13 @@
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qnas.errors import QnasError, at_least_one, did_you_mean
-from qnas.nas.budgets import Limits
-from qnas.network.costs import Costs
+from qnas.errors import QnasError, at_least_one, check_known
+from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.training.recipe import Recipe
 
 MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
-COSTS = tuple(item.name for item in fields(Costs))
+COSTS = tuple(item.name for item in fields(Limits))
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         for cost in self.pareto:
-            if cost not in COSTS:
-                raise QnasError(f"No cost is called {cost!r}; {did_you_mean(cost, COSTS)}")
+            check_known("cost", cost, COSTS)
         if self.mixed and len(self.widths) < 2:
             choices = ", ".join(str(bits) for bits in MIXED)
             raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")

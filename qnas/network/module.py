@@ -4,6 +4,8 @@ While ``frozen`` is false the batch norms use the statistics of each batch and u
 use the averages, as the deployed network does, and every layer is one convolution.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -98,6 +100,12 @@ class Network(nn.Module):
         """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
         log_step: Tensor = self.log_steps[node.name]
         return log_step.exp()
+
+    def restored(self, state: dict[str, Tensor]) -> Self:
+        """The network with a trained state in the place of its own, its batch norms frozen, in evaluation mode."""
+        self.load_state_dict(state)
+        self.frozen = True
+        return self.eval()
 
     @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from qnas.exporters.winner import MANIFEST, MODEL, read_manifest
-from qnas.nas.picks import WINNER, export_pick
+from qnas.exporters.winner import MODEL, read_manifest
+from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
 
@@ -22,9 +22,8 @@ Typed = Callable[[str], str]
 def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     """Print the result of a finished run, and where its winner lies."""
     result = read_result(folder)
-    if not (folder / WINNER / MANIFEST).is_file():
-        export_pick(folder)  # the run was stopped just before
-    manifest = read_manifest(folder / WINNER)
+    winner = winner_of(folder)
+    manifest = read_manifest(winner)
     if as_json:
         facts = {"folder": str(folder), "screened": result["screened"], "calibration": result["calibration"]}
         print(json.dumps({**facts, "pareto": result["pareto"], "picks": result["picks"], "parity": manifest["parity"]}))
@@ -34,7 +33,7 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         print(trust_line(result["calibration"]))
     parity = manifest["parity"]
     print(
-        f"Winner: {folder / WINNER / MODEL} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
+        f"Winner: {winner / MODEL} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
         f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
         f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
     )

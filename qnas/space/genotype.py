@@ -7,14 +7,13 @@ Reduction cells halve the resolution and double the channels; all normal cells a
 cells.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
+from qnas.digest import digest_of
 from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits, widest
 from qnas.space.operations import OPERATIONS, find_operation
@@ -252,11 +251,6 @@ def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
     if not find_operation(branch.operation).allows(branch.kernel):
         raise ValueError(f"{name} cannot have kernel {kernel}")
     return branch
-
-
-def digest_of(data: dict[str, Any]) -> str:
-    """A short hash of plain values, in the order in which they are given."""
-    return hashlib.blake2b(json.dumps(data, separators=(",", ":")).encode(), digest_size=8).hexdigest()
 
 
 def _connected(cell: Cell) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from qnas.errors import QnasError, did_you_mean
+from qnas.errors import check_known
 
 
 class Layers(Protocol):
@@ -147,8 +147,7 @@ def find_operation(name: str) -> Operation:
     Raises:
         QnasError: there is none.
     """
-    if name not in OPERATIONS:
-        raise QnasError(f"No operation is called {name!r}; {did_you_mean(name, OPERATIONS)}")
+    check_known("operation", name, OPERATIONS)
     return OPERATIONS[name]
 
 

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qnas.errors import QnasError, did_you_mean
+from qnas.digest import digest_of
+from qnas.errors import QnasError, check_known, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import FEWEST_CELLS, MOST_STEPS, Genotype, digest_of
+from qnas.space.genotype import FEWEST_CELLS, MOST_STEPS, Genotype
 from qnas.space.operations import OPERATIONS, learning
+from qnas.space.splits import SPLITS
 from qnas.task import Task
-
-SPLITS = ("id", "deep", "wide", "bn_free")
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,5 @@ def find_space(name: str) -> SearchSpace:
     """
     if name.endswith(".toml"):
         return read_space(Path(name))
-    if name not in space_names():
-        raise QnasError(f"No search space is called {name!r}; {did_you_mean(name, space_names())}")
+    check_known("search space", name, space_names())
     return read_space(shipped("search_spaces") / f"{name}.toml")

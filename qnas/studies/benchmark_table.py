@@ -34,7 +34,7 @@ from qnas.scores.zero_cost import ZERO_COST
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.studies.settings import TableSettings
-from qnas.training.jobs import Job, one_thread, renamed, run_job
+from qnas.training.jobs import LEDGER, Job, one_thread, renamed, run_job
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
@@ -125,7 +125,7 @@ def make_table(
     if older:
         check_alike(older, prepared.identity, prepared.space)
     open_prepared(prepared, folder)
-    ledger = Ledger(folder / "training.jsonl", renamed)
+    ledger = Ledger(folder / LEDGER, renamed)
     if older:
         take_over(older, prepared.identity, ledger)
     epoch = -(-len(prepared.data.train) // settings.recipe.batch)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from qnas.errors import QnasError
 from qnas.quant.scheme import PAPER_BITS, Bits
-from qnas.space.space import SPLITS
+from qnas.space.splits import SPLITS
 
 BIT_SHARES = dict(zip(PAPER_BITS, (0.15, 0.10, 0.15, 0.25, 0.35), strict=True))
 """How often the quantization-aware phase trains at each of the paper's settings: the harder ones more often."""

@@ -20,6 +20,8 @@ from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Result
 
+LEDGER = "training.jsonl"
+"""The file of their results in a run's folder."""
 FIRST_RECIPE = Recipe(900, 64, 3e-3, 1e-4, 5.0, 0.3, 8, 0.05)
 """What trained every network before recipes had names."""
 

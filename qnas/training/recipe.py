@@ -1,13 +1,12 @@
 """How one network is trained: a recipe, checked, with a TOML form. Knows no tensor."""
 
-import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from qnas.digest import digest_of
 from qnas.errors import QnasError, did_you_mean
 from qnas.runs.reading import reading
-from qnas.space.genotype import digest_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         QnasError: it is missing or no TOML, or has an unknown key, a wrong type or an unusable value.
     """
+    import tomllib  # slow to import, and no help text needs it
+
     with reading(path, "a recipe", "a recipe is a TOML file such as the manifest of a winner shows; check the path"):
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     kinds = {item.name: item.type for item in fields(Recipe)}

@@ -15,7 +15,7 @@ import qnas
 from qnas.cli import study
 from qnas.cli.errors import COMMANDS, in_options
 from qnas.cli.main import app
-from qnas.nas.budgets import Limits
+from qnas.nas.limits import Limits
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.studies.settings import TableSettings

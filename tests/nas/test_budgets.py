@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import Limits, check_possible, smallest_cost
+from qnas.nas.budgets import check_possible, smallest_cost
+from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import FP32, Bits

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import Limits
+from qnas.nas.limits import Limits
 from qnas.nas.prepare import Prepared, default_folder, first_identity, open_prepared, prepare
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
@@ -132,12 +132,28 @@ def test_a_run_that_the_first_version_began_is_not_continued_with_others(
         open_prepared(other, older(tmp_path / "older", same))
 
 
+def begun_by_the_first_version(prepared: Prepared) -> Path:
+    """The folder that it named after the settings, with its run."""
+    identity = json.dumps(first_identity(prepared.identity, prepared.space), sort_keys=True)
+    digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()[:8]
+    folder = Path("runs") / f"digits-w4a4-{digest}"
+    older(folder, prepared)
+    return folder
+
+
 def test_the_default_folder_is_the_one_that_the_first_version_began(
     tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     today = default_folder(SETTINGS, prepared)
-    identity = json.dumps(first_identity(prepared.identity, prepared.space), sort_keys=True)
-    digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()[:8]
-    before = older(tmp_path / "runs" / f"digits-w4a4-{digest}", prepared).relative_to(tmp_path)
+    before = begun_by_the_first_version(prepared)
     assert default_folder(SETTINGS, prepared) == before != today
+
+
+def test_another_recipe_does_not_lead_to_the_folder_that_the_first_version_began(
+    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = begun_by_the_first_version(prepared)
+    other = replace(SETTINGS, recipe=Recipe(steps=12, rate=0.001))
+    assert default_folder(other, prepare(other)) != before

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import Limits
 from qnas.nas.candidate import Candidate
+from qnas.nas.limits import Limits
 from qnas.nas.proposer import Proposal
 from qnas.nas.screen import Screen
 from qnas.nas.settings import SearchSettings

@@ -18,8 +18,8 @@ from filelock import FileLock
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
-from qnas.nas.budgets import Limits
 from qnas.nas.candidate import Candidate
+from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, open_prepared, prepare
 from qnas.nas.rungs import Rung

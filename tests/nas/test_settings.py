@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import Limits
+from qnas.nas.limits import Limits
 from qnas.nas.settings import COSTS, SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.training.recipe import Recipe
