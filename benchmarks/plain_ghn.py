@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from qnas.ghn.model import GHN
-from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVES, WIDTHS
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import Plan, Slot
 
 FARTHEST = 10
@@ -85,7 +85,7 @@ def embedded(ghn: GHN, plan: Plan, graph: PlainGraph) -> Tensor:
         row = ghn.primitive.weight[PRIMITIVES.index(word)]
         row = row + torch.cat([table.weight[index] for table, index in zip(tables, code, strict=True)])
         for table, width in zip(ghn.widths, (node.bits.weights, node.bits.activations), strict=len(ghn.widths) > 0):
-            row = row + table.weight[WIDTHS.index(width)]
+            row = row + table.weight[BIT_WIDTHS.index(width)]
         rows.append(row)
     return torch.stack(rows)
 

@@ -9,7 +9,7 @@ from math import prod, sqrt
 import torch
 from torch import Tensor, nn
 
-from qnas.network.tiles import spread
+from qnas.network.tiles import repeated
 
 
 def tile(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -18,7 +18,7 @@ def tile(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     The second dimension comes first, while the tensor is small, so that all of the result is written only once.
     """
     for dimension in range(min(2, len(shape)) - 1, -1, -1):
-        tensor = spread(tensor, shape[dimension], dimension)
+        tensor = repeated(tensor, shape[dimension], dimension)
     return tensor
 
 

@@ -13,7 +13,7 @@ from qnas.ghn.config import GHNConfig
 from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, fan_in_factor, tile
 from qnas.ghn.sweep import GatedSweeps, schedule, sent_to
 from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
-from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVES, WIDTHS
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import CLASSIFIER, Plan, Slot
 
 Predicted = dict[str, Tensor]
@@ -38,7 +38,7 @@ class GHN(nn.Module):
         extra, tables = (1, 1) if config.features == "ghn-2" else (0, 2)  # a word for no shape; Cout and Cin, kh and kw
         self.channels = nn.ModuleList(nn.Embedding(len(CHANNELS) + extra, hidden // 4) for _ in range(tables))
         self.kernels = nn.ModuleList(nn.Embedding(len(KERNELS) + extra, hidden // 4) for _ in range(tables))
-        self.widths = nn.ModuleList(nn.Embedding(len(WIDTHS), hidden) for _ in range(2 * config.knows_bits))
+        self.widths = nn.ModuleList(nn.Embedding(len(BIT_WIDTHS), hidden) for _ in range(2 * config.knows_bits))
         self.sweeps = GatedSweeps(hidden, config.rounds)
         self.norm = nn.LayerNorm(hidden)
         self.conv = ConvDecoder(hidden, config.channels, config.kernel, config.decoder)

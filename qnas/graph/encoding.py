@@ -12,12 +12,12 @@ from torch_geometric.data import Batch, Data
 
 from qnas.graph.distances import depths, distances
 from qnas.graph.vocabulary import (
+    BIT_WIDTH_INDEX,
     CHANNEL_INDEX,
     CHANNELS,
     KERNELS,
     PRIMITIVE_INDEX,
     PRIMITIVES,
-    WIDTH_INDEX,
     shape_code,
 )
 from qnas.network.plan import Node, Plan
@@ -53,7 +53,7 @@ def encode(plan: Plan) -> Data:
         if node.kind == "sum" and len(before) == 1:
             result += before
             continue
-        widths = (WIDTH_INDEX[node.bits.weights], WIDTH_INDEX[node.bits.activations])
+        widths = (BIT_WIDTH_INDEX[node.bits.weights], BIT_WIDTH_INDEX[node.bits.activations])
         channels, place = node.shape[0], len(features)
         sources.append(before)
         result.append(place)

@@ -12,7 +12,7 @@ PRIMITIVES = (
 )  # fmt: skip
 CHANNELS = tuple(sorted({1, 3, 10, *range(8, 57, 8), *range(64, 4081, 16), *range(4096, 8193, 32)}))
 KERNELS = (1, 3, 5, 7, 9, 11, 14, 16)
-WIDTHS = (2, 3, 4, 5, 6, 7, 8, 32)
+BIT_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 32)
 
 
 def nearest(value: int, entries: tuple[int, ...]) -> int:
@@ -26,7 +26,7 @@ def nearest(value: int, entries: tuple[int, ...]) -> int:
 CHANNEL_INDEX = [nearest(value, CHANNELS) for value in range(CHANNELS[-1] + 1)]
 KERNEL_INDEX = [nearest(value, KERNELS) for value in range(KERNELS[-1] + 1)]
 PRIMITIVE_INDEX = {name: index for index, name in enumerate(PRIMITIVES)}
-WIDTH_INDEX = {width: index for index, width in enumerate(WIDTHS)}
+BIT_WIDTH_INDEX = {width: index for index, width in enumerate(BIT_WIDTHS)}
 
 
 @cache

@@ -52,17 +52,17 @@ class Selection:
     surrogate: Surrogate | None
 
 
-def select(found: Sequence[Candidate], trainer: Trainer, settings: SearchSettings) -> Selection:
+def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSettings) -> Selection:
     """Climb the rungs.
 
     Args:
-        found: scored candidates.
+        candidates: scored ones.
         trainer: trains.
         settings: of the search: how many get how much, and which costs count.
     """
     costs = settings.pareto
     short, middle, full = rungs_of(settings)
-    known = train(found, spread(found, settings.labels, costs), short, trainer)
+    known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
     known, surrogate = estimate(known, short.steps)
     known = train(known, best(known, max(settings.survivors, settings.top), costs), middle, trainer)
     known = train(known, best_trained(known, middle.steps, settings.top, costs), full, trainer)
@@ -105,7 +105,7 @@ def rank(candidates: Iterable[Candidate], value: Value, costs: Costs = ()) -> li
     return [ranked[place] for place in pareto.order(points)]
 
 
-def spread(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -> list[Candidate]:
+def stratified(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -> list[Candidate]:
     """A few candidates to label: two thirds of them the best scores, the rest evenly over all others."""
     ranked = rank(candidates, lambda one: (one.score,), costs)
     if len(ranked) <= count:

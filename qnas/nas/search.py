@@ -178,7 +178,8 @@ def _screen(
     settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, queue: WorkQueue, report: Report
 ) -> list[Candidate]:
     space = prepared.space
-    proposer = Proposer(settings.sampler, settings.seed, gene_choices(space, settings.widths), settings.directions)
+    genes = gene_choices(space, settings.layer_choices)
+    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions)
     device = torch.device(means.device)
     scorer = means.scorer(space, settings.bits, prepared.data.to(device), prepared.ghn.to(device), settings.seed)
     return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)

@@ -54,7 +54,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         for cost in self.pareto:
             check_known("cost", cost, COSTS)
-        if self.mixed and len(self.widths) < 2:
+        if self.mixed and len(self.layer_choices) < 2:
             choices = ", ".join(str(bits) for bits in MIXED)
             raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
         at_least_one({"trials": self.trials, "top": self.top})
@@ -71,7 +71,7 @@ class SearchSettings:
         return plain
 
     @property
-    def widths(self) -> tuple[Bits, ...]:
+    def layer_choices(self) -> tuple[Bits, ...]:
         """What a layer may have where widths are mixed, narrowest first; nothing where they are not."""
         if not self.mixed or self.bits.is_float:
             return ()
@@ -81,7 +81,7 @@ class SearchSettings:
     @property
     def narrowest(self) -> Bits:
         """The widths of the cheapest networks."""
-        return self.widths[0] if self.mixed else self.bits
+        return self.layer_choices[0] if self.mixed else self.bits
 
     @property
     def directions(self) -> tuple[Literal["maximize", "minimize"], ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qnas.network.convolution import conv2d, max_pool
 from qnas.network.plan import Node, Plan
-from qnas.network.tiles import concatenated, met
+from qnas.network.tiles import concatenated, reduced
 
 Parameters = Mapping[str, Tensor]
 
@@ -74,7 +74,7 @@ def convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     """The linear part of a convolution or linear node, also of tiles."""
     if node.groups > 1:
         return conv2d(x, weight, bias, node.stride, node.dilation, x.shape[1])
-    x, weight = met(x, weight, node.channels_in)
+    x, weight = reduced(x, weight, node.channels_in)
     if node.kind == "linear":
         return F.linear(x, weight, bias)
     return conv2d(x, weight, bias, node.stride, node.dilation, 1)

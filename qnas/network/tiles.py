@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def met(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
+def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
     """What a dense layer computes with where its input or its weight are tiles of ``channels_in`` channels.
 
     Args:
@@ -44,13 +44,13 @@ def _sum_of_blocks(x: Tensor, length: int) -> Tensor:
 
 
 def concatenated(parts: list[Tensor], channels: list[int]) -> Tensor:
-    """The parts one after another, each standing for that many channels; spread out where their tiles would not fit."""
+    """The parts one after another, each standing for that many channels; repeated whole where tiles would not fit."""
     if any(count % part.shape[1] for part, count in zip(parts, channels, strict=True)):
-        parts = [spread(part, count) for part, count in zip(parts, channels, strict=True)]
+        parts = [repeated(part, count) for part, count in zip(parts, channels, strict=True)]
     return torch.cat(parts, 1)
 
 
-def spread(x: Tensor, length: int, dimension: int = 1) -> Tensor:
+def repeated(x: Tensor, length: int, dimension: int = 1) -> Tensor:
     """All ``length`` entries along a dimension, of which ``x`` holds the first tile."""
     times, rest = divmod(length, x.shape[dimension])
     if (times, rest) == (1, 0):

@@ -43,7 +43,7 @@ def losses_and_margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A network's score, how many images it met, and whether these were all; else the score is extrapolated."""
+    """A network's score, how many images it was run on, and whether these were all; else the score is extrapolated."""
 
     score: Score
     images: int
@@ -59,13 +59,13 @@ class Race:
         images: the validation images, the most telling ones first.
         growth: (3, slices): by what factor the pilots' sums of misses, losses and (1 - margin) over all images exceed
             those over the first images, slice by slice.
-        spread: (slices,): the standard deviation of that factor of misses from pilot to pilot.
+        deviation: (slices,): the standard deviation of that factor of misses from pilot to pilot.
     """
 
     calibration: Tensor
     images: Images
     growth: Tensor
-    spread: Tensor
+    deviation: Tensor
 
     @torch.inference_mode()
     def run(self, plan: Plan, parameters: Parameters, most_missed: float = float("inf")) -> Outcome:
@@ -76,27 +76,27 @@ class Race:
         """
         arithmetic = static_on(plan, parameters, self.calibration)
         sums, total = torch.zeros(3), len(self.images)
-        for (start, end), growth, spread in zip(slices(total), self.growth.T, self.spread.tolist(), strict=True):
+        for (start, end), growth, deviation in zip(slices(total), self.growth.T, self.deviation.tolist(), strict=True):
             for first in range(start, end, LARGEST_BATCH):
                 x, labels = self.images.batch(slice(first, min(end, first + LARGEST_BATCH)))
                 sums += losses_and_margins(forward(plan, parameters, x, arithmetic), labels).sum(1).cpu()
-            expected, met = sums * growth, end
-            if fewest_missed(sums[0].item(), end, total, growth[0].item(), spread) > most_missed:
+            expected, seen = sums * growth, end
+            if fewest_missed(sums[0].item(), end, total, growth[0].item(), deviation) > most_missed:
                 break
         missed, loss, short = (expected / total).tolist()
-        return Outcome(Score(100 * (1 - min(missed, 1.0)), loss, 1 - min(short, 2.0)), met, met == total)
+        return Outcome(Score(100 * (1 - min(missed, 1.0)), loss, 1 - min(short, 2.0)), seen, seen == total)
 
 
-def fewest_missed(missed: float, met: int, total: int, growth: float, spread: float) -> float:
+def fewest_missed(missed: float, seen: int, total: int, growth: float, deviation: float) -> float:
     """How many of all images a network can be hoped to miss at the least, from how many of the first it missed.
 
     The misses to come are expected to be (growth - 1) times those so far. Their variance has three parts: chance among
-    the images met, chance among the others, and how growth differs from network to network.
+    the images seen, chance among the others, and how growth differs from network to network.
     """
-    left = total - met
+    left = total - seen
     coming = min((growth - 1) * missed, float(left))
-    chance = (growth - 1) ** 2 * missed * (1 - missed / met) + coming * (1 - coming / max(left, 1))
-    return missed + max(0.0, coming - DEVIATIONS * sqrt(chance + (spread * missed) ** 2))
+    chance = (growth - 1) ** 2 * missed * (1 - missed / seen) + coming * (1 - coming / max(left, 1))
+    return missed + max(0.0, coming - DEVIATIONS * sqrt(chance + (deviation * missed) ** 2))
 
 
 def slices(total: int) -> Iterator[tuple[int, int]]:
@@ -109,7 +109,7 @@ def slices(total: int) -> Iterator[tuple[int, int]]:
 
 @torch.inference_mode()
 def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> Race:
-    """A race, after some networks of the space have met all validation images.
+    """A race, after some networks of the space have seen all validation images.
 
     Args:
         space: with its limits counted for the data.
@@ -129,9 +129,9 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: 
             for x, labels in evaluation_batches(images, LARGEST_BATCH)
         ]
         pilots.append(torch.cat(found, 1))
-    met = torch.stack(pilots).clamp(max=1e3)
-    order = (met[:, 2].mean(0) - 1).abs().argsort(stable=True)  # a margin of 0: as likely right as wrong
-    sums = met[:, :, order].cumsum(2).cpu()
+    seen = torch.stack(pilots).clamp(max=1e3)
+    order = (seen[:, 2].mean(0) - 1).abs().argsort(stable=True)  # a margin of 0: as likely right as wrong
+    sums = seen[:, :, order].cumsum(2).cpu()
     parts = sums[:, :, [end - 1 for _, end in slices(len(images))]]
     growth = (sums.sum(0)[:, -1:] / parts.sum(0).clamp(min=1e-9)).clamp(min=1.0)
     growth[:, -1] = 1.0  # which differs from it by rounding

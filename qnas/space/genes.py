@@ -17,12 +17,12 @@ Choices = dict[str, tuple[Any, ...]]
 CELLS, SIDES = ("normal", "reduction"), ("left", "right")
 
 
-def gene_choices(space: SearchSpace, widths: tuple[Bits, ...] = ()) -> Choices:
+def gene_choices(space: SearchSpace, layer_choices: tuple[Bits, ...] = ()) -> Choices:
     """Every gene of a space with its choices, numbers and text only.
 
     Args:
         space: of the architectures.
-        widths: that each layer may have; without any, all layers have the same, which is no gene.
+        layer_choices: bits that each layer may have; without any, all layers have the same, which is no gene.
     """
     norms = tuple(choice for choice, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0)
     choices: Choices = {
@@ -38,10 +38,10 @@ def gene_choices(space: SearchSpace, widths: tuple[Bits, ...] = ()) -> Choices:
             for side in SIDES:
                 choices[f"{cell}{step}_{side}_state"] = tuple(range(CELL_INPUTS + step))
                 choices[f"{cell}{step}_{side}"] = operation_choices(space)
-    return choices | {name: tuple(str(bits) for bits in widths) for name in _width_genes(space) if widths}
+    return choices | {name: tuple(str(bits) for bits in layer_choices) for name in _bit_genes(space) if layer_choices}
 
 
-def _width_genes(space: SearchSpace) -> list[str]:
+def _bit_genes(space: SearchSpace) -> list[str]:
     most, steps = space.cells[1], space.steps[1]
     inner = [f"bits_cell{position}_inputs" for position in range(most)]
     for position in range(most):
@@ -67,10 +67,10 @@ def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype
         reduction=reduction,
         bits=bits,
     )
-    return (_with_widths(genotype, genes) if "bits_stem" in genes else genotype).canonical()
+    return (_with_layer_bits(genotype, genes) if "bits_stem" in genes else genotype).canonical()
 
 
-def _with_widths(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
+def _with_layer_bits(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
     def branch(reduction: bool, step: int, side: str, plain: Branch) -> Branch:
         names = [f"bits_cell{position}_{step}_{side}" for position in genotype.positions(reduction)]
         return plain._replace(bits=tuple(Bits.parse(genes[name]) for name in names))
@@ -84,7 +84,7 @@ def _with_widths(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
     )
     inputs = [f"bits_cell{position}_inputs" for position in range(genotype.cells)]
     outer = tuple(Bits.parse(genes[name]) for name in ("bits_stem", *inputs, "bits_classifier"))
-    return replace(genotype, normal=normal, reduction=reduction, widths=outer)
+    return replace(genotype, normal=normal, reduction=reduction, layer_bits=outer)
 
 
 def _decode_cell(space: SearchSpace, genes: Mapping[str, Any], cell: str) -> Cell:

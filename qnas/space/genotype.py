@@ -53,8 +53,8 @@ class Genotype:
         normal: steps of the normal cells; empty if there is none.
         reduction: steps of the reduction cells.
         bits: widths of weights and activations; the widest ones where layers have widths of their own.
-        widths: of the stem, of each cell's input layers, and of the classifier, where branches have widths of their own
-            too; else empty. What has no weights is as wide as the widest that it reads.
+        layer_bits: of the stem, of each cell's input layers, and of the classifier, where branches have widths of their
+            own too; else empty. What has no weights is as wide as the widest that it reads.
 
     Raises:
         QnasError: a cell is empty that is used, is not connected to the previous cell, or a branch reads a later state;
@@ -69,7 +69,7 @@ class Genotype:
     normal: Cell
     reduction: Cell
     bits: Bits = FP32
-    widths: tuple[Bits, ...] = ()
+    layer_bits: tuple[Bits, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cells < FEWEST_CELLS or self.channels < 1:
@@ -88,9 +88,9 @@ class Genotype:
                     f"The {name} cell has 1 to {MOST_STEPS} steps that read earlier states, one state {PREVIOUS}, "
                     f"got {cell}; draw a valid one with `qnas.sample(count=1)`."
                 )
-        counts = [len(self.widths), *(len(branch.bits) for _, _, branch in self._branches())]
+        counts = [len(self.layer_bits), *(len(branch.bits) for _, _, branch in self._branches())]
         wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
-        if any(bits.is_float for bits in self.widths) or any(
+        if any(bits.is_float for bits in self.layer_bits) or any(
             bits.is_float for _, _, branch in self._branches() for bits in branch.bits
         ):
             raise QnasError("Layers of widths of their own are all quantized, got fp32; write w8a8 for the widest.")
@@ -112,7 +112,7 @@ class Genotype:
     @property
     def is_mixed(self) -> bool:
         """Whether layers have widths of their own."""
-        return bool(self.widths)
+        return bool(self.layer_bits)
 
     def branch_bits(self, branch: Branch, position: int) -> Bits:
         """Widths of a branch's layers in the cell at ``position``."""
@@ -122,7 +122,7 @@ class Genotype:
 
     def outer_bits(self, place: int) -> Bits:
         """Widths of the stem (0), of the input layers of the cell at ``place - 1``, and of the classifier (-1)."""
-        return self.widths[place] if self.widths else self.bits
+        return self.layer_bits[place] if self.layer_bits else self.bits
 
     @cached_property
     def reductions(self) -> frozenset[int]:
@@ -147,14 +147,14 @@ class Genotype:
         normal = self.normal if self.has_normal_cells else ()
         form = replace(self, normal=normal)
         if self.is_mixed:
-            form = form._with_used_widths()
+            form = form._with_used_bits()
         form = replace(form, normal=_canonical_cell(form.normal), reduction=_canonical_cell(form.reduction))
         form.__dict__["_canonical"] = form  # it is its own
         return form
 
-    def _with_used_widths(self) -> "Genotype":
+    def _with_used_bits(self) -> "Genotype":
         """The same network with the widest widths where no layer has them; of one width if all have the same."""
-        used = {*self.widths}
+        used = {*self.layer_bits}
         for reduction, _, branch in self._branches():
             used.update(branch.bits if _has_layers(branch, reduction) else ())
         most = widest(used)
@@ -175,7 +175,7 @@ class Genotype:
         normal, reduction = (
             _changed(cell, lambda one: one._replace(bits=())) for cell in (self.normal, self.reduction)
         )
-        return replace(self, normal=normal, reduction=reduction, bits=bits, widths=())
+        return replace(self, normal=normal, reduction=reduction, bits=bits, layer_bits=())
 
     @cached_property
     def architecture(self) -> str:
@@ -190,7 +190,7 @@ class Genotype:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists, numbers and strings; ``from_json`` reads them back."""
-        widths = {"widths": [str(bits) for bits in self.widths]} if self.is_mixed else {}
+        widths = {"widths": [str(bits) for bits in self.layer_bits]} if self.is_mixed else {}
         return {**self._architecture_json(), "bits": str(self.bits), **widths}
 
     def _architecture_json(self) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def test_a_much_larger_convolution_takes_longer(bits: Bits) -> None:
 def test_a_whole_network_of_mixed_widths_can_be_timed(genotype: Genotype) -> None:
     first, second = ((Bits(4, 4), Bits(2, 2)), (Bits(8, 8), Bits(4, 8)))
     cell = tuple((left._replace(bits=first), right._replace(bits=second)) for left, right in genotype.reduction)
-    mixed = replace(genotype, reduction=cell, widths=(Bits(8, 8), Bits(4, 4), Bits(2, 2), Bits(4, 8)))
+    mixed = replace(genotype, reduction=cell, layer_bits=(Bits(8, 8), Bits(4, 4), Bits(2, 2), Bits(4, 8)))
     plan = build_plan(mixed, TASK)
     assert {node.bits for node in plan.nodes} >= {Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8)}
     assert time_network(plan) > 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qnas.graph.encoding import batch_graphs, encode, to_networkx
-from qnas.graph.vocabulary import CHANNELS, KERNELS, PRIMITIVES, WIDTHS
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import Bits
 from qnas.space.space import find_space, space_names
@@ -68,7 +68,7 @@ def test_nodes_carry_shapes_and_widths() -> None:
         (3, 1, 1, 1), (16, 3, 3, 3), (16, 1, 1, 1), (16, 1, 5, 5), (16, 1, 1, 1), (16, 1, 7, 7), (16, 1, 1, 1),
         (16, 1, 1, 1), (16, 1, 3, 3), (16, 1, 3, 3), (32, 1, 1, 1), (32, 1, 1, 1), (10, 32, 1, 1), (10, 1, 1, 1),
     ]  # fmt: skip
-    assert [(WIDTHS[row[5]], WIDTHS[row[6]]) for row in rows] == [(4, 8)] * len(WORDS)
+    assert [(BIT_WIDTHS[row[5]], BIT_WIDTHS[row[6]]) for row in rows] == [(4, 8)] * len(WORDS)
 
 
 def test_depths_and_heights_of_the_graph_drawn_by_hand() -> None:

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnas.graph.vocabulary import (
+    BIT_WIDTH_INDEX,
+    BIT_WIDTHS,
     CHANNELS,
     KERNELS,
     PRIMITIVE_INDEX,
     PRIMITIVES,
-    WIDTH_INDEX,
-    WIDTHS,
     nearest,
     shape_code,
 )
@@ -51,15 +51,15 @@ def test_kernels_are_those_of_ghn_2() -> None:
     assert KERNELS == (1, 3, 5, 7, 9, 11, 14, 16)
 
 
-@pytest.mark.parametrize("table", [PRIMITIVE_INDEX, WIDTH_INDEX], ids=["primitives", "widths"])
+@pytest.mark.parametrize("table", [PRIMITIVE_INDEX, BIT_WIDTH_INDEX], ids=["primitives", "widths"])
 def test_an_index_finds_its_word(table: dict[object, int]) -> None:
-    words = PRIMITIVES if table is PRIMITIVE_INDEX else WIDTHS
+    words = PRIMITIVES if table is PRIMITIVE_INDEX else BIT_WIDTHS
     assert all(words[index] == word for word, index in table.items())
     assert len(table) == len(words)
 
 
 def test_every_width_of_a_scheme_has_a_word() -> None:
-    assert set(WIDTHS) == {*range(2, 9), 32}
+    assert set(BIT_WIDTHS) == {*range(2, 9), 32}
 
 
 def test_pools_of_the_operations_have_words() -> None:

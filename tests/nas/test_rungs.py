@@ -19,7 +19,7 @@ from qnas.nas.rungs import (
     rank,
     rungs_of,
     select,
-    spread,
+    stratified,
     train,
 )
 from qnas.nas.settings import SearchSettings
@@ -78,12 +78,12 @@ def scores_of(chosen: Sequence[Candidate]) -> list[float]:
 
 
 def test_two_thirds_of_the_short_runs_go_to_the_best_scores() -> None:
-    chosen = scores_of(spread(candidates([float((37 * place) % 100) for place in range(100)]), 12))
+    chosen = scores_of(stratified(candidates([float((37 * place) % 100) for place in range(100)]), 12))
     assert chosen[:8] == [99, 98, 97, 96, 95, 94, 93, 92]
 
 
 def test_the_others_are_spread_evenly() -> None:
-    rest = scores_of(spread(candidates([float(place) for place in range(108)]), 12))[8:]
+    rest = scores_of(stratified(candidates([float(place) for place in range(108)]), 12))[8:]
     gaps = {high - low for high, low in pairwise(rest)}
     assert len(rest) == 4
     assert gaps == {25}
@@ -94,7 +94,7 @@ def test_the_others_are_spread_evenly() -> None:
     ("there", "count"), [(3, 12), (8, 12), (9, 12), (11, 12), (12, 12), (13, 12), (5, 6), (99, 1), (99, 2)]
 )
 def test_as_many_as_wanted_are_chosen_and_none_twice(there: int, count: int) -> None:
-    chosen = scores_of(spread(candidates([float(place) for place in range(there)]), count))
+    chosen = scores_of(stratified(candidates([float(place) for place in range(there)]), count))
     assert len(set(chosen)) == len(chosen) == min(there, count)
 
 
@@ -137,7 +137,7 @@ def test_where_costs_count_candidates_are_ranked_front_by_front() -> None:
     assert scores_of(rank(made, promise)) == [60, 55, 50, 40]
     assert scores_of(rank(made, promise, ("params",))) == [60, 50, 55, 40]
     assert scores_of(best(made, 2, ("params",))) == [60, 50]
-    assert scores_of(spread(made, 3, ("params",)))[:2] == [60, 50]
+    assert scores_of(stratified(made, 3, ("params",)))[:2] == [60, 50]
     assert rank([], promise, ("params",)) == []
 
 

@@ -72,14 +72,14 @@ def test_any_other_setting_is_another_run(changed: SearchSettings) -> None:
 )
 def test_mixed_widths_are_those_up_to_the_bits_narrowest_first(bits: str, widths: list[str]) -> None:
     settings = SearchSettings(Bits.parse(bits), mixed=True)
-    assert [str(one) for one in settings.widths] == widths
+    assert [str(one) for one in settings.layer_choices] == widths
     assert settings.narrowest == Bits(2, 2)
 
 
 @pytest.mark.parametrize("bits", ["fp32", "w2a2", "w8a8"])
 def test_without_mixed_there_is_one_width(bits: str) -> None:
     settings = SearchSettings(Bits.parse(bits))
-    assert settings.widths == ()
+    assert settings.layer_choices == ()
     assert settings.narrowest == Bits.parse(bits)
 
 

@@ -57,7 +57,7 @@ MIXED = replace(
         (Branch(1, "max_pool", 3, (Bits(8, 8),) * 2), Branch(0, "skip", 1, (Bits(3, 2), Bits(5, 6)))),
         (Branch(1, "sep_conv", 5, (Bits(6, 5), Bits(2, 7))), Branch(2, "avg_pool", 3, (Bits(8, 8),) * 2)),
     ),
-    widths=(Bits(4, 4), Bits(5, 3), Bits(3, 5), Bits(7, 2), Bits(2, 8)),
+    layer_bits=(Bits(4, 4), Bits(5, 3), Bits(3, 5), Bits(7, 2), Bits(2, 8)),
 )
 WIDTHS = {
     "image": Bits(4, 8),
@@ -209,7 +209,7 @@ def test_a_mixed_network_of_equal_widths_is_built_as_the_uniform_one(genotype: G
             tuple((left._replace(bits=(bits,) * count), right._replace(bits=(bits,) * count)) for left, right in cell)
             for cell, count in ((plain.normal, plain.cells - 2), (plain.reduction, 2))
         )
-        mixed = replace(plain, normal=normal, reduction=reduction, widths=(bits,) * (plain.cells + 2))
+        mixed = replace(plain, normal=normal, reduction=reduction, layer_bits=(bits,) * (plain.cells + 2))
         assert mixed.is_mixed
         assert build_plan(mixed, Task((3, 8, 8), 7)) == build_plan(plain.with_bits(bits), Task((3, 8, 8), 7))
 

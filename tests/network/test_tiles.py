@@ -14,7 +14,7 @@ from qnas.ghn.model import GHN
 from qnas.network.arithmetic import DynamicArithmetic, FloatArithmetic
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
-from qnas.network.tiles import concatenated, met, spread
+from qnas.network.tiles import concatenated, reduced, repeated
 from qnas.quant.ranges import range_of, usual_fit
 from qnas.quant.scheme import PAPER_BITS, Bits
 
@@ -27,9 +27,9 @@ def test_a_layer_of_tiles_equals_the_whole_layer(length: int, channels: int, rep
     length = min(length, channels)
     weight = torch.randn(5, length, 1, 1, dtype=torch.float64)
     x = torch.randn(2, length if repeats else channels, 3, 3, dtype=torch.float64)
-    whole = spread(x, channels) if repeats else x
+    whole = repeated(x, channels) if repeats else x
     expected = torch.nn.functional.conv2d(whole, tile(weight, (5, channels, 1, 1)))
-    torch.testing.assert_close(torch.nn.functional.conv2d(*met(x, weight, channels)), expected)
+    torch.testing.assert_close(torch.nn.functional.conv2d(*reduced(x, weight, channels)), expected)
 
 
 @given(sizes, st.integers(1, 4), st.integers(1, 3), st.integers(0, 8))
@@ -39,17 +39,17 @@ def test_a_concatenation_of_tiles_meets_a_weight_as_the_whole_one_does(
     channels = length * times + rest % length
     tiles = [torch.randn(2, length, dtype=torch.float64) for _ in range(parts)]
     weight = torch.randn(5, length, dtype=torch.float64)
-    expected = torch.cat([spread(part, channels) for part in tiles], 1) @ tile(weight, (5, parts * channels)).t()
-    x, columns = met(concatenated(tiles, [channels] * parts), weight, parts * channels)
+    expected = torch.cat([repeated(part, channels) for part in tiles], 1) @ tile(weight, (5, parts * channels)).t()
+    x, columns = reduced(concatenated(tiles, [channels] * parts), weight, parts * channels)
     torch.testing.assert_close(x @ columns.t(), expected)
 
 
 def test_whole_layers_are_left_alone() -> None:
     x, weight = torch.randn(2, 6, 3, 3), torch.randn(5, 6, 1, 1)
-    found = met(x, weight, 6)
+    found = reduced(x, weight, 6)
     assert found[0] is x
     assert found[1] is weight
-    assert spread(x, 6) is x
+    assert repeated(x, 6) is x
 
 
 class Smooth(DynamicArithmetic):

@@ -200,14 +200,14 @@ def test_misses_grow_less_than_images_and_not_at_the_end(
     assert growth[:, -1].tolist() == pytest.approx([1, 1, 1], rel=1e-5)
     assert (growth[:, 1:] <= growth[:, :-1]).all()
     assert (growth[0] <= len(digits_data.validation) / ends * 1.001).all()
-    assert races[bits].spread[-1] == 0
-    assert ((races[bits].spread > 0) == (growth[0] > 1.0001)).all()  # pilots differ where there are misses to come
+    assert races[bits].deviation[-1] == 0
+    assert ((races[bits].deviation > 0) == (growth[0] > 1.0001)).all()  # pilots differ where there are misses to come
 
 
 @pytest.mark.parametrize("growth", [1.0, 1.5, 3.0])
 @pytest.mark.parametrize("missed", [0, 5, 40, 64])
 def test_the_fewest_that_may_be_missed_lie_between_those_so_far_and_those_expected(growth: float, missed: int) -> None:
-    found = [fewest_missed(missed, 64, 360, growth, spread) for spread in (0.0, 0.1, 5.0)]
+    found = [fewest_missed(missed, 64, 360, growth, deviation) for deviation in (0.0, 0.1, 5.0)]
     assert missed <= found[-1] <= found[1] <= found[0] <= growth * missed
     assert found[-1] == missed  # where pilots differ widely nothing more is sure
 
@@ -217,7 +217,7 @@ def test_at_the_end_the_misses_are_certain() -> None:
 
 
 def test_more_misses_are_sure_the_more_images_were_met() -> None:
-    found = [fewest_missed(met / 4, met, 1000, 1000 / met, 0.0) for met in (64, 128, 256, 512, 1000)]
+    found = [fewest_missed(seen / 4, seen, 1000, 1000 / seen, 0.0) for seen in (64, 128, 256, 512, 1000)]
     assert found == sorted(found)
     assert found[-1] == 250
     assert found[1] > 128 / 4

@@ -38,7 +38,7 @@ def spaces_and_mixed_genes(draw: st.DrawFn) -> tuple[SearchSpace, Genes]:
 def widths_of(genotype: Genotype) -> set[Bits]:
     """All widths that a mixed genotype lists, used or not."""
     branches = [branch for cell in (genotype.normal, genotype.reduction) for step in cell for branch in step]
-    return {*genotype.widths, *(bits for branch in branches for bits in branch.bits)}
+    return {*genotype.layer_bits, *(bits for branch in branches for bits in branch.bits)}
 
 
 def first_genes(space: SearchSpace) -> Genes:

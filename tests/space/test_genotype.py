@@ -70,7 +70,7 @@ def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[P
             )
             steps.append((left, right))
         cells.append(tuple(steps))
-    return replace(genotype, normal=cells[0], reduction=cells[1], widths=outer)
+    return replace(genotype, normal=cells[0], reduction=cells[1], layer_bits=outer)
 
 
 def with_random_widths(genotype: Genotype, rng: Random) -> Genotype:
@@ -106,7 +106,7 @@ def with_one_changed(genotype: Genotype, place: Place) -> Genotype:
         bits = genotype.branch_bits(genotype.cell(one[0])[one[1]][one[2]], one[0])
         return bits if one != place else next(other for other in MIXED if other != bits)
 
-    return with_widths(genotype, genotype.widths, choose)
+    return with_widths(genotype, genotype.layer_bits, choose)
 
 
 def rearranged(cell: Cell, rng: Random) -> Cell:
@@ -388,10 +388,10 @@ def test_widths_count_where_an_operation_has_weights(branch: Branch, counts: boo
 
 @given(mixed_genotypes, st.data())
 def test_the_widths_of_stem_inputs_and_classifier_are_in_the_key(genotype: Genotype, data: st.DataObject) -> None:
-    outer = list(genotype.widths)
+    outer = list(genotype.layer_bits)
     place = data.draw(st.integers(0, len(outer) - 1))
     outer[place] = next(bits for bits in MIXED if bits != outer[place])
-    assert replace(genotype, widths=tuple(outer)).key != genotype.key
+    assert replace(genotype, layer_bits=tuple(outer)).key != genotype.key
 
 
 def test_the_same_widths_in_another_cell_are_another_key(genotype: Genotype) -> None:
@@ -441,9 +441,9 @@ def of_first_branch(genotype: Genotype, change: Callable[[tuple[Bits, ...]], tup
 
 
 MISCOUNTED: dict[str, Callable[[Genotype], dict[str, Any]]] = {
-    "an outer width too few": lambda one: {"widths": one.widths[1:]},
-    "an outer width too many": lambda one: {"widths": (*one.widths, Bits(4, 4))},
-    "no outer widths": lambda one: {"widths": ()},
+    "an outer width too few": lambda one: {"layer_bits": one.layer_bits[1:]},
+    "an outer width too many": lambda one: {"layer_bits": (*one.layer_bits, Bits(4, 4))},
+    "no outer widths": lambda one: {"layer_bits": ()},
     "a branch's width too few": lambda one: {"reduction": of_first_branch(one, lambda bits: bits[1:])},
     "a branch's width too many": lambda one: {"reduction": of_first_branch(one, lambda bits: (*bits, bits[0]))},
     "a branch without": lambda one: {"reduction": of_first_branch(one, lambda bits: ())},
@@ -469,4 +469,4 @@ def test_json_with_unusable_widths_is_refused(genotype: Genotype, change: dict[s
 def test_float_layers_among_quantized_ones_are_refused(genotype: Genotype) -> None:
     mixed = with_random_widths(genotype, Random(0))
     with pytest.raises(QnasError, match="all quantized, got fp32"):
-        replace(mixed, widths=(FP32, *mixed.widths[1:]))
+        replace(mixed, layer_bits=(FP32, *mixed.layer_bits[1:]))
