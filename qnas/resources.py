@@ -1,8 +1,10 @@
-"""Finds the two data folders that ship with the package: ``search_spaces`` and ``checkpoints``."""
+"""Where files lie: the two data folders that ship with the package, and what is kept between runs."""
 
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+CACHE = Path("~/.cache/qnas")
+"""Where data sets are looked for and kept unpacked."""
 
 
 def shipped(kind: str) -> Path:

@@ -105,9 +105,7 @@ def split_data(
     """
     pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
     kept = len(labels) - validation
-    values = pixels[:kept].double()
-    mean = values.mean((0, 2, 3), keepdim=True).float()
-    deviation = values.std((0, 2, 3), keepdim=True, correction=0).clamp(min=1e-3).float()
+    mean, deviation = _moments(pixels[:kept])
     test_pixels, test_labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in test)
     _, channels, height, width = pixels.shape
     moments = (tuple(value.flatten().tolist()) for value in (mean, deviation))
@@ -119,3 +117,12 @@ def split_data(
         shift=shift,
         mirror=mirror,
     )
+
+
+def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (1, channels, 1, 1), from how often each 8-bit value occurs."""
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(1)]).double()
+    shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256.0, dtype=torch.float64)
+    mean = shares @ values
+    deviation = (shares * (values - mean[:, None]).square()).sum(1).sqrt().clamp(min=1e-3)
+    return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)

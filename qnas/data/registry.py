@@ -10,12 +10,14 @@ from pathlib import Path
 
 from qnas.data.cifar10 import cifar10, find_cifar10
 from qnas.data.digits import digits
+from qnas.data.fashion import fashion
 from qnas.data.folder import image_folder
+from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.resources import CACHE
 
 VARIABLE = "QNAS_DATA"
-CACHE = Path("~/.cache/qnas")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Source:
 SOURCES = {
     row.name: row
     for row in (
+        Source("fashion", "fashion", lambda place: fashion()),
         Source("digits", "tiny", lambda place: digits()),
         Source("cifar10", "mobile-small", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
     )
@@ -78,7 +81,8 @@ def find_data(data: str) -> DataSet:
     """Load a data set.
 
     Args:
-        data: a name of ``SOURCES``, a folder that holds such a data set, or one with class folders of images.
+        data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one with class folders of
+            images.
 
     Raises:
         QnasError: there is no such data, or it cannot be used.
@@ -86,7 +90,7 @@ def find_data(data: str) -> DataSet:
     check_data(data)
     source = SOURCES.get(known_as(data))
     if source is None:
-        return image_folder(Path(data))
+        return idx_folder(Path(data)) if holds_idx(Path(data)) else image_folder(Path(data))
     given = source.find(Path(data)) if source.find and data != source.name else source.place
     return source.load(given or Path())
 

@@ -1,0 +1,60 @@
+"""The embedded data set: Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence, Zalando SE), 28 x 28 grey images.
+
+It ships as one archive: IDX files of 10,000 images each, so that they are unpacked side by side. Unpacked pixels are
+kept as a memory map, which processes share, in ``~/.cache/qnas`` where that can be written.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qnas.data.idx import read_idx
+from qnas.data.images import DataSet, split_data
+from qnas.digest import digest_of
+from qnas.resources import CACHE
+from qnas.runs.files import write_bytes
+
+ARCHIVE = Path(__file__).with_name("fashion-mnist.zip")
+PARTS = tuple(f"images-{number}.idx" for number in range(7))
+"""The 60,000 training images, then the 10,000 test images."""
+LABELS = "labels.idx"
+TRAIN, VALIDATION = 60_000, 5_000
+SHIFT = 2
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+def fashion() -> DataSet:
+    """Fashion-MNIST: 55,000 training, 5,000 validation (the last of the training part) and 10,000 test images."""
+    pixels, labels = _pixels(), _unpack((LABELS,), 1)[0].astype(np.int64)
+    train, test = (pixels[:TRAIN], labels[:TRAIN]), (pixels[TRAIN:], labels[TRAIN:])
+    return split_data("fashion", CLASSES, train, test, VALIDATION, shift=SHIFT, mirror=True)
+
+
+def _pixels() -> NDArray[np.uint8]:
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        sums = {name: archive.getinfo(name).CRC for name in PARTS}
+    path = CACHE.expanduser() / f"fashion-mnist-{digest_of(sums)}.npy"
+    with suppress(OSError, ValueError):
+        kept: NDArray[np.uint8] = np.load(path, mmap_mode="c")
+        return kept
+    pixels = np.concatenate(_unpack(PARTS, 3))[:, None]
+    with suppress(OSError):
+        file = BytesIO()
+        np.save(file, pixels)
+        write_bytes(path, file.getvalue())
+    return pixels
+
+
+def _unpack(names: Sequence[str], dimensions: int) -> list[NDArray[np.uint8]]:
+    def one(name: str) -> NDArray[np.uint8]:
+        with zipfile.ZipFile(ARCHIVE) as archive:
+            return read_idx(archive.read(name), dimensions, f"{ARCHIVE}/{name}")
+
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(one, names))
