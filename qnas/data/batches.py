@@ -1,32 +1,73 @@
-"""Training batches on the device: seeded, shuffled each pass, shifted and mirrored where the data set allows it."""
+"""Training batches on the device: seeded, shuffled each pass, every image augmented on its own where its data allow it."""
 
 from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from qnas.data.images import DataSet, Images
+from qnas.digest import digest
+
+
+class Augmentation(NamedTuple):
+    """How training images are changed, each on its own.
+
+    Args:
+        shift: by up to how many pixels each way; black moves in.
+        mirror: whether a half of them is mirrored.
+        erase: the share of images that lose a random rectangle to grey (Zhong et al., 2020).
+    """
+
+    shift: int = 0
+    mirror: bool = False
+    erase: float = 0.0
+
+
+AREA, LONGEST = (0.02, 0.25), 2.0
+"""Smallest and largest share of an image that is erased, and the largest ratio of the rectangle's sides."""
+
+
+def usual(data: DataSet) -> Augmentation:
+    """Shifts and mirrors, as the data set allows them."""
+    return Augmentation(data.shift, data.mirror)
 
 
 def random_batch(data: DataSet, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One batch of distinct training images, augmented, and their labels."""
-    images = data.train
-    which = torch.randperm(len(images), generator=generator, device=generator.device)[:size]
-    x, labels = images.batch(which)
-    return augment(x, data.shift, data.mirror, generator), labels
+    """One batch of distinct training images, shifted and mirrored, and their labels."""
+    which = torch.randperm(len(data.train), generator=generator, device=generator.device)[:size]
+    return augmented(data.train, which, usual(data), generator)
 
 
-def training_batches(data: DataSet, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless full batches of training images, each image once a pass, augmented."""
-    images = data.train
-    generator = torch.Generator(images.labels.device).manual_seed(seed)
+def training_batches(
+    data: DataSet, size: int, seed: int, how: Augmentation | None = None, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless full batches of training images, each image once a pass, augmented.
+
+    Args:
+        data: whose ``train`` part is used.
+        size: images a batch, at most all of them.
+        seed: every pass and every batch has a generator of its own that follows from it.
+        how: they are augmented; as usual for the data if nobody says.
+        start: how many batches are passed over, at no cost.
+    """
+    images, how = data.train, usual(data) if how is None else how
+    generator = torch.Generator(images.labels.device)
     size = min(size, len(images))
-    while True:
-        order = torch.randperm(len(images), generator=generator, device=generator.device)
-        for which in order[: len(images) // size * size].split(size):
-            x, labels = images.batch(which)
-            yield augment(x, data.shift, data.mirror, generator), labels
+    in_pass = len(images) // size
+    order = torch.empty(0)
+    for number in count(start):
+        if number % in_pass == 0 or number == start:
+            generator.manual_seed(mixed(seed, number // in_pass))
+            order = torch.randperm(len(images), generator=generator, device=generator.device)
+        which = order[number % in_pass * size :][:size]
+        yield augmented(images, which, how, generator.manual_seed(mixed(seed, number, 1)))
+
+
+def mixed(*numbers: int) -> int:
+    """A seed that follows from several numbers."""
+    return int(digest(repr(numbers).encode()), 16) >> 1
 
 
 def evaluation_batches(images: Images, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -35,21 +76,43 @@ def evaluation_batches(images: Images, size: int) -> Iterator[tuple[Tensor, Tens
         yield images.batch(slice(start, start + size))
 
 
-def augment(x: Tensor, shift: int, mirror: bool, generator: torch.Generator) -> Tensor:
-    """Shift the whole batch of images by up to ``shift`` pixels, zeros moving in, and mirror a half of it.
+def augmented(
+    images: Images, which: Tensor, how: Augmentation, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Some images, augmented and normalised, (batch, channels, height, width), and their labels (batch,).
 
     The generator is on the device of the images, so that nothing waits for the device.
     """
-    device = x.device
-    if mirror:
-        half = torch.rand(len(x), generator=generator, device=device) < 0.5
-        x = torch.where(half[:, None, None, None], x.flip(3), x)
-    if shift:
-        height, width = x.shape[2:]
-        offsets = torch.randint(0, 2 * shift + 1, (2, 1), generator=generator, device=device)
-        rows, columns = (
-            torch.arange(height, device=device) + offsets[0],
-            torch.arange(width, device=device) + offsets[1],
-        )
-        x = F.pad(x, (shift, shift, shift, shift)).index_select(2, rows).index_select(3, columns)
-    return x
+    pixels = images.pixels[which]
+    if how.shift or how.mirror:
+        pixels = moved(pixels, how, generator)
+    x = (pixels.float() - images.mean) / images.deviation
+    if how.erase:
+        x.masked_fill_(rectangles(x, how.erase, generator)[:, None], 0)
+    return x, images.labels[which]
+
+
+def moved(pixels: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Each of the images (batch, channels, height, width) shifted and perhaps mirrored, by one look-up of pixels."""
+    batch, _, height, width = pixels.shape
+    device = pixels.device
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device).expand(batch, width)
+    if how.mirror:
+        flips = torch.rand(batch, 1, generator=generator, device=device) < 0.5
+        columns = torch.where(flips, width - 1 - columns, columns)
+    down, right = torch.randint(0, 2 * how.shift + 1, (2, batch, 1), generator=generator, device=device)
+    padded = torch.nn.functional.pad(pixels, [how.shift] * 4)
+    image = torch.arange(batch, device=device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, (rows + down)[:, :, None], (columns + right)[:, None]].permute(0, 3, 1, 2)
+
+
+def rectangles(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Which pixels (batch, height, width) a ``share`` of the images lose: those of one random rectangle each."""
+    batch, _, *sides = x.shape
+    hit, area, ratio, *centre = torch.rand(5, batch, 1, generator=generator, device=x.device)
+    root = (AREA[0] + (AREA[1] - AREA[0]) * area).sqrt()
+    stretch = LONGEST ** (ratio - 0.5)
+    inside = []
+    for side, middle, half in zip(sides, centre, (root * stretch / 2, root / stretch / 2), strict=True):
+        inside.append((((torch.arange(side, device=x.device) + 0.5) / side - middle).abs() < half))
+    return inside[0][:, :, None] & inside[1][:, None] & (hit < share)[:, :, None]

@@ -1,27 +1,45 @@
-"""A network as a trainable module: float weights, moving averages of batch norms, trained activation steps.
+"""A network as a trainable module: float weights, moving averages of batch norms, trained steps.
 
-While ``frozen`` is false the batch norms use the statistics of each batch and update their averages; once frozen they
-use the averages, as the deployed network does, and every layer is one convolution.
+While it trains, a quantized network computes with whole numbers (``qnas.network.in_steps``); in evaluation mode it
+computes as it is deployed, with the moving averages of its batch norms. ``frozen`` makes training use the averages too.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from qnas.network.arithmetic import arithmetic_for
 from qnas.network.forward import Parameters, convolve, forward
+from qnas.network.in_steps import forward_in_steps
 from qnas.network.plan import Node, Plan
 from qnas.quant.fake import sim_quant
-from qnas.quant.fold import batch_moments, fold
+from qnas.quant.fold import EPSILON, batch_moments, fold
 from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
-from qnas.quant.learned import learned_quant
-from qnas.quant.ranges import range_of, usual_fit
+from qnas.quant.learned import integer_ends, learned_quant
+from qnas.quant.ranges import Fit, range_of, usual_fit
 
 MOMENTUM = 0.1
 """What a batch counts in a batch norm's moving averages."""
 GOLDEN = 0.618034
 """Its multiples modulo 1 lie apart from one another."""
+
+
+@dataclass(frozen=True)
+class WeightGrids:
+    """How the weights of a trained network are put on grids.
+
+    Args:
+        per_channel: symmetric, with a scale for each output channel, rounded before its batch norm is folded in, which
+            then only rescales the grid; otherwise asymmetric, one scale for each tensor, rounded after folding.
+        learned: whether the scales are trained; only those of channels can be.
+        fit: how ranges are found, for scales that are not trained and for the first ones of those that are.
+    """
+
+    per_channel: bool = True
+    learned: bool = True
+    fit: Fit | None = None
 
 
 class Network(nn.Module):
@@ -31,65 +49,117 @@ class Network(nn.Module):
         plan: of the network.
         parameters: a tensor for each of its slots, copied.
         input_range: lowest and highest value of a normalised image.
+        weights: how they are put on grids.
     """
 
-    def __init__(self, plan: Plan, parameters: Parameters, input_range: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        parameters: Parameters,
+        input_range: tuple[float, float],
+        weights: WeightGrids = WeightGrids(),
+    ) -> None:
         super().__init__()
-        self.plan = plan
-        self.frozen = False
+        self.plan, self.weights = plan, weights
+        self.frozen, self.momentum = False, MOMENTUM
         self.slots = nn.ParameterDict({slot.name: parameters[slot.name].detach().clone() for slot in plan.slots})
         self.log_steps = nn.ParameterDict({node.name: torch.zeros(()) for node in plan.nodes if has_learned_step(node)})
+        learned = [node for node in plan.nodes if has_weights(node) and not node.bits.is_float and weights.learned]
+        self.log_weight_steps = nn.ParameterDict({node.name: torch.zeros(node.shape[0]) for node in learned})
         self.register_buffer("input_range", torch.tensor(input_range, dtype=torch.float32))
         for node in plan.nodes:
             if node.norm:
                 self.register_buffer(f"{node.name}/mean", torch.zeros(node.shape[0]))
                 self.register_buffer(f"{node.name}/variance", torch.ones(node.shape[0]))
+        self.fit_weight_steps()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, channels, height, width)."""
+        if self.training and not self.plan.nodes[-1].bits.is_float:
+            return forward_in_steps(self, images)
         return forward(self.plan, dict(self.slots), images, self)
 
     def average(self, node: Node, statistic: str) -> Tensor:
         """A batch norm's moving average, ``mean`` or ``variance``."""
         return self.get_buffer(f"{node.name}/{statistic}")
 
-    def deployed_weight(self, node: Node) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a layer with its frozen batch norm folded in, not yet rounded."""
-        weight = self.slots[f"{node.name}/weight"]
+    def norm(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Scale, never negative, and shift of a batch norm, (Cout,) each."""
+        return self.slots[f"{node.name}/norm_weight"].abs(), self.slots[f"{node.name}/norm_bias"]
+
+    def folding(self, node: Node) -> tuple[Tensor, Tensor]:
+        """What a layer's weight is multiplied by, and its bias, once its batch norm is folded in: (Cout,) each."""
         if not node.norm:
-            return weight, self.slots[f"{node.name}/bias"]
-        scale, shift = self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"]
-        return fold(weight, scale, shift, self.average(node, "mean"), self.average(node, "variance"))
+            bias = self.slots[f"{node.name}/bias"]
+            return torch.ones_like(bias), bias
+        scale, shift = self.norm(node)
+        ratio = scale * (self.average(node, "variance") + EPSILON).rsqrt()
+        return ratio, shift - self.average(node, "mean") * ratio
+
+    def weight_grid(self, node: Node) -> Grid:
+        """The grid of a layer's weight; per channel, that of the weight before folding."""
+        if self.weights.learned and self.weights.per_channel:
+            zero_point = torch.full((node.shape[0],), -float(integer_ends(node.bits.weights, True)[0]))
+            return Grid(self.log_weight_steps[node.name].exp(), zero_point, node.bits.weights, axis=0)
+        return self._fitted_grid(node, self.weights.fit)
+
+    def _fitted_grid(self, node: Node, fit: Fit | None) -> Grid:
+        weight = self.slots[f"{node.name}/weight"].detach()
+        if self.weights.per_channel:
+            return Grid.of(weight, node.bits.weights, fit=fit, kind="symmetric", axis=0)
+        return Grid.of(self._folded(node)[0].detach(), node.bits.weights, fit=fit)
+
+    def rounded_weight(self, node: Node) -> Tensor:
+        """The weight on its grid, before folding."""
+        weight = self.slots[f"{node.name}/weight"]
+        if self.weights.learned:
+            step = self.log_weight_steps[node.name].exp().view(-1, *[1] * (weight.dim() - 1))
+            return learned_quant(weight, step, node.bits.weights, signed=True)
+        return sim_quant(weight, self.weight_grid(node))
+
+    def rounded_after_folding(self, node: Node, convolved: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a layer with its batch norm folded in, then rounded; one more convolution for moments."""
+        if node.norm and not self.frozen:
+            mean, variance = batch_moments(convolved(self.slots[f"{node.name}/weight"]))
+            self.average(node, "mean").lerp_(mean.detach(), self.momentum)
+            self.average(node, "variance").lerp_(variance.detach(), self.momentum)
+            weight, bias = fold(self.slots[f"{node.name}/weight"], *self.norm(node), mean, variance)
+        else:
+            weight, bias = self._folded(node)
+        return sim_quant(weight, Grid.of(weight.detach(), node.bits.weights, fit=self.weights.fit)), bias
+
+    def _folded(self, node: Node) -> tuple[Tensor, Tensor]:
+        weight, (ratio, bias) = self.slots[f"{node.name}/weight"], self.folding(node)
+        return weight * ratio.view(-1, *[1] * (weight.dim() - 1)), bias
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
-        """See ``qnas.network.forward.Arithmetic``."""
-        if node.norm and not self.frozen:
-            weight, bias = self._fold_batch(node, x)
-        else:
-            weight, bias = self.deployed_weight(node)
-        if not node.bits.is_float:
-            weight = sim_quant(weight, weight_grid(weight, node))
-        return convolve(node, x, weight, bias)
+        """As it is deployed, or in float training with the statistics of the batch; see ``Arithmetic``."""
+        if node.bits.is_float and node.norm and self.training and not self.frozen:
+            output = convolve(node, x, self.slots[f"{node.name}/weight"], None)
+            averages = self.average(node, "mean"), self.average(node, "variance")
+            return torch.batch_norm(output, *self.norm(node), *averages, True, self.momentum, EPSILON, False)
+        weight, bias = self._folded(node)
+        return convolve(node, x, weight if node.bits.is_float else self.deployed_grid(node).round(weight), bias)
 
-    def _fold_batch(self, node: Node, x: Tensor) -> tuple[Tensor, Tensor]:
-        weight = self.slots[f"{node.name}/weight"]
-        mean, variance = batch_moments(convolve(node, x, weight, None))
-        self._track(node, mean.detach(), variance.detach())
-        return fold(
-            weight, self.slots[f"{node.name}/norm_weight"], self.slots[f"{node.name}/norm_bias"], mean, variance
-        )
-
-    def _track(self, node: Node, mean: Tensor, variance: Tensor) -> None:
-        self.average(node, "mean").lerp_(mean, MOMENTUM)
-        self.average(node, "variance").lerp_(variance, MOMENTUM)
+    def deployed_grid(self, node: Node) -> Grid:
+        """The grid of a layer's weight after folding, which rescales the grids of channels."""
+        grid = self.weight_grid(node)
+        if not self.weights.per_channel:
+            return grid
+        return replace(grid, scale=(grid.scale * self.folding(node)[0]).clamp(min=SMALLEST_SCALE))
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
-        """See ``qnas.network.forward.Arithmetic``."""
+        """As it is deployed; see ``qnas.network.forward.Arithmetic``."""
         if node.bits.is_float:
             return x
+        return self.activation_grid(node).round(x)
+
+    def activation_grid(self, node: Node) -> Grid:
+        """The grid of a node's output."""
         if node.kind == "input":
-            return sim_quant(x, self.input_grid(node))
-        return learned_quant(x, self.step(node), node.bits.activations, node.signed)
+            return self.input_grid(node)
+        zero_point = float(-integer_ends(node.bits.activations, node.signed)[0])
+        return Grid(self.step(node).detach(), zero_point, node.bits.activations)
 
     def input_grid(self, node: Node) -> Grid:
         """The grid of the image, whose range is fixed."""
@@ -108,14 +178,22 @@ class Network(nn.Module):
         return self.eval()
 
     @torch.no_grad()
+    def fit_weight_steps(self) -> None:
+        """Set trained weight steps to what fits the weights."""
+        nodes = {node.name: node for node in self.plan.nodes}
+        for name, log_step in self.log_weight_steps.items():
+            grid = self._fitted_grid(nodes[name], self.weights.fit or "least_squares")
+            log_step.copy_(torch.as_tensor(grid.scale).log())
+
+    @torch.no_grad()
     def calibrate(self, batches: list[Tensor]) -> None:
-        """Set steps and moving averages to what the batches show under the dynamic arithmetic.
+        """Set steps and moving averages to what the batches show where batch norms use the batch's own statistics.
 
         Each step is widened by another share of 1/1024. A step that was found from an average of values on a grid is a
         fraction of theirs: many averages would lie halfway between its multiples, where the last bit, which differs
         between runtimes, decides how they round.
         """
-        observer = _Observer(self.plan)
+        observer = _Observer(self)
         for images in batches:
             forward(self.plan, dict(self.slots), images, observer)
         for index, (name, log_step) in enumerate(self.log_steps.items()):
@@ -126,9 +204,9 @@ class Network(nn.Module):
                 self.get_buffer(f"{name}/{statistic}").copy_(torch.stack([pair[place] for pair in moments]).mean(0))
 
 
-def weight_grid(weight: Tensor, node: Node) -> Grid:
-    """The grid of a layer's weight, its batch norm folded in: the one quantizer of weights, trained and deployed."""
-    return Grid.of(weight.detach(), node.bits.weights)
+def has_weights(node: Node) -> bool:
+    """Whether a node is a layer with a weight."""
+    return node.kind in ("conv", "linear")
 
 
 def has_learned_step(node: Node) -> bool:
@@ -137,21 +215,37 @@ def has_learned_step(node: Node) -> bool:
 
 
 class _Observer:
-    """The dynamic arithmetic, which also notes the activation steps and batch statistics it meets."""
+    """A network with the statistics of each batch, which notes those and the activation steps that it meets."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.arithmetic = arithmetic_for(plan)
+    def __init__(self, network: Network) -> None:
+        self.network = network
         self.steps: dict[str, list[Tensor]] = {}
         self.moments: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
-        if node.norm:
-            moments = batch_moments(convolve(node, x, parameters[f"{node.name}/weight"], None))
-            self.moments.setdefault(node.name, []).append(moments)
-        return self.arithmetic.layer(node, x, parameters)
+        weight = parameters[f"{node.name}/weight"]
+        if not node.bits.is_float and self.network.weights.per_channel:
+            weight = self.network.rounded_weight(node)
+        if not node.norm:
+            return convolve(node, x, self._on_grid(node, weight), parameters[f"{node.name}/bias"])
+        output = convolve(node, x, weight, None)
+        mean, variance = batch_moments(output)
+        self.moments.setdefault(node.name, []).append((mean, variance))
+        weight, bias = fold(weight, *self.network.norm(node), mean, variance)
+        return convolve(node, x, self._on_grid(node, weight), bias)
+
+    def _on_grid(self, node: Node, weight: Tensor) -> Tensor:
+        if node.bits.is_float or self.network.weights.per_channel:
+            return weight
+        return Grid.of(weight, node.bits.weights, fit=self.network.weights.fit).round(weight)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
-        if has_learned_step(node):
-            low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
-            self.steps.setdefault(node.name, []).append(symmetric_scale(low, high, node.bits.activations))
-        return self.arithmetic.activation(node, x)
+        if node.bits.is_float:
+            return x
+        if not has_learned_step(node):
+            return self.network.activation(node, x)
+        low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
+        step = symmetric_scale(low, high, node.bits.activations)
+        self.steps.setdefault(node.name, []).append(step)
+        zero_point = float(-integer_ends(node.bits.activations, node.signed)[0])
+        return Grid(step.clamp(min=SMALLEST_SCALE), zero_point, node.bits.activations).round(x)

@@ -1,38 +1,54 @@
-"""Quantization with a trained step size, for activations (LSQ: Esser et al., 2020)."""
+"""Quantization with a trained step size, for weights and activations (LSQ: Esser et al., 2020)."""
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from qnas.quant.grid import levels
 
 
-class _LearnedQuant(torch.autograd.Function):
+class _Rounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, lowest: int, highest: int) -> Tensor:
-        scaled = x / step
-        rounded = scaled.round().clamp_(lowest or None, highest)  # what is never negative needs no lower end
-        ctx.save_for_backward(scaled, rounded)
+    def forward(ctx: Any, x: Tensor, lowest: int, highest: int) -> Tensor:
+        ctx.save_for_backward(x)
         ctx.ends = lowest, highest
-        return rounded * step
+        return F.hardtanh(x, lowest, highest).round_()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        scaled, rounded = ctx.saved_tensors
-        lowest, highest = ctx.ends
-        inside = gradient.masked_fill(scaled > highest, 0)
-        if lowest:
-            inside.masked_fill_(scaled < lowest, 0)
-        slope = _dot(gradient, rounded) - _dot(inside, scaled)
-        return inside, slope / (gradient.numel() * highest) ** 0.5, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.ends), None, None
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a b, in one pass where both lie in channels-last memory."""
-    if a.dim() == 4:
-        a, b = a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1)
-    return torch.dot(a.reshape(-1), b.reshape(-1))
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
+
+
+def rounded(x: Tensor, lowest: int, highest: int) -> Tensor:
+    """Whole numbers within ``lowest..highest``; the gradient is the identity inside and 0 outside."""
+    result: Tensor = _Rounded.apply(x, lowest, highest)  # type: ignore[no-untyped-call]
+    return result
+
+
+def scaled_step(step: Tensor, count: int, highest: int) -> Tensor:
+    """A trained step whose gradient is scaled by 1 / √(count · highest), as its authors advise.
+
+    Args:
+        step: s.
+        count: how many values share it.
+        highest: the largest multiple.
+    """
+    result: Tensor = _ScaledGradient.apply(step, (count * highest) ** -0.5)  # type: ignore[no-untyped-call]
+    return result
 
 
 def integer_ends(bits: int, signed: bool) -> tuple[int, int]:
@@ -44,13 +60,14 @@ def learned_quant(x: Tensor, step: Tensor, bits: int, signed: bool = False) -> T
     """Round ``x`` to multiples of a trained step, from ``integer_ends``.
 
     Inside the range the gradient to ``x`` is the identity and the gradient to the step is Q - x / s; outside, they are
-    0 and the end that is passed. The step's gradient is scaled by 1 / √(size · highest), as its authors advise.
+    0 and the end that is passed; the latter is scaled as in ``scaled_step``.
 
     Args:
-        x: any shape; not negative unless ``signed``.
-        step: positive scalar, s.
+        x: any shape; what is negative becomes 0 unless ``signed``.
+        step: s, positive: a scalar, or of a shape that broadcasts against ``x``.
         bits: N.
-        signed: whether ``x`` may be negative.
+        signed: whether multiples may be negative.
     """
-    result: Tensor = _LearnedQuant.apply(x, step, *integer_ends(bits, signed))  # type: ignore[no-untyped-call]
-    return result
+    lowest, highest = integer_ends(bits, signed)
+    scale = scaled_step(step, x.numel() // step.numel(), highest)
+    return rounded(x / scale, lowest, highest) * scale

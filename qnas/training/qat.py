@@ -4,24 +4,30 @@ The first part of a run trains with the statistics of each batch; the last part 
 averages, so that what is trained at the end is exactly what is deployed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from qnas.data.batches import training_batches
+from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters, with_noise
-from qnas.network.module import Network
+from qnas.network.module import Network, WeightGrids, has_weights
 from qnas.network.plan import Plan
+from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.space.genotype import Genotype
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
+
+Batch = tuple[Tensor, Tensor]
+TEMPERATURE = 4.0
+"""Of the teacher's and the network's answers while they are compared."""
 
 
 def initial_parameters(plan: Plan, ghn: GHN | None, noise: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -39,15 +45,144 @@ def input_range(images: Images) -> tuple[float, float]:
     return ((low - images.mean) / images.deviation).min().item(), ((high - images.mean) / images.deviation).max().item()
 
 
-def untrained(genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Network:
-    """The network that ``train_network`` begins with: initial parameters, steps and averages set by a few batches."""
-    plan = build_plan(genotype, data.task)
+def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Network:
+    """The network that training begins with: initial parameters, steps and averages set by a few batches."""
     generator = torch.Generator().manual_seed(seed)
-    network = Network(plan, initial_parameters(plan, ghn, recipe.noise, generator), input_range(data.train))
-    network.to(data.train.pixels.device)
-    calibration = training_batches(data, recipe.batch, seed)
-    network.calibrate([images for images, _ in islice(calibration, recipe.calibration)])
+    parameters = initial_parameters(plan, ghn, recipe.noise, generator)
+    network = Network(plan, parameters, input_range(data.train), weight_grids(recipe)).to(data.train.pixels.device)
+    calibrate(network, batches_of(data, recipe, seed), recipe)
     return network
+
+
+def weight_grids(recipe: Recipe) -> WeightGrids:
+    """How a recipe puts weights on grids."""
+    per_channel = recipe.weights == "channel"
+    return WeightGrids(per_channel, learned=per_channel and recipe.learned_weights)
+
+
+def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:
+    """The training batches of a recipe, from a step on."""
+    how = Augmentation(data.shift if recipe.shift else 0, data.mirror and recipe.mirror, recipe.erase)
+    return training_batches(data, recipe.batch, seed, how, start)
+
+
+def calibrate(network: Network, batches: Iterator[Batch], recipe: Recipe) -> None:
+    """Set a network's steps and averages by its weights and a few batches."""
+    network.fit_weight_steps()
+    network.calibrate([images for images, _ in islice(batches, recipe.calibration)])
+
+
+class Training:
+    """One network in training.
+
+    Args:
+        network: calibrated, at the bit widths that it is to have in the end.
+        data: whose ``train`` part is used.
+        recipe: how.
+        seed: of the order of the images and how they are augmented.
+        teacher: whose answers count by the recipe's ``distillation``, if there is one.
+    """
+
+    def __init__(self, network: Network, data: DataSet, recipe: Recipe, seed: int, teacher: Network | None = None):
+        self.network, self.data, self.recipe, self.seed, self.teacher = network, data, recipe, seed, teacher
+        self.plan, self.done = network.plan, 0
+        self.optimizer = _optimizer(network, recipe)
+        self.batches = batches_of(data, recipe, seed)
+        self.parameters = list(network.parameters())
+        self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.averaging else []
+
+    def step(self) -> Tensor:
+        """One update; returns the loss, a scalar."""
+        recipe, network = self.recipe, self.network
+        progress = self.done / recipe.steps
+        self._descend(progress)
+        network.train()
+        network.frozen = progress >= 1 - recipe.frozen_share
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(progress, recipe.rate, recipe.warm_up, schedule=recipe.schedule)
+        images, labels = next(self.batches)
+        loss = self._loss(images, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if recipe.damping:
+            self._damp(progress)
+        nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
+        self.optimizer.step()
+        self.done += 1
+        if self.averages:
+            torch._foreach_lerp_(self.averages, self.parameters, 1 - min(recipe.averaging, self.done / (self.done + 9)))
+        return loss.detach()
+
+    def finish(self) -> Network:
+        """The trained network, frozen, in evaluation mode."""
+        network = self.network
+        with torch.no_grad():
+            for parameter, average in zip(self.parameters, self.averages, strict=bool(self.averages)):
+                parameter.copy_(average)
+        if self.recipe.reestimation:
+            reestimate(network, islice(self.batches, self.recipe.reestimation))
+        network.frozen = True
+        return network.eval()
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.smoothing)
+        if self.teacher is None:
+            return loss
+        with torch.no_grad():
+            answers = (self.teacher(images) / TEMPERATURE).log_softmax(1)
+        distance = F.kl_div((logits / TEMPERATURE).log_softmax(1), answers, reduction="batchmean", log_target=True)
+        share = self.recipe.distillation
+        return (1 - share) * loss + share * TEMPERATURE**2 * distance
+
+    def _descend(self, progress: float) -> None:
+        """Give the network the bit widths of this part of the run; steps are set anew where they change."""
+        plan = raised(self.plan, least_bits(progress, self.recipe.descent, self.plan))
+        if plan != self.network.plan:
+            self.network.plan = plan
+            calibrate(self.network, batches_of(self.data, self.recipe, self.seed + 1, self.done), self.recipe)
+
+    @torch.no_grad()
+    def _damp(self, progress: float) -> None:
+        """Add the pull to the nearer step, which grows over the run, to the gradients of the weights."""
+        pull = self.recipe.damping * progress
+        for node in self.network.plan.nodes:
+            if has_weights(node) and not node.bits.is_float:
+                weight = self.network.slots[f"{node.name}/weight"]
+                grid = self.network.weight_grid(node)
+                assert weight.grad is not None
+                weight.grad.add_((weight - grid.round(weight)) / grid.along(grid.scale, weight), alpha=pull)
+
+
+@torch.no_grad()
+def reestimate(network: Network, batches: Iterator[Batch]) -> None:
+    """Measure the averages of batch norms anew, with the parameters as they are, as the mean over some batches."""
+    network.train()
+    network.frozen, usual = False, network.momentum
+    for number, (images, _) in enumerate(batches, 1):
+        network.momentum = 1 / number
+        network(images)
+    network.momentum = usual
+
+
+def least_bits(progress: float, descent: float, plan: Plan) -> int:
+    """The fewest bits of this part of a run: 8, then 4, for equal parts of ``descent``; 1 after that."""
+    narrowest = min(min(node.bits.weights, node.bits.activations) for node in plan.nodes)
+    stages = [bits for bits in (HIGHEST, 4, 2) if bits > narrowest]
+    if progress >= descent or not stages:
+        return 1
+    return stages[int(progress / descent * len(stages))]
+
+
+def raised(plan: Plan, least: int) -> Plan:
+    """The plan with at least so many bits everywhere."""
+    nodes = tuple(
+        node._replace(bits=Bits(max(node.bits.weights, least), max(node.bits.activations, least)))
+        if not node.bits.is_float
+        else node
+        for node in plan.nodes
+    )
+    return replace(plan, nodes=nodes)
 
 
 def train_network(
@@ -71,30 +206,52 @@ def train_network(
     Returns:
         The trained network, frozen, in evaluation mode.
     """
-    network = untrained(genotype, data, recipe, seed, ghn)
-    optimizer = torch.optim.AdamW(_groups(network, recipe), fused=True)
-    batches = training_batches(data, recipe.batch, seed)
-    for step, (images, labels) in enumerate(islice(batches, recipe.steps)):
-        network.frozen = step >= recipe.steps * (1 - recipe.frozen_share)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step / recipe.steps, recipe.rate)
-        loss = F.cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimizer.step()
+    return train_plan(build_plan(genotype, data.task), data, recipe, seed, ghn, report)
+
+
+def train_plan(
+    plan: Plan,
+    data: DataSet,
+    recipe: Recipe,
+    seed: int,
+    ghn: GHN | None = None,
+    report: Callable[[int], None] = lambda step: None,
+) -> Network:
+    """``train_network`` of any plan."""
+    teacher = None
+    if recipe.distillation:
+        teacher = teacher_of(plan, data, recipe, seed, ghn)
+        recipe = recipe.of(max(1, round(recipe.steps * (1 - recipe.teacher_share))))
+    network = untrained(plan, data, recipe, seed, ghn)
+    if teacher is not None:  # what it has learned is a better start than its own
+        network.slots.load_state_dict(teacher.slots.state_dict())
+        calibrate(network, batches_of(data, recipe, seed), recipe)
+    training = Training(network, data, recipe, seed, teacher)
+    for step in range(recipe.steps):
+        training.step()
         report(step + 1)
-    network.frozen = True
-    return network.eval()
+    return training.finish()
 
 
-def _groups(network: Network, recipe: Recipe) -> list[dict[str, object]]:
+def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None) -> Network:
+    """The network in float, trained for the teacher's share of a run by the same recipe."""
+    steps = max(1, round(recipe.steps * recipe.teacher_share))
+    in_float = replace(plan, nodes=tuple(node._replace(bits=FP32) for node in plan.nodes))
+    alone = replace(recipe.of(steps), distillation=0.0, descent=0.0, damping=0.0)
+    return train_plan(in_float, data, alone, seed, ghn)
+
+
+def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     weights = [value for name, value in network.slots.items() if name.endswith("/weight")]
     others = [value for name, value in network.slots.items() if not name.endswith("/weight")]
-    return [
+    steps = [*network.log_steps.values(), *network.log_weight_steps.values()]
+    groups = [
         {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": [*others, *network.log_steps.values()], "weight_decay": 0.0},
+        {"params": [*others, *steps], "weight_decay": 0.0},
     ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def deployed_accuracy(network: Network, images: Images) -> Accuracy:

@@ -8,6 +8,13 @@ from qnas.digest import digest_of
 from qnas.errors import QnasError, did_you_mean
 from qnas.runs.reading import reading
 
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("cosine", "linear"),
+    "weights": ("channel", "tensor"),
+}
+"""What the text of an ingredient may be."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -16,10 +23,26 @@ class Recipe:
     Args:
         steps: updates.
         batch: images an update.
-        rate: peak learning rate of AdamW, which warms up and then falls as half a cosine.
+        optimizer: ``adamw`` (Loshchilov and Hutter, 2019) or ``sgd``: with Nesterov's momentum of 0.9.
+        rate: peak learning rate.
+        schedule: how the rate falls after the warm-up: half a ``cosine``, or ``linear``.
+        warm_up: share of the run in which the rate rises to its peak.
         weight_decay: of the convolutions and the classifier.
         clip: longest gradient of an update.
+        smoothing: share of every label that all classes get (Szegedy et al., 2016).
+        shift: whether images are shifted, where the data allow it.
+        mirror: whether images are mirrored, where the data allow it.
+        erase: share of images that lose a random rectangle (Zhong et al., 2020).
+        weights: grid of the weights: ``channel``: symmetric, a step for each output channel, rounded before folding;
+            ``tensor``: the paper's, asymmetric, one step for all, rounded after folding.
+        learned_weights: whether the steps of channels are trained (Esser et al., 2020); those of activations always are.
+        descent: share of the run in which bits go down to the network's own, 8, 4, 2 (Zhuang et al., 2018).
+        damping: of weights that hang between two steps (Nagel et al., 2022): the pull to the nearer one.
+        distillation: weight of a float teacher's answers in the loss (Hinton et al., 2015); the run trains it first.
+        teacher_share: share of the run's updates that the teacher gets.
         frozen_share: last part of the run that trains with frozen batch norms, as the network is deployed.
+        averaging: decay of a moving average of all parameters, which is what is handed over; 0 for none.
+        reestimation: batches from which batch norms' averages are measured anew at the end; 0 for none.
         calibration: batches that set activation steps and moving averages before the first update.
         noise: standard deviation, relative to a tensor's own, of the noise that sets tiled channels apart.
 
@@ -28,31 +51,44 @@ class Recipe:
     """
 
     steps: int = 900
-    batch: int = 64
+    batch: int = 128
+    optimizer: str = "adamw"
     rate: float = 3e-3
+    schedule: str = "cosine"
+    warm_up: float = 0.05
     weight_decay: float = 1e-4
     clip: float = 5.0
-    frozen_share: float = 0.3
+    smoothing: float = 0.0
+    shift: bool = True
+    mirror: bool = True
+    erase: float = 0.0
+    weights: str = "channel"
+    learned_weights: bool = True
+    descent: float = 0.0
+    damping: float = 0.0
+    distillation: float = 0.0
+    teacher_share: float = 0.3
+    frozen_share: float = 0.2
+    averaging: float = 0.0
+    reestimation: int = 0
     calibration: int = 8
     noise: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "calibration"):
-            if getattr(self, name) < 1:
-                raise QnasError(
-                    f"`{name}` is at least 1, got {getattr(self, name)}; leave it out for {getattr(Recipe, name)}."
-                )
+            self._check(name, getattr(self, name) >= 1, "is at least 1")
+        self._check("reestimation", self.reestimation >= 0, "is at least 0")
         for name in ("rate", "clip"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise QnasError(
-                    f"`{name}` is a positive number, got {getattr(self, name)}; leave it out for "
-                    f"{getattr(Recipe, name)}."
-                )
-        for name in ("weight_decay", "noise", "frozen_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise QnasError(
-                    f"`{name}` lies within 0..1, got {getattr(self, name)}; leave it out for {getattr(Recipe, name)}."
-                )
+            self._check(name, 0 < getattr(self, name) < float("inf"), "is a positive number")
+        for name in _SHARES:
+            self._check(name, 0 <= getattr(self, name) <= 1, "lies within 0..1")
+        for name, choices in CHOICES.items():
+            self._check(name, getattr(self, name) in choices, f"is {' or '.join(choices)}")
+
+    def _check(self, name: str, good: bool, rule: str) -> None:
+        if not good:
+            usual = getattr(Recipe, name)
+            raise QnasError(f"`{name}` {rule}, got {getattr(self, name)}; leave it out for {usual}.")
 
     def of(self, steps: int) -> "Recipe":
         """The same recipe for a run of another length."""
@@ -70,7 +106,21 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The recipe as a TOML file; ``read_recipe`` reads it back."""
-        return "".join(f"{name} = {value}\n" for name, value in asdict(self).items())
+        return "".join(f"{name} = {_toml(value)}\n" for name, value in asdict(self).items())
+
+
+_SHARES = (
+    "weight_decay", "noise", "frozen_share", "warm_up", "smoothing", "erase", "descent", "damping", "distillation",
+    "teacher_share", "averaging",
+)  # fmt: skip
+_KINDS = {item.name: item.type for item in fields(Recipe)}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word between quotes"}
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -83,15 +133,14 @@ def read_recipe(path: Path) -> Recipe:
 
     with reading(path, "a recipe", "a recipe is a TOML file such as the manifest of a winner shows; check the path"):
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    kinds = {item.name: item.type for item in fields(Recipe)}
+    typed: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in kinds:
-            raise QnasError(f"Recipe {path}: unknown key {key!r}; {did_you_mean(key, kinds)}")
-        wanted = (int,) if kinds[key] is int else (int, float)
-        if type(value) not in wanted:
-            what = "a whole number" if kinds[key] is int else "a number"
-            raise QnasError(f"Recipe {path}: {key} is {what}, got {value!r}; correct it in the file.")
-    typed: dict[str, Any] = {key: value if kinds[key] is int else float(value) for key, value in values.items()}
+        if key not in _KINDS:
+            raise QnasError(f"Recipe {path}: unknown key {key!r}; {did_you_mean(key, _KINDS)}")
+        kind: Any = _KINDS[key]
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise QnasError(f"Recipe {path}: {key} is {_WORDS[kind]}, got {value!r}; correct it in the file.")
+        typed[key] = kind(value)
     try:
         return Recipe(**typed)
     except QnasError as error:
