@@ -76,9 +76,7 @@ def evaluation_batches(images: Images, size: int) -> Iterator[tuple[Tensor, Tens
         yield images.batch(slice(start, start + size))
 
 
-def augmented(
-    images: Images, which: Tensor, how: Augmentation, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def augmented(images: Images, which: Tensor, how: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Some images, augmented and normalised, (batch, channels, height, width), and their labels (batch,).
 
     The generator is on the device of the images, so that nothing waits for the device.

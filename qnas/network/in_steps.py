@@ -1,12 +1,13 @@
 """The forward pass of training: every quantized value is a whole number, held as float, and knows its step.
 
-A convolution reads whole numbers; the step goes into its weight, which is small. A batch norm divides by the next step
-on its way, and rounding to whole numbers between two ends is the ReLU. So a layer is one convolution, one batch norm
-and one rounding, as fast as in float, and all of it is what an integer kernel computes.
+A convolution reads whole numbers; their step goes into its weight, which is small. A batch norm divides by the next
+step on its way, and rounding to whole numbers between two ends is the ReLU. So a layer is one convolution, one batch
+norm and one rounding, as fast as in float, and all of it is what an integer kernel computes. What is small, weights and
+steps, is prepared for all layers at once.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,12 @@ from qnas.network.convolution import max_pool
 from qnas.network.forward import convolve
 from qnas.network.plan import Node, Plan
 from qnas.quant.fold import EPSILON
-from qnas.quant.learned import integer_ends, rounded, scaled_step
+from qnas.quant.learned import integer_ends, rounded, scaled_gradient
 
 if TYPE_CHECKING:
     from qnas.network.module import Network
+
+NAMED = dict[str, Tensor]
 
 
 class Steps(NamedTuple):
@@ -28,86 +31,188 @@ class Steps(NamedTuple):
     count: Tensor
     step: Tensor
 
-    @property
-    def real(self) -> Tensor:
-        """The real values."""
-        return self.count * self.step
+    def over(self, step: Tensor) -> Tensor:
+        """The values as multiples of another step."""
+        return self.count if step is self.step else self.count * (self.step / step)
+
+
+class Layout:
+    """What training needs to know of a plan, once.
+
+    Args:
+        plan: of a quantized network.
+        device: where index tensors lie.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan = plan
+        nodes = plan.nodes
+        self.layers = [node for node in nodes if node.kind in ("conv", "linear")]
+        self.stepped = [node for node in nodes if node.quantized and node.kind != "input"]
+        self.ends = {node.name: integer_ends(node.bits.activations, node.signed) for node in self.stepped}
+        self.rounded = {source for node in nodes if node.kind != "concat" for source in node.inputs}
+        self.concat = {source: node.name for node in nodes if node.kind == "concat" for source in node.inputs}
+        self.normed = [layer.name for layer in self.layers if layer.norm]
+        shapes = {slot.name: slot.shape for slot in plan.slots}
+        self.shapes = [shapes[f"{layer.name}/weight"] for layer in self.layers]
+        self.sizes = [torch.Size(shape).numel() for shape in self.shapes]
+        self.channels = [shape[0] for shape in self.shapes]
+        fan_in = torch.tensor([size // count for size, count in zip(self.sizes, self.channels, strict=True)])
+        of_channel = torch.arange(len(self.layers)).repeat_interleave(torch.tensor(self.channels))
+        self.layer_of_channel = of_channel.to(device)
+        self.channel_of_weight = torch.arange(len(of_channel)).repeat_interleave(fan_in[of_channel]).to(device)
+        ends = [integer_ends(layer.bits.weights, True) for layer in self.layers]
+        self.weight_ends = ends[0] if len(set(ends)) == 1 else None
+        self.weight_ends_of_channel = torch.tensor(ends, dtype=torch.float32)[of_channel].t().to(device)
+        self.weight_gain = (fan_in[of_channel] * self.weight_ends_of_channel[1].cpu()).rsqrt().to(device)
+        sizes = torch.tensor([torch.Size(node.shape).numel() * self.ends[node.name][1] for node in self.stepped])
+        self.step_gain = sizes.rsqrt().to(device)
+
+    def unit_of(self, layer: Node) -> str:
+        """The name of the node whose step counts what a layer reads; a max pool hands its own input's on."""
+        source = self.plan.nodes[layer.inputs[0]]
+        while source.kind == "max_pool":
+            source = self.plan.nodes[source.inputs[0]]
+        return source.name
 
 
 def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
     """Logits (batch, classes) of a quantized network, differentiable in its weights and steps."""
-    plan, values, sums = network.plan, list[Steps](), dict[int, Tensor]()
-    rounded_sums = read_rounded(plan)
-    for position, node in enumerate(plan.nodes):
+    layout, values, sums = network.layout, list[Steps](), dict[int, Steps]()
+    steps = _steps(network, len(images))
+    layer = (_of_channels if network.weights.per_channel else _of_tensors)(network, steps)
+
+    def ended(node: Node, count: Tensor) -> Steps:
+        return Steps(rounded(count, *layout.ends[node.name]), steps[node.name])
+
+    for position, node in enumerate(network.plan.nodes):
         inputs = [values[source] for source in node.inputs]
         match node.kind:
             case "input":
-                grid = network.input_grid(node)
-                step = torch.as_tensor(grid.scale, device=images.device)
-                value = Steps(grid.round(images.contiguous(memory_format=torch.channels_last)) / step, step)
-            case "conv" | "linear":
-                value = _layer(network, node, inputs[0])
+                x, grid = images.contiguous(memory_format=torch.channels_last), network.input_grid(node)
+                value = Steps(grid.integers(x) - grid.zero_point, steps[node.name])
+            case "conv":
+                value = ended(node, layer(node, inputs[0]))
+            case "linear":
+                value = Steps(layer(node, Steps(inputs[0].count.flatten(1), inputs[0].step)), steps[""])
             case "max_pool":
                 value = Steps(max_pool(inputs[0].count, node.kernel, node.stride), inputs[0].step)
             case "avg_pool":
                 pool = F.avg_pool2d(inputs[0].count, node.kernel, node.stride, node.padding, count_include_pad=False)
-                value = _rounded(network, node, Steps(pool, inputs[0].step))
+                value = ended(node, Steps(pool, inputs[0].step).over(steps[node.name]))
             case "global_avg":
-                value = _rounded(network, node, Steps(inputs[0].count.mean((2, 3), keepdim=True), inputs[0].step))
+                mean = Steps(inputs[0].count.mean((2, 3), keepdim=True), inputs[0].step)
+                value = ended(node, mean.over(steps[node.name]))
             case "sum":
-                sums[position] = _total(inputs[0], inputs[1], node.relu)
-                one = sums[position].new_ones(())
-                value = Steps(sums[position], one)
-                if position in rounded_sums:
-                    value = _rounded(network, node, value)
+                step = steps[node.name if position in layout.rounded else layout.concat[position]]
+                total = Steps(weighted_sum(*inputs, step), step)
+                value = ended(node, total.count) if position in layout.rounded else total
+                sums[position] = Steps(total.count.relu(), step) if node.relu else total
             case "concat":
-                whole = torch.cat([sums[source] for source in node.inputs], 1)
-                value = _rounded(network, node, Steps(whole, whole.new_ones(())))
+                parts = [sums[source].over(steps[node.name]) for source in node.inputs]
+                value = ended(node, torch.cat(parts, 1))
         values.append(value)
-    return values[-1].real
+    return values[-1].count
 
 
-def read_rounded(plan: Plan) -> set[int]:
-    """The positions of nodes that something other than a concatenation reads."""
-    return {source for node in plan.nodes if node.kind != "concat" for source in node.inputs}
+def _steps(network: "Network", batch: int) -> NAMED:
+    """The step of every node that has one, by its name, and a step of one, by none."""
+    layout, image = network.layout, network.plan.nodes[0]
+    learned = torch.stack([network.log_steps[node.name] for node in layout.stepped]).exp()
+    learned = scaled_gradient(learned, layout.step_gain * batch**-0.5)
+    steps = dict(zip((node.name for node in layout.stepped), learned.unbind(), strict=True))
+    scale = network.input_grid(image).scale
+    return {"": learned.new_ones(()), image.name: torch.as_tensor(scale, device=learned.device), **steps}
 
 
-def _total(left: Steps, right: Steps, relu: bool) -> Tensor:
-    total = left.real + right.real
-    return total.relu() if relu else total
+Layer = Callable[[Node, Steps], Tensor]
+"""A layer of whole numbers, its batch norm or bias included, in units of its output's step."""
 
 
-def _rounded(network: "Network", node: Node, value: Steps) -> Steps:
-    """A value put on the node's grid; a grid from 0 is a ReLU."""
-    lowest, highest = integer_ends(node.bits.activations, node.signed)
-    step = scaled_step(network.step(node), value.count.numel(), highest)
-    return Steps(rounded(value.count * (value.step / step), lowest, highest), step)
+def _of_channels(network: "Network", steps: NAMED) -> Layer:
+    """Layers whose weights have a step for each channel, which a batch norm only rescales."""
+    layout, normed = network.layout, network.layout.normed
+    out = torch.stack([steps[layer.name if layer.quantized else ""] for layer in layout.layers])
+    per_step = 1 / out.index_select(0, layout.layer_of_channel)
+    slots = network.slots
+    bias = [slots[f"{layer.name}/bias"] for layer in layout.layers if not layer.norm]
+    norms: dict[str, tuple[Tensor, Tensor]] = {}
+    if normed and not network.frozen:
+        scale, shift = network.norms()
+        counts = layout.channels[: len(normed)]
+        parts = [(part * per_step[: len(part)]).split(counts) for part in (scale, shift)]
+        norms = dict(zip(normed, zip(*parts, strict=True), strict=True))
+        factor, per_step = torch.cat([torch.ones_like(scale), per_step[len(scale) :]]), per_step[len(scale) :]
+    elif normed:
+        ratio, shift = network.foldings()
+        factor, bias = torch.cat([ratio * per_step[: len(ratio)], per_step[len(ratio) :]]), [shift, *bias]
+    else:
+        factor = per_step
+    rest = [count for layer, count in zip(layout.layers, layout.channels, strict=True) if layer.name not in norms]
+    shifts = (torch.cat(bias) * per_step).split(rest)
+    biases = dict(zip((layer.name for layer in layout.layers if layer.name not in norms), shifts, strict=True))
+    weights = _rounded_weights(network, steps, factor)
+
+    def layer(node: Node, x: Steps) -> Tensor:
+        if node.name not in norms:
+            return convolve(node, x.count, weights[node.name], biases[node.name])
+        averages = network.average(node, "mean"), network.average(node, "variance")
+        output = convolve(node, x.count, weights[node.name], None)
+        return torch.batch_norm(output, *norms[node.name], *averages, True, network.momentum, EPSILON, False)
+
+    return layer
 
 
-def _layer(network: "Network", node: Node, x: Steps) -> Steps:
-    """A layer on whole numbers, its output whole numbers too unless it is the last one."""
-    if node.kind == "linear":
-        x = Steps(x.count.flatten(1), x.step)
-    if not node.quantized:
-        return Steps(_linear(network, node, x, torch.ones_like(x.step)), torch.ones_like(x.step))
-    lowest, highest = integer_ends(node.bits.activations, node.signed)
-    count = len(x.count) * node.shape[0] * node.shape[1] * node.shape[2]
-    step = scaled_step(network.step(node), count, highest)
-    return Steps(rounded(_linear(network, node, x, step), lowest, highest), step)
+def _rounded_weights(network: "Network", steps: NAMED, factor: Tensor) -> NAMED:
+    """All weights on their grids, times the step of what they read and a factor, (channels,), each."""
+    layout = network.layout
+    into = torch.stack([steps[layout.unit_of(layer)] for layer in layout.layers])
+    own = network.weight_steps()
+    scale = own * factor * into.index_select(0, layout.layer_of_channel)
+    flat = torch.cat([network.slots[f"{layer.name}/weight"].flatten() for layer in layout.layers])
+    count = flat / own.index_select(0, layout.channel_of_weight)
+    if layout.weight_ends:
+        count = rounded(count, *layout.weight_ends)
+    else:
+        lowest, highest = (ends.index_select(0, layout.channel_of_weight) for ends in layout.weight_ends_of_channel)
+        count = count.clamp(lowest, highest)
+        count = count + (count.round() - count).detach()
+    parts = (count * scale.index_select(0, layout.channel_of_weight)).split(layout.sizes)
+    return {
+        layer.name: part.view(shape) for layer, part, shape in zip(layout.layers, parts, layout.shapes, strict=True)
+    }
 
 
-def _linear(network: "Network", node: Node, x: Steps, step: Tensor) -> Tensor:
-    """The linear part of a layer and its batch norm or bias, in units of ``step``."""
-    if not network.weights.per_channel:
-        weight, bias = network.rounded_after_folding(node, lambda weight: convolve(node, x.count, weight * x.step, None))
+def _of_tensors(network: "Network", steps: NAMED) -> Layer:
+    """Layers whose weights have one step each, asymmetric, and are rounded after their batch norm is folded in."""
+
+    def layer(node: Node, x: Steps) -> Tensor:
+        step = steps[node.name if node.quantized else ""]
+        weight, bias = network.rounded_after_folding(node, lambda it: convolve(node, x.count, it * x.step, None))
         return convolve(node, x.count, weight * (x.step / step), bias / step)
-    weight = network.rounded_weight(node)
-    if not node.norm:
-        return convolve(node, x.count, weight * (x.step / step), network.slots[f"{node.name}/bias"] / step)
-    scale, shift = network.norm(node)
-    if network.frozen:
-        ratio, bias = network.folding(node)
-        return convolve(node, x.count, weight * (ratio * x.step / step).view(-1, 1, 1, 1), bias / step)
-    mean, variance = network.average(node, "mean"), network.average(node, "variance")
-    output = convolve(node, x.count, weight * x.step, None)
-    return torch.batch_norm(output, scale / step, shift / step, mean, variance, True, network.momentum, EPSILON, False)
+
+    return layer
+
+
+class _WeightedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, a: Tensor, right: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(left, a, right, b)
+        return torch.addcmul(left * a, right, b)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        left, a, right, b = ctx.saved_tensors
+        return gradient * a, _dot(gradient, left), gradient * b, _dot(gradient, right)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a b, in one pass over channels-last memory."""
+    flat = [x.permute(0, 2, 3, 1).reshape(-1) for x in (a, b)]
+    return torch.dot(*flat)
+
+
+def weighted_sum(left: Steps, right: Steps, step: Tensor) -> Tensor:
+    """The sum of two tensors (batch, channels, height, width), as multiples of a step."""
+    result: Tensor = _WeightedSum.apply(left.count, left.step / step, right.count, right.step / step)  # type: ignore[no-untyped-call]
+    return result

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from qnas.network.forward import Parameters, convolve, forward
-from qnas.network.in_steps import forward_in_steps
+from qnas.network.in_steps import Layout, forward_in_steps
 from qnas.network.plan import Node, Plan
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
 from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
-from qnas.quant.learned import integer_ends, learned_quant
+from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
 
 MOMENTUM = 0.1
@@ -71,7 +71,15 @@ class Network(nn.Module):
             if node.norm:
                 self.register_buffer(f"{node.name}/mean", torch.zeros(node.shape[0]))
                 self.register_buffer(f"{node.name}/variance", torch.ones(node.shape[0]))
+        self._layout: Layout | None = None
         self.fit_weight_steps()
+
+    @property
+    def layout(self) -> Layout:
+        """What training needs to know of the plan."""
+        if self._layout is None or self._layout.plan is not self.plan:
+            self._layout = Layout(self.plan, self.get_buffer("input_range").device)
+        return self._layout
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, channels, height, width)."""
@@ -95,6 +103,30 @@ class Network(nn.Module):
         scale, shift = self.norm(node)
         ratio = scale * (self.average(node, "variance") + EPSILON).rsqrt()
         return ratio, shift - self.average(node, "mean") * ratio
+
+    def norms(self) -> tuple[Tensor, Tensor]:
+        """``norm`` of all layers that have one, one after another."""
+        names = self.layout.normed
+        scale, shift = (torch.cat([self.slots[f"{name}/norm_{kind}"] for name in names]) for kind in ("weight", "bias"))
+        return scale.abs(), shift
+
+    def foldings(self) -> tuple[Tensor, Tensor]:
+        """``folding`` of all layers with a batch norm, one after another."""
+        scale, shift = self.norms()
+        mean, variance = (
+            torch.cat([self.get_buffer(f"{name}/{kind}") for name in self.layout.normed])
+            for kind in ("mean", "variance")
+        )
+        ratio = scale * (variance + EPSILON).rsqrt()
+        return ratio, shift - mean * ratio
+
+    def weight_steps(self) -> Tensor:
+        """The weights' steps of all channels of all layers, one after another."""
+        layout = self.layout
+        if self.weights.learned:
+            steps = torch.cat([self.log_weight_steps[layer.name] for layer in layout.layers]).exp()
+            return scaled_gradient(steps, layout.weight_gain)
+        return torch.cat([torch.as_tensor(self.weight_grid(layer).scale) for layer in layout.layers])
 
     def weight_grid(self, node: Node) -> Grid:
         """The grid of a layer's weight; per channel, that of the weight before folding."""

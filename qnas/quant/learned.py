@@ -19,12 +19,14 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
+        if x.dim() == 4:  # the gradient of a global average is laid out otherwise, and so would all before it be
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
         return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.ends), None, None
 
 
 class _ScaledGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: Tensor | float) -> Tensor:
         ctx.factor = factor
         return x.view_as(x)
 
@@ -39,15 +41,9 @@ def rounded(x: Tensor, lowest: int, highest: int) -> Tensor:
     return result
 
 
-def scaled_step(step: Tensor, count: int, highest: int) -> Tensor:
-    """A trained step whose gradient is scaled by 1 / √(count · highest), as its authors advise.
-
-    Args:
-        step: s.
-        count: how many values share it.
-        highest: the largest multiple.
-    """
-    result: Tensor = _ScaledGradient.apply(step, (count * highest) ** -0.5)  # type: ignore[no-untyped-call]
+def scaled_gradient(step: Tensor, factor: Tensor | float) -> Tensor:
+    """Trained steps as they are, whose gradients are scaled: by 1 / √(count · highest), as the authors advise."""
+    result: Tensor = _ScaledGradient.apply(step, factor)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -60,7 +56,7 @@ def learned_quant(x: Tensor, step: Tensor, bits: int, signed: bool = False) -> T
     """Round ``x`` to multiples of a trained step, from ``integer_ends``.
 
     Inside the range the gradient to ``x`` is the identity and the gradient to the step is Q - x / s; outside, they are
-    0 and the end that is passed; the latter is scaled as in ``scaled_step``.
+    0 and the end that is passed; the latter is scaled by 1 / √(count · highest), count being the values of a step.
 
     Args:
         x: any shape; what is negative becomes 0 unless ``signed``.
@@ -69,5 +65,5 @@ def learned_quant(x: Tensor, step: Tensor, bits: int, signed: bool = False) -> T
         signed: whether multiples may be negative.
     """
     lowest, highest = integer_ends(bits, signed)
-    scale = scaled_step(step, x.numel() // step.numel(), highest)
+    scale = scaled_gradient(step, (x.numel() // step.numel() * highest) ** -0.5)
     return rounded(x / scale, lowest, highest) * scale
