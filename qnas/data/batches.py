@@ -1,4 +1,4 @@
-"""Training batches on the device: seeded, shuffled each pass, every image augmented on its own where its data allow it."""
+"""Training batches on the device: seeded, shuffled each pass, each image augmented on its own if its data allow it."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -112,5 +112,7 @@ def rectangles(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
     stretch = LONGEST ** (ratio - 0.5)
     inside = []
     for side, middle, half in zip(sides, centre, (root * stretch / 2, root / stretch / 2), strict=True):
-        inside.append((((torch.arange(side, device=x.device) + 0.5) / side - middle).abs() < half))
-    return inside[0][:, :, None] & inside[1][:, None] & (hit < share)[:, :, None]
+        inside.append(((torch.arange(side, device=x.device) + 0.5) / side - middle).abs() < half)
+    rows, columns = inside
+    chosen: Tensor = rows[:, :, None] & columns[:, None] & (hit < share)[:, :, None]
+    return chosen

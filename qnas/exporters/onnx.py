@@ -78,7 +78,7 @@ class _Graph:
         integers = self.constant(f"{name}/integers", layer.weight.numpy(), kind)
         scale = self.constant(f"{name}/step", layer.grid.scale)
         zero_point = self.constant(f"{name}/zero_point", layer.grid.zero_point, kind)
-        return self.add("DequantizeLinear", [integers, scale, zero_point], name)
+        return self.add("DequantizeLinear", [integers, scale, zero_point], name, **_axis(layer.grid))
 
     def layer(self, node: Node, kind: str, value: str, **attributes: Any) -> str:
         """A convolution or matrix product with its bias."""
@@ -88,12 +88,16 @@ class _Graph:
             return self.add(kind, [*inputs, self.constant(bias, layer.bias.numpy())], f"{node.name}/sum", **attributes)
         if rounded is not None:
             integers = self.constant(f"{bias}/integers", rounded[0].numpy(), TensorProto.INT32)
-            step = self.constant(f"{bias}/step", rounded[1])
-            dequantized = self.add("DequantizeLinear", [integers, step], bias)
+            step = self.constant(f"{bias}/step", rounded[1].numpy())
+            dequantized = self.add("DequantizeLinear", [integers, step], bias, **_axis(layer.grid))
             return self.add(kind, [*inputs, dequantized], f"{node.name}/sum", **attributes)
         shape = (1, -1, 1, 1) if node.kind == "conv" else (1, -1)
         product = self.add(kind, inputs, f"{node.name}/product", **attributes)
         return self.add("Add", [product, self.constant(bias, layer.bias.numpy().reshape(shape))], f"{node.name}/sum")
+
+
+def _axis(grid: Grid) -> dict[str, int]:
+    return {} if grid.axis is None else {"axis": grid.axis}
 
 
 def packed(integers: NDArray[Any]) -> bytes:

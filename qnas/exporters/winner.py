@@ -23,13 +23,15 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network
+from qnas.network.module import Network, WeightGrids
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import read_json, reading
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
+FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
+"""How weights were put on grids when manifests did not say."""
 
 
 class Winner(Network):
@@ -43,13 +45,20 @@ class Winner(Network):
         state: trained parameters, averages and steps.
         facts: settings and accuracies, as the manifest has them.
         folder: where it lies.
+        weights: how its weights are put on grids.
     """
 
     def __init__(
-        self, genotype: Genotype, task: Task, state: dict[str, Tensor], facts: dict[str, Any], folder: Path
+        self,
+        genotype: Genotype,
+        task: Task,
+        state: dict[str, Tensor],
+        facts: dict[str, Any],
+        folder: Path,
+        weights: WeightGrids,
     ) -> None:
         plan = build_plan(genotype, task)
-        super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0))
+        super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0), weights)
         self.restored(state)
         self.genotype, self.task, self.facts, self.folder = genotype, task, facts, folder
 
@@ -79,7 +88,8 @@ def load_winner(folder: Path) -> Winner:
         moments = (tuple(images[key]) for key in ("mean", "deviation"))
         task = Task(tuple(images["shape"]), len(names), images["data"], names, *moments)
     with reading(folder / WEIGHTS, "trained weights", remedy):
-        return Winner(genotype, task, load_file(folder / WEIGHTS), manifest["facts"], folder)
+        weights = WeightGrids(**manifest["weights"]) if "weights" in manifest else FIRST_WEIGHTS
+        return Winner(genotype, task, load_file(folder / WEIGHTS), manifest["facts"], folder, weights)
 
 
 def write_winner(
@@ -108,6 +118,7 @@ def write_winner(
     write_json(folder / MANIFEST, {
         "facts": facts,
         "costs": asdict(costs(network.plan)),
+        "weights": asdict(network.weights),
         "parity": asdict(parity),
         "images": {
             "data": data.name,

@@ -1,6 +1,7 @@
 """The picks of a finished search: as trained networks, and as folders that hold all a user needs."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -9,27 +10,34 @@ from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import MANIFEST, write_winner
+from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network
+from qnas.network.module import Network, WeightGrids
 from qnas.runs.folder import read_run
 from qnas.runs.reading import reading
 from qnas.space.genotype import Genotype
-from qnas.training.qat import input_range
+from qnas.training.qat import input_range, weight_grids
+from qnas.training.recipe import Recipe
 
 WINNER = "winner"
 
 
-def load_pick(folder: Path, genotype: Genotype, data: DataSet) -> Network:
+def load_pick(folder: Path, genotype: Genotype, data: DataSet, weights: WeightGrids) -> Network:
     """A fully trained network of a run, its batch norms frozen, on the CPU.
+
+    Args:
+        folder: of the run.
+        genotype: of the network.
+        data: that it was trained on.
+        weights: how the run's recipe puts them on grids.
 
     Raises:
         QnasError: its weights are missing or damaged.
     """
     plan = build_plan(genotype, data.task)
-    network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train))
+    network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train), weights)
     path = folder / PICKS / f"{genotype.key}.safetensors"
     with reading(path, "trained weights", "search again with another `out`"):
         return network.restored(load_file(path))
@@ -72,4 +80,11 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     genotype = Genotype.from_json(chosen["genotype"])
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
-    return folder, write_winner(folder, genotype, load_pick(run, genotype, data), data, facts, profile)
+    network = load_pick(run, genotype, data, grids_of_run(settings))
+    return folder, write_winner(folder, genotype, network, data, facts, profile)
+
+
+def grids_of_run(settings: dict[str, Any]) -> WeightGrids:
+    """How a run of these settings puts weights on grids: those of before recipes said so, tensor by tensor."""
+    recipe = settings.get("recipe", {})
+    return weight_grids(Recipe(**recipe)) if "weights" in recipe else FIRST_WEIGHTS

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from qnas.ghn.model import GHN
 from qnas.nas.budgets import check_possible
 from qnas.nas.samplers import check_sampler
 from qnas.nas.settings import SearchSettings
-from qnas.runs.folder import RUN, open_run
+from qnas.runs.folder import open_run
 from qnas.space.space import SearchSpace, find_space
-from qnas.training.jobs import FIRST_RECIPE
 
 
 @dataclass(frozen=True)
@@ -74,44 +72,10 @@ def open_prepared(prepared: Prepared, folder: Path) -> None:
     Raises:
         QnasError: it is of other settings, or no run folder at all.
     """
-    upgrade = partial(upgraded, space=prepared.space)
-    open_run(prepared.identity, folder, {"torch": torch.__version__}, upgrade)
+    open_run(prepared.identity, folder, {"torch": torch.__version__})
 
 
 def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
     """A folder named after the settings, so that the same command finds its run again."""
-
-    def named(identity: dict[str, Any]) -> Path:
-        short = digest(json.dumps(identity, sort_keys=True).encode())[:8]
-        return Path("runs") / f"{prepared.data.name}-{settings.bits}-{short}"
-
-    older = named(first_identity(prepared.identity, prepared.space))
-    may_be_older = prepared.identity["recipe"] == FIRST_RECIPE.ingredients
-    return older if may_be_older and (older / RUN).is_file() else named(prepared.identity)
-
-
-def upgraded(identity: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
-    """An identity that version 0.1.0 wrote, before recipes had names and spaces canonical hashes, as today's."""
-    if "recipe" in identity:
-        return identity
-    alike = identity.get("space_hash") == first_space_hash(space)
-    return {
-        **identity,
-        "recipe": FIRST_RECIPE.ingredients,
-        "space_hash": space.digest if alike else identity.get("space_hash"),
-    }
-
-
-def first_identity(identity: dict[str, Any], space: SearchSpace) -> dict[str, Any]:
-    """The identity that version 0.1.0 would have written."""
-    plain = {key: value for key, value in identity.items() if key != "recipe"}
-    return {**plain, "space_hash": first_space_hash(space)}
-
-
-def first_space_hash(space: SearchSpace) -> str:
-    """How version 0.1.0 told spaces apart: by the text of a Python object."""
-    names = ("name", "operations", "kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides")
-    values: dict[str, Any] = {name: getattr(space, name) for name in (*names, "batch_norm", "max_params", "max_macs")}
-    values |= {"image": space.task.image, "classes": space.task.classes}
-    values |= {"split": space.split, "overrides": space.overrides}
-    return digest(f"SearchSpace({', '.join(f'{name}={value!r}' for name, value in values.items())})".encode())
+    short = digest(json.dumps(prepared.identity, sort_keys=True).encode())[:8]
+    return Path("runs") / f"{prepared.data.name}-{settings.bits}-{short}"

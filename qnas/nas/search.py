@@ -39,8 +39,8 @@ from qnas.sampling.generator import stream
 from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
-from qnas.training.jobs import LEDGER, Job, one_thread, renamed, run_job
-from qnas.training.qat import deployed_accuracy
+from qnas.training.jobs import LEDGER, Job, one_thread, run_job
+from qnas.training.qat import deployed_accuracy, weight_grids
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
@@ -101,17 +101,17 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
             limits = Limits(latency=settings.limits.latency)
             check_possible(prepared.space, limits, settings.narrowest, cost_model_for(settings, prepared.space, folder))
         queue = stack.enter_context(closing(WorkQueue(address, settings.directions)))
-        ledger = Ledger(folder / LEDGER, renamed)
+        ledger = Ledger(folder / LEDGER)
         if address.shared:
             _agree(queue, prepared.identity, folder)
             others = stack.enter_context(closing(WorkQueue(replace(address, name=f"{address.name}/training"))))
-            ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"], renamed)
+            ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"])
         pool = stack.enter_context(Pool(means.do, ledger, means.workers, one_thread))
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
         chosen = select(found, JobTrainer(settings, pool, means, str(folder / PICKS)), settings)
-    data = prepared.data
+    data, grids = prepared.data, weight_grids(settings.recipe)
     picks = [
-        replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data), data.test).top1)
+        replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
         for one in chosen.picks
     ]
     write_result(folder, settings, replace(chosen, picks=picks))

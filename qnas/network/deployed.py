@@ -4,17 +4,19 @@ Where activations have 8 bits a deployed bias is a 32-bit integer at the step s_
 onnxruntime makes it; below that the grid would be too coarse and the bias stays real.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from qnas.network.forward import Parameters, convolve, forward
-from qnas.network.module import Network, has_learned_step, weight_grid
+from qnas.network.module import Network, has_learned_step, has_weights
 from qnas.network.plan import Node, Plan
 from qnas.quant.grid import Grid
-from qnas.quant.learned import integer_ends
 from qnas.quant.scheme import HIGHEST
+
+LARGEST_INTEGER = 2**31 - 1
+"""Of a 32-bit bias, which a channel that is all but switched off would exceed."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class DeployedNetwork:
             source = self.plan.nodes[source.inputs[0]]
         return self.activations.get(source.name)
 
-    def integer_bias(self, node: Node) -> tuple[Tensor, float] | None:
-        """A layer's bias as integers and their step, or nothing where the bias stays real."""
+    def integer_bias(self, node: Node) -> tuple[Tensor, Tensor] | None:
+        """A layer's bias as integers and their step, one or one a channel, or nothing where the bias stays real."""
         layer, grid = self.layers[node.name], self.input_grid(node)
         if layer.grid is None or grid is None or {grid.bits, node.bits.activations} != {HIGHEST}:
             return None
-        step = float(grid.scale * layer.grid.scale)
-        return (layer.bias.double() / step).round().int(), step
+        step = torch.as_tensor(layer.grid.scale, dtype=torch.float64) * float(grid.scale)
+        return (layer.bias.double() / step).round().clamp(-LARGEST_INTEGER, LARGEST_INTEGER).int(), step
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         """See ``qnas.network.forward.Arithmetic``."""
@@ -73,20 +75,23 @@ class DeployedNetwork:
 def deploy(network: Network) -> DeployedNetwork:
     """The deployed form of a trained network, on the CPU."""
     network = network.cpu()
-    layers = {node.name: _deploy_layer(network, node) for node in network.plan.nodes if node.kind in ("conv", "linear")}
-    activations = {}
-    for node in network.plan.nodes:
-        if has_learned_step(node):
-            zero_point = -integer_ends(node.bits.activations, node.signed)[0]
-            activations[node.name] = Grid(network.step(node).item(), zero_point, node.bits.activations)
-        elif node.kind == "input" and not node.bits.is_float:
-            activations[node.name] = network.input_grid(node)
+    layers = {node.name: _deploy_layer(network, node) for node in network.plan.nodes if has_weights(node)}
+    activations = {
+        node.name: _of_numbers(network.activation_grid(node))
+        for node in network.plan.nodes
+        if has_learned_step(node) or (node.kind == "input" and not node.bits.is_float)
+    }
     return DeployedNetwork(network.plan, layers, activations)
 
 
 def _deploy_layer(network: Network, node: Node) -> DeployedLayer:
-    weight, bias = network.deployed_weight(node)
     if node.bits.is_float:
+        weight, bias = network.folded(node)
         return DeployedLayer(weight.clone(), None, bias.clone())
-    grid = weight_grid(weight, node)
-    return DeployedLayer(grid.integers(weight).to(torch.uint8), grid, bias.clone())
+    integers, grid, bias = network.deployed(node)
+    return DeployedLayer(integers.to(torch.uint8), grid, bias.clone())
+
+
+def _of_numbers(grid: Grid) -> Grid:
+    """A grid of one tensor with numbers for its scale and zero point."""
+    return replace(grid, scale=float(grid.scale), zero_point=float(grid.zero_point))

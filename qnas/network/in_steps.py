@@ -28,12 +28,12 @@ NAMED = dict[str, Tensor]
 class Steps(NamedTuple):
     """Real values as multiples of a step: (batch, channels, height, width), and a scalar."""
 
-    count: Tensor
+    multiple: Tensor
     step: Tensor
 
     def over(self, step: Tensor) -> Tensor:
         """The values as multiples of another step."""
-        return self.count if step is self.step else self.count * (self.step / step)
+        return self.multiple if step is self.step else self.multiple * (self.step / step)
 
 
 class Layout:
@@ -94,25 +94,25 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
             case "conv":
                 value = ended(node, layer(node, inputs[0]))
             case "linear":
-                value = Steps(layer(node, Steps(inputs[0].count.flatten(1), inputs[0].step)), steps[""])
+                value = Steps(layer(node, Steps(inputs[0].multiple.flatten(1), inputs[0].step)), steps[""])
             case "max_pool":
-                value = Steps(max_pool(inputs[0].count, node.kernel, node.stride), inputs[0].step)
+                value = Steps(max_pool(inputs[0].multiple, node.kernel, node.stride), inputs[0].step)
             case "avg_pool":
-                pool = F.avg_pool2d(inputs[0].count, node.kernel, node.stride, node.padding, count_include_pad=False)
+                pool = F.avg_pool2d(inputs[0].multiple, node.kernel, node.stride, node.padding, count_include_pad=False)
                 value = ended(node, Steps(pool, inputs[0].step).over(steps[node.name]))
             case "global_avg":
-                mean = Steps(inputs[0].count.mean((2, 3), keepdim=True), inputs[0].step)
+                mean = Steps(inputs[0].multiple.mean((2, 3), keepdim=True), inputs[0].step)
                 value = ended(node, mean.over(steps[node.name]))
             case "sum":
                 step = steps[node.name if position in layout.rounded else layout.concat[position]]
-                total = Steps(weighted_sum(*inputs, step), step)
-                value = ended(node, total.count) if position in layout.rounded else total
-                sums[position] = Steps(total.count.relu(), step) if node.relu else total
+                total = Steps(weighted_sum(inputs[0], inputs[1], step), step)
+                value = ended(node, total.multiple) if position in layout.rounded else total
+                sums[position] = Steps(total.multiple.relu(), step) if node.relu else total
             case "concat":
                 parts = [sums[source].over(steps[node.name]) for source in node.inputs]
                 value = ended(node, torch.cat(parts, 1))
         values.append(value)
-    return values[-1].count
+    return values[-1].multiple
 
 
 def _steps(network: "Network", batch: int) -> NAMED:
@@ -155,9 +155,9 @@ def _of_channels(network: "Network", steps: NAMED) -> Layer:
 
     def layer(node: Node, x: Steps) -> Tensor:
         if node.name not in norms:
-            return convolve(node, x.count, weights[node.name], biases[node.name])
+            return convolve(node, x.multiple, weights[node.name], biases[node.name])
         averages = network.average(node, "mean"), network.average(node, "variance")
-        output = convolve(node, x.count, weights[node.name], None)
+        output = convolve(node, x.multiple, weights[node.name], None)
         return torch.batch_norm(output, *norms[node.name], *averages, True, network.momentum, EPSILON, False)
 
     return layer
@@ -188,8 +188,8 @@ def _of_tensors(network: "Network", steps: NAMED) -> Layer:
 
     def layer(node: Node, x: Steps) -> Tensor:
         step = steps[node.name if node.quantized else ""]
-        weight, bias = network.rounded_after_folding(node, lambda it: convolve(node, x.count, it * x.step, None))
-        return convolve(node, x.count, weight * (x.step / step), bias / step)
+        weight, bias = network.rounded_after_folding(node, lambda it: convolve(node, x.multiple, it * x.step, None))
+        return convolve(node, x.multiple, weight * (x.step / step), bias / step)
 
     return layer
 
@@ -214,5 +214,5 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def weighted_sum(left: Steps, right: Steps, step: Tensor) -> Tensor:
     """The sum of two tensors (batch, channels, height, width), as multiples of a step."""
-    result: Tensor = _WeightedSum.apply(left.count, left.step / step, right.count, right.step / step)  # type: ignore[no-untyped-call]
+    result: Tensor = _WeightedSum.apply(left.multiple, left.step / step, right.multiple, right.step / step)  # type: ignore[no-untyped-call]
     return result

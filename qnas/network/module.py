@@ -139,7 +139,7 @@ class Network(nn.Module):
         weight = self.slots[f"{node.name}/weight"].detach()
         if self.weights.per_channel:
             return Grid.of(weight, node.bits.weights, fit=fit, kind="symmetric", axis=0)
-        return Grid.of(self._folded(node)[0].detach(), node.bits.weights, fit=fit)
+        return Grid.of(self.folded(node)[0].detach(), node.bits.weights, fit=fit)
 
     def rounded_weight(self, node: Node) -> Tensor:
         """The weight on its grid, before folding."""
@@ -157,10 +157,11 @@ class Network(nn.Module):
             self.average(node, "variance").lerp_(variance.detach(), self.momentum)
             weight, bias = fold(self.slots[f"{node.name}/weight"], *self.norm(node), mean, variance)
         else:
-            weight, bias = self._folded(node)
+            weight, bias = self.folded(node)
         return sim_quant(weight, Grid.of(weight.detach(), node.bits.weights, fit=self.weights.fit)), bias
 
-    def _folded(self, node: Node) -> tuple[Tensor, Tensor]:
+    def folded(self, node: Node) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a layer with the averages of its batch norm folded in, not yet rounded."""
         weight, (ratio, bias) = self.slots[f"{node.name}/weight"], self.folding(node)
         return weight * ratio.view(-1, *[1] * (weight.dim() - 1)), bias
 
@@ -170,15 +171,18 @@ class Network(nn.Module):
             output = convolve(node, x, self.slots[f"{node.name}/weight"], None)
             averages = self.average(node, "mean"), self.average(node, "variance")
             return torch.batch_norm(output, *self.norm(node), *averages, True, self.momentum, EPSILON, False)
-        weight, bias = self._folded(node)
-        return convolve(node, x, weight if node.bits.is_float else self.deployed_grid(node).round(weight), bias)
+        if node.bits.is_float:
+            return convolve(node, x, *self.folded(node))
+        integers, grid, bias = self.deployed(node)
+        return convolve(node, x, grid.dequantize(integers), bias)
 
-    def deployed_grid(self, node: Node) -> Grid:
-        """The grid of a layer's weight after folding, which rescales the grids of channels."""
-        grid = self.weight_grid(node)
+    def deployed(self, node: Node) -> tuple[Tensor, Grid, Tensor]:
+        """A layer as it is deployed: its weight's integers, their grid, and its bias."""
+        grid, (ratio, bias) = self.weight_grid(node), self.folding(node)
         if not self.weights.per_channel:
-            return grid
-        return replace(grid, scale=(grid.scale * self.folding(node)[0]).clamp(min=SMALLEST_SCALE))
+            return grid.integers(self.folded(node)[0]), grid, bias
+        scale = (torch.as_tensor(grid.scale) * ratio).clamp(min=SMALLEST_SCALE)
+        return grid.integers(self.slots[f"{node.name}/weight"]), replace(grid, scale=scale), bias
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         """As it is deployed; see ``qnas.network.forward.Arithmetic``."""

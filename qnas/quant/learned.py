@@ -8,12 +8,16 @@ from torch import Tensor
 
 from qnas.quant.grid import levels
 
+MARGIN = 1e-6
+"""How far beyond the ends, as a share of the highest, gradients still pass: many values lie at the ends themselves."""
+
 
 class _Rounded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lowest: int, highest: int) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.ends = lowest, highest
+        margin = MARGIN * highest
+        ctx.ends = lowest - margin, highest + margin
         return F.hardtanh(x, lowest, highest).round_()
 
     @staticmethod

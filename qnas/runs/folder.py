@@ -1,6 +1,6 @@
 """A run folder: what it was begun with, and that the same command continues it while all others are refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ def open_run(
     identity: dict[str, Any],
     folder: Path,
     versions: dict[str, str],
-    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda identity: identity,
 ) -> None:
     """Make the run folder, or check that it belongs to the same settings.
 
@@ -28,14 +27,13 @@ def open_run(
         identity: plain values that must be the same for a run to go on.
         folder: of the run.
         versions: of what else decides its results; noted, not compared.
-        upgrade: reads an identity that an older version wrote as today's.
 
     Raises:
         QnasError: it is of other settings, or no run folder at all.
     """
     path = folder / RUN
     if path.is_file():
-        refuse_changes(upgrade(read_run(folder)["settings"]), identity, folder)
+        refuse_changes(read_run(folder)["settings"], identity, folder)
     elif folder.is_dir() and any(folder.iterdir()):
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another `out`.")
     else:

@@ -19,7 +19,7 @@ from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.graph.encoding import encode
-from qnas.nas.prepare import load_named, open_prepared, upgraded
+from qnas.nas.prepare import load_named, open_prepared
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
@@ -34,7 +34,7 @@ from qnas.scores.zero_cost import ZERO_COST
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.studies.settings import TableSettings
-from qnas.training.jobs import LEDGER, Job, one_thread, renamed, run_job
+from qnas.training.jobs import LEDGER, Job, one_thread, run_job
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
@@ -123,9 +123,9 @@ def make_table(
     prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
     older = load_table(start_from / TABLE if start_from.is_dir() else start_from) if start_from else None
     if older:
-        check_alike(older, prepared.identity, prepared.space)
+        check_alike(older, prepared.identity)
     open_prepared(prepared, folder)
-    ledger = Ledger(folder / LEDGER, renamed)
+    ledger = Ledger(folder / LEDGER)
     if older:
         take_over(older, prepared.identity, ledger)
     epoch = -(-len(prepared.data.train) // settings.recipe.batch)
@@ -172,14 +172,13 @@ def run_all(pool: Pool[Job], jobs: list[Job], report: Report) -> dict[Genotype, 
     return runs
 
 
-def check_alike(table: BenchmarkTable, identity: dict[str, Any], space: SearchSpace) -> None:
+def check_alike(table: BenchmarkTable, identity: dict[str, Any]) -> None:
     """Check that the runs of an older table can stand in a new one.
 
     Raises:
         QnasError: the older table is of other data, or another space, checkpoint or recipe.
     """
-    older = upgraded(table.settings, space)
-    if different := [key for key in SAME if older.get(key) != identity[key]]:
+    if different := [key for key in SAME if table.settings.get(key) != identity[key]]:
         raise QnasError(
             f"A table goes on from one of the same data, space, checkpoint and recipe, but {', '.join(different)} "
             "differ; leave out `start_from`."

@@ -22,8 +22,6 @@ from qnas.work.ledger import Result
 
 LEDGER = "training.jsonl"
 """The file of their results in a run's folder."""
-FIRST_RECIPE = Recipe(900, 64, 3e-3, 1e-4, 5.0, 0.3, 8, 0.05)
-"""What trained every network before recipes had names."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,6 @@ class Job:
         """What tells this job from all others of a run."""
         start = "predicted" if self.ghn else "random"
         return f"{self.genotype.key}/{self.recipe.steps}/{self.seed}/{start}/{self.recipe.digest}"
-
-
-def renamed(name: str) -> str:
-    """A job's name as it is written today, from one of before recipes had names."""
-    return name if name.count("/") == 4 else f"{name}/{FIRST_RECIPE.digest}"
 
 
 @lru_cache(maxsize=1)

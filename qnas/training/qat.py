@@ -88,7 +88,7 @@ class Training:
         self.plan, self.done = network.plan, 0
         self.optimizer = _optimizer(network, recipe)
         self.batches = batches_of(data, recipe, seed)
-        self.parameters = list(network.parameters())
+        self.parameters: list[Tensor] = list(network.parameters())
         self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.averaging else []
 
     def step(self) -> Tensor:

@@ -35,7 +35,7 @@ class Recipe:
         erase: share of images that lose a random rectangle (Zhong et al., 2020).
         weights: grid of the weights: ``channel``: symmetric, a step for each output channel, rounded before folding;
             ``tensor``: the paper's, asymmetric, one step for all, rounded after folding.
-        learned_weights: whether the steps of channels are trained (Esser et al., 2020); those of activations always are.
+        learned_weights: whether the steps of channels are trained (Esser et al., 2020); of activations always.
         descent: share of the run in which bits go down to the network's own, 8, 4, 2 (Zhuang et al., 2018).
         damping: of weights that hang between two steps (Nagel et al., 2022): the pull to the nearer one.
         distillation: weight of a float teacher's answers in the loss (Hinton et al., 2015); the run trains it first.

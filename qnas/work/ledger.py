@@ -32,16 +32,15 @@ class Ledger:
 
     Args:
         path: of the file.
-        renamed: reads names that older versions wrote.
 
     Raises:
         QnasError: the file is damaged.
     """
 
-    def __init__(self, path: Path, renamed: Callable[[str], str] = lambda name: name) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path, "a ledger of results", "delete it, and the same command does its work again"):
-            self.results: dict[str, Result] = {renamed(row["job"]): row for row in read_rows(path)}
+            self.results: dict[str, Result] = {row["job"]: row for row in read_rows(path)}
 
     def has(self, piece: Work) -> bool:
         """Whether a piece needs no more work."""
@@ -64,17 +63,10 @@ class SharedLedger(Ledger):
         path: of this host's own lines.
         queue: of the others' results.
         value: the number that the queue's storage shows of a result.
-        renamed: reads names that older versions wrote.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        queue: WorkQueue,
-        value: Callable[[Result], float],
-        renamed: Callable[[str], str] = lambda name: name,
-    ) -> None:
-        super().__init__(path, renamed)
+    def __init__(self, path: Path, queue: WorkQueue, value: Callable[[Result], float]) -> None:
+        super().__init__(path)
         self.queue, self.value = queue, value
         self.claimed: dict[str, int] = {}
 

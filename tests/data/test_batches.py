@@ -5,10 +5,11 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from qnas.data.batches import augment, evaluation_batches, random_batch, training_batches
-from qnas.data.images import DataSet, split_data
+from qnas.data.batches import AREA, Augmentation, augmented, evaluation_batches, random_batch, training_batches
+from qnas.data.images import DataSet, Images, split_data
 
 COUNT = 10
 
@@ -91,33 +92,74 @@ def test_evaluation_meets_all_images_in_order(size: int, sizes: list[int]) -> No
     assert torch.equal(torch.cat([x for x, _ in batches]), images.batch(slice(None))[0])
 
 
-def test_without_shift_and_mirror_images_stay() -> None:
-    x = torch.randn(5, 1, 4, 4)
-    assert torch.equal(augment(x, 0, False, seeded(0)), x)
+def of(pixels: NDArray[np.uint8]) -> Images:
+    """Images that are handed out as they are, labelled by their number."""
+    return Images(torch.from_numpy(pixels), torch.arange(len(pixels)), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+
+
+def random_pixels(*shape: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(1, 256, shape, dtype=np.uint8)
+
+
+def result_of(pixels: NDArray[np.uint8], how: Augmentation, seed: int = 0) -> Tensor:
+    x, labels = augmented(of(pixels), torch.arange(len(pixels)), how, seeded(seed))
+    assert labels.tolist() == list(range(len(pixels)))
+    return x
+
+
+def test_a_later_batch_is_reached_at_once() -> None:
+    data = numbered(shift=1, mirror=True)
+    for start in (1, 2, 5):
+        late, all_of_them = training_batches(data, 4, 3, start=start), training_batches(data, 4, 3)
+        for (x, labels), (y, expected) in zip(islice(late, 4), islice(all_of_them, start, start + 4), strict=True):
+            assert torch.equal(x, y)
+            assert labels.tolist() == expected.tolist()
+
+
+def test_without_augmentation_images_stay() -> None:
+    pixels = random_pixels(5, 2, 4, 3)
+    assert torch.equal(result_of(pixels, Augmentation()), torch.from_numpy(pixels).float())
+
+
+def test_images_are_normalised() -> None:
+    images = numbered().train
+    x, _ = augmented(images, torch.tensor([3, 1]), Augmentation(), seeded(0))
+    assert torch.equal(x, images.batch(torch.tensor([3, 1]))[0])
+
+
+def test_each_image_is_shifted_on_its_own_by_up_to_the_given_pixels_each_way() -> None:
+    pixels = random_pixels(300, 2, 5, 6)
+    x = torch.from_numpy(pixels).float()
+    moves = {(down, right): shifted(x, down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    result = result_of(pixels, Augmentation(shift=1))
+    hits = torch.stack([(result == expected).flatten(1).all(1) for expected in moves.values()])
+    assert (hits.sum(0) == 1).all()
+    assert (hits.sum(1) > 10).all()  # all nine moves, about as often
 
 
 def test_a_half_of_the_images_is_mirrored_and_the_rest_stays() -> None:
-    x = torch.randn(400, 2, 3, 4)
-    result = augment(x, 0, True, seeded(0))
-    stayed = (result == x).flatten(1).all(1)
-    mirrored = (result == x.flip(3)).flatten(1).all(1)
+    pixels = random_pixels(400, 2, 3, 4)
+    x = torch.from_numpy(pixels).float()
+    result = result_of(pixels, Augmentation(mirror=True))
+    stayed, mirrored = (result == x).flatten(1).all(1), (result == x.flip(3)).flatten(1).all(1)
     assert (stayed ^ mirrored).all()
     assert 150 < mirrored.sum() < 250
 
 
-def test_a_batch_is_shifted_by_up_to_the_given_pixels_each_way() -> None:
-    x = torch.randn(3, 2, 5, 6)
-    moves = {(down, right): shifted(x, down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
-    generator, seen = seeded(0), set()
-    for _ in range(100):
-        result = augment(x, 1, False, generator)
-        seen |= {move for move, expected in moves.items() if torch.equal(result, expected)}
-        assert any(torch.equal(result, expected) for expected in moves.values())
-    assert seen == set(moves)
+def test_a_share_of_the_images_loses_one_rectangle() -> None:
+    pixels = random_pixels(500, 1, 20, 16)
+    lost = result_of(pixels, Augmentation(erase=0.4))[:, 0] == 0
+    some = lost.flatten(1).any(1)
+    assert 150 < some.sum() < 250
+    for one in lost[some]:
+        rows, columns = one.any(1), one.any(0)
+        assert torch.equal(one, rows[:, None] & columns)  # a rectangle
+        assert one.float().mean() <= AREA[1] + 0.05
+    assert lost[some].float().mean() > AREA[0]
 
 
 def test_augmentation_leaves_the_images_it_was_given_alone() -> None:
-    x = torch.randn(8, 1, 4, 4)
-    before = x.clone()
-    augment(x, 2, True, seeded(0))
-    assert torch.equal(x, before)
+    pixels = random_pixels(8, 1, 4, 4)
+    before = pixels.copy()
+    result_of(pixels, Augmentation(2, True, 1.0))
+    assert np.array_equal(pixels, before)

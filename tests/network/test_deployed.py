@@ -9,7 +9,7 @@ from torch import Tensor
 from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network
+from qnas.network.module import Network, WeightGrids
 from qnas.network.plan import Builder, Node
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
@@ -17,6 +17,8 @@ from qnas.task import Task
 
 TASK = Task((3, 16, 16), 4)
 ALL = [FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(3, 4), Bits(8, 2)]
+LEARNED = WeightGrids()
+WHOLE = WeightGrids(per_channel=False, learned=False)
 BOTH_NORMS = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
 
 
@@ -24,13 +26,13 @@ def some_images() -> Tensor:
     return torch.randn(16, *TASK.image, generator=torch.Generator().manual_seed(1))
 
 
-def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True) -> Network:
+def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True, weights: WeightGrids = LEARNED) -> Network:
     """Random parameters with biases that are not zero, calibrated and frozen."""
     plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm), TASK)
     values = he_parameters(plan, torch.Generator().manual_seed(0))
     values |= {name: torch.randn(value.shape) * 0.3 for name, value in values.items() if name.endswith("bias")}
     images = some_images()
-    network = Network(plan, values, (images.min().item(), images.max().item()))
+    network = Network(plan, values, (images.min().item(), images.max().item()), weights)
     network.calibrate([images])
     network.frozen = True
     return network.eval()
@@ -41,11 +43,12 @@ def layers_of(deployed: DeployedNetwork) -> list[str]:
 
 
 @BOTH_NORMS
+@pytest.mark.parametrize("weights", [WeightGrids(), WeightGrids(learned=False), WHOLE], ids=str)
 @pytest.mark.parametrize("bits", [FP32, Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(8, 2)], ids=str)
 def test_below_eight_bits_of_activation_it_computes_exactly_what_was_trained(
-    genotype: Genotype, bits: Bits, batch_norm: bool
+    genotype: Genotype, bits: Bits, batch_norm: bool, weights: WeightGrids
 ) -> None:
-    network, images = calibrated(genotype, bits, batch_norm), some_images()
+    network, images = calibrated(genotype, bits, batch_norm, weights), some_images()
     expected = network(images).detach()
     assert expected.std() > 0.01
     assert torch.equal(deploy(network)(images), expected)
@@ -69,13 +72,25 @@ def test_integers_fit_their_bits_and_use_them(genotype: Genotype, bits: Bits) ->
     highest = 2**bits.weights - 1
     for name in layers_of(deployed):
         layer = deployed.layers[name]
+        channels = layer.weight.flatten(1).int()
         assert layer.weight.dtype == torch.uint8
         assert layer.grid is not None
-        assert layer.grid.bits == bits.weights
-        assert layer.weight.max().item() == highest
-        assert layer.weight.min().item() == 0
-        assert 0 <= layer.grid.zero_point <= highest
-        assert layer.grid.scale > 0
+        assert (layer.grid.bits, layer.grid.axis) == (bits.weights, 0)
+        assert channels.max().item() <= highest
+        half = (highest + 1) // 2
+        assert (channels - half).abs().amax(1).min() >= half // 2  # a clipped range still reaches beyond the middle
+        assert torch.as_tensor(layer.grid.zero_point).eq(2 ** (bits.weights - 1)).all()
+        assert torch.as_tensor(layer.grid.scale).gt(0).all()
+
+
+@pytest.mark.parametrize("bits", ALL[1:], ids=str)
+def test_grids_of_whole_tensors_use_all_their_integers(genotype: Genotype, bits: Bits) -> None:
+    deployed = deploy(calibrated(genotype, bits, weights=WHOLE))
+    for name in layers_of(deployed):
+        layer = deployed.layers[name]
+        assert layer.grid is not None
+        assert (layer.weight.min().item(), layer.weight.max().item()) == (0, 2**bits.weights - 1)
+        assert 0 <= layer.grid.zero_point <= 2**bits.weights - 1
 
 
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)
@@ -86,10 +101,10 @@ def test_real_weights_lie_within_half_a_step_of_the_trained_ones(genotype: Genot
         layer = deployed.layers[name]
         assert layer.grid is not None
         trained, rounded = network.slots[f"{name}/weight"].detach(), layer.real_weight()
-        within = (rounded > rounded.min()) & (rounded < rounded.max())  # two bits clip the outer values
-        assert (rounded - trained)[within].abs().max() <= 0.501 * layer.grid.scale
-        if bits.weights > 2:
-            assert (rounded - trained).abs().max() <= 1.001 * layer.grid.scale
+        within = (layer.weight > 0) & (layer.weight < 2**bits.weights - 1)  # the outer values may be clipped
+        steps = (rounded - trained) / layer.grid.along(layer.grid.scale, trained)
+        assert within.any()
+        assert steps[within].abs().max() <= 0.501
 
 
 def test_a_float_network_keeps_its_folded_weights(genotype: Genotype) -> None:
@@ -117,8 +132,9 @@ def test_an_integer_bias_is_the_real_one_at_the_step_of_the_accumulator(genotype
         assert layer.grid is not None
         integers, step = deployed.integer_bias(node) or pytest.fail(node.name)
         assert integers.dtype == torch.int32
-        assert step == pytest.approx(deployed.activations[source.name].scale * layer.grid.scale)
-        assert (integers * step - layer.bias).abs().max() <= 0.51 * step
+        expected = torch.as_tensor(deployed.activations[source.name].scale * layer.grid.scale)
+        torch.testing.assert_close(step.float(), expected)
+        assert ((integers * step - layer.bias) / step).abs().max() <= 0.51
 
 
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)

@@ -47,7 +47,9 @@ def test_the_forward_pass_equals_fake_quantize_of_torch(bits: int, exponent: int
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("value", [0.25, 0.37, 1.9])
 def test_gradients_equal_those_of_lsq_written_out(bits: int, value: float) -> None:
-    x, step = values_around(value, bits).requires_grad_(), torch.tensor(value, requires_grad=True)
+    x, top = values_around(value, bits), value * (2**bits - 1)
+    x = x[(x / top - 1).abs() > 1e-5].requires_grad_()  # where the gradient ends, the last bit would decide
+    step = torch.tensor(value, requires_grad=True)
     weights = torch.randn(len(x))
     ours = gradients(learned_quant(x, step, bits), x, step, weights)
     theirs = gradients(lsq(x, step, bits), x, step, weights)

@@ -302,7 +302,7 @@ def test_a_network_with_it_is_trained_by_a_step(name: str, bits: Bits, batch_nor
 def test_deployed_it_computes_exactly_what_was_trained(name: str, bits: Bits, batch_norm: bool) -> None:
     network, images = network_of(with_operation(name, bits, batch_norm))
     network.frozen = True
-    expected = network(images)
+    expected = network.eval()(images)
     assert expected.std() > 0.01
     assert torch.equal(deploy(network)(images), expected)
 
@@ -313,7 +313,7 @@ def test_deployed_it_computes_exactly_what_was_trained(name: str, bits: Bits, ba
 def test_deployed_at_eight_bits_only_its_rounded_biases_move_it_a_step(name: str, batch_norm: bool) -> None:
     network, images = network_of(with_operation(name, Bits(8, 8), batch_norm))
     network.frozen = True
-    expected, deployed = network(images), deploy(network)
+    expected, deployed = network.eval()(images), deploy(network)
 
     class RealBiases(DeployedNetwork):
         def integer_bias(self, node: Node) -> None:

@@ -13,7 +13,7 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.genotype import Branch, Genotype
-from qnas.training.jobs import FIRST_RECIPE, Job, renamed, run_job
+from qnas.training.jobs import Job, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger
@@ -41,20 +41,12 @@ def test_a_job_of_the_same_network_has_the_same_name() -> None:
     assert replace(JOB, genotype=replace(SMALL, reduction=((right, left),))).name == JOB.name
 
 
-def test_a_name_of_before_recipes_is_that_of_the_recipe_there_was() -> None:
-    job = replace(JOB, recipe=FIRST_RECIPE.of(2))
-    older = job.name.rpartition("/")[0]
-    assert older == f"{SMALL.key}/2/0/random"
-    assert renamed(older) == renamed(job.name) == job.name
-
-
 def test_a_job_returns_the_accuracy_of_the_weights_it_saves(tmp_path: Path, digits_data: DataSet) -> None:
     path = tmp_path / "weights.safetensors"
     result = run_job(replace(JOB, output=str(path)))
     plan = build_plan(SMALL, digits_data.task)
     network = Network(plan, he_parameters(plan, torch.Generator()), (0.0, 1.0))
-    network.load_state_dict(load_file(path))
-    network.frozen = True
+    network.restored(load_file(path))
     assert result["job"] == JOB.name
     assert result["top1"] == pytest.approx(deployed_accuracy(network, digits_data.validation).top1)
 
@@ -65,8 +57,7 @@ def test_the_test_images_are_read_only_where_that_is_asked_for(tmp_path: Path, d
     result = run_job(replace(JOB, output=str(path), test=True))
     plan = build_plan(SMALL, digits_data.task)
     network = Network(plan, he_parameters(plan, torch.Generator()), (0.0, 1.0))
-    network.load_state_dict(load_file(path))
-    network.frozen = True
+    network.restored(load_file(path))
     assert result["test_top1"] == pytest.approx(deployed_accuracy(network, digits_data.test).top1)
 
 

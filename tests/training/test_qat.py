@@ -37,7 +37,7 @@ def trained(data: DataSet, bits: Bits, steps: int, seed: int = 0, ghn: GHN | Non
     genotype = EASY.with_bits(bits)
     if steps:
         return train_network(genotype, data, Recipe(steps), seed, ghn)
-    network = untrained(genotype, data, Recipe(), seed, ghn)
+    network = untrained(build_plan(genotype, data.task), data, Recipe(), seed, ghn)
     network.frozen = True
     return network.eval()
 

@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnas.errors import QnasError
-from qnas.training.recipe import Recipe, read_recipe
+from qnas.training.recipe import CHOICES, Recipe, read_recipe
 
-OTHER = Recipe(40, 16, 0.01, 0.0, 1.0, 0.25, 3, 0.5)
+OTHER = Recipe(
+    steps=40, batch=16, optimizer="sgd", rate=0.01, schedule="linear", warm_up=0.2, weight_decay=0.0, clip=1.0,
+    smoothing=0.2, shift=False, mirror=False, erase=0.3, weights="tensor", learned_weights=False, descent=0.4,
+    damping=0.01, distillation=0.6, teacher_share=0.5, frozen_share=0.25, averaging=0.9, reestimation=4, calibration=3,
+    noise=0.5,
+)  # fmt: skip
 SHARES = st.floats(0, 1)
 POSITIVE = st.floats(1e-12, 1e6)
 
@@ -33,6 +38,8 @@ def refused(path: Path, text: str) -> str:
         Recipe,
         steps=st.integers(1, 10**6),
         batch=st.integers(1, 1000),
+        optimizer=st.sampled_from(CHOICES["optimizer"]),
+        mirror=st.booleans(),
         rate=POSITIVE,
         weight_decay=SHARES,
         clip=POSITIVE,
@@ -81,6 +88,8 @@ def test_a_key_like_no_other_is_refused_with_all_there_are(path: Path) -> None:
         ("rate = '0.1'", "rate is a number, got '0.1'; correct it in the file."),
         ("noise = false", "noise is a number, got False; correct it in the file."),
         ("clip = [1.0]", "clip is a number, got [1.0]; correct it in the file."),
+        ("mirror = 1", "mirror is true or false, got 1; correct it in the file."),
+        ("optimizer = 1", "optimizer is a word between quotes, got 1; correct it in the file."),
     ],
 )
 def test_a_value_of_another_type_is_refused(path: Path, text: str, message: str) -> None:
@@ -89,13 +98,14 @@ def test_a_value_of_another_type_is_refused(path: Path, text: str, message: str)
 
 OUT_OF_RANGE = [
     ("steps", 0, "`steps` is at least 1, got 0; leave it out for 900."),
-    ("batch", -1, "`batch` is at least 1, got -1; leave it out for 64."),
+    ("batch", -1, "`batch` is at least 1, got -1; leave it out for 128."),
     ("calibration", 0, "`calibration` is at least 1, got 0; leave it out for 8."),
     ("rate", 0.0, "`rate` is a positive number, got 0.0; leave it out for 0.003."),
     ("rate", float("nan"), "`rate` is a positive number, got nan; leave it out for 0.003."),
     ("clip", float("inf"), "`clip` is a positive number, got inf; leave it out for 5.0."),
     ("weight_decay", -0.1, "`weight_decay` lies within 0..1, got -0.1; leave it out for 0.0001."),
-    ("frozen_share", 1.5, "`frozen_share` lies within 0..1, got 1.5; leave it out for 0.3."),
+    ("frozen_share", 1.5, "`frozen_share` lies within 0..1, got 1.5; leave it out for 0.2."),
+    ("reestimation", -1, "`reestimation` is at least 0, got -1; leave it out for 0."),
     ("noise", float("nan"), "`noise` lies within 0..1, got nan; leave it out for 0.05."),
 ]
 
@@ -136,3 +146,10 @@ def test_the_digest_depends_on_all_else() -> None:
     usual = Recipe()
     changed = [replace(usual, **{name: getattr(OTHER, name)}) for name in usual.ingredients]
     assert len({recipe.digest for recipe in [usual, *changed]}) == len(fields(Recipe))
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_word_that_is_no_choice_is_refused_with_those_there_are(path: Path, name: str) -> None:
+    usual, choices = getattr(Recipe, name), " or ".join(CHOICES[name])
+    message = f"Recipe {path}: {name} is {choices}, got other; leave it out for {usual}."
+    assert refused(path, f'{name} = "other"') == message

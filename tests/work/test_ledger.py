@@ -130,12 +130,6 @@ def test_a_damaged_ledger_is_named_with_the_way_out(tmp_path: Path, doer: Doer, 
     assert str(error.value).endswith("); delete it, and the same command does its work again.")
 
 
-def test_names_of_older_versions_are_read_as_todays(tmp_path: Path) -> None:
-    (tmp_path / "ledger").write_text('{"job": "2", "top1": 7.0}\n', encoding="utf-8")
-    assert not Ledger(tmp_path / "ledger").has(PIECE)
-    assert Ledger(tmp_path / "ledger", lambda name: f"piece {name}").has(PIECE)
-
-
 def shared(folder: Path, host: str) -> SharedLedger:
     """A ledger of one of several hosts that share a queue."""
     queue = WorkQueue(StudyAddress(str(folder / "journal"), "training", "run"))
