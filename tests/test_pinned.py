@@ -1,4 +1,4 @@
-"""What the commands gave before the package was rebuilt, and give ever since.
+"""What the commands gave when this file was written, and give ever since.
 
 ``tests/pinned/results.json`` holds them with the processor that they were made on. There everything is compared to the
 last bit; another processor may round a sum otherwise, so that after some steps of training an image falls on the other
@@ -88,12 +88,6 @@ def resumed(folder: Path) -> dict[str, Any]:
     return searched(folder, "--bits", "w4a4", "--workers", "1")
 
 
-def continued(folder: Path) -> dict[str, Any]:
-    """The search at W4A4 that an older version began and was stopped in."""
-    shutil.copytree(HERE / "begun", folder)
-    return searched(folder, "--bits", "w4a4", "--workers", "1")
-
-
 def fitted(folder: Path) -> dict[str, Any]:
     """A hypernetwork after 20 steps: the mean size of each of its tensors, and the file's hash."""
     qnas("fit-ghn", "--data", "digits", "--steps", "20", "--meta-batch", "2", "--seed", "3", "--out", str(folder))
@@ -135,7 +129,6 @@ PIECES: dict[str, Callable[[Path], dict[str, Any]]] = {
 ALIKE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "resumed": resumed,
     "two workers": lambda folder: searched(folder, *W4A4, "--workers", "2"),
-    "begun by an older version": continued,
 }
 """Other ways to the result of the search at W4A4."""
 

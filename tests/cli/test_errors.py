@@ -119,7 +119,7 @@ SEARCHES = [
     ("--steps -1", ["--steps is at least 1, got -1"]),
     ("--workers -1", ["--workers", "got -1"]),
     ("--device gpu", ["--device is auto, cpu or cuda, got 'gpu'"]),
-    ("--out {given}/run", ["trials: 9 there", "another --out"]),
+    ("--out {given}/run", ["is of another version", "another --out"]),
     ("--out {given}/letters", ["holds other files", "another --out"]),
     ("--out {given}/broken.json", ["broken.json"]),
     ("--out {given}/broken.json/below", ["broken.json"]),

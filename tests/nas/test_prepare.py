@@ -1,6 +1,5 @@
 """What a run needs before it begins: names that are checked, and the folder that belongs to its settings alone."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,10 @@ from PIL import Image
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
-from qnas.nas.prepare import Prepared, default_folder, first_identity, open_prepared, prepare
+from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import read_run
-from qnas.training.jobs import FIRST_RECIPE
 from qnas.training.recipe import Recipe
 
 SETTINGS = SearchSettings(
@@ -99,61 +97,8 @@ def test_an_impossible_budget_is_refused_before_anything_is_spent() -> None:
         prepare(replace(SETTINGS, limits=Limits(params=10)))
 
 
-def older(folder: Path, prepared: Prepared) -> Path:
-    """The folder of the same run as version 0.1.0 began it."""
-    folder.mkdir(parents=True)
-    settings = json.loads(json.dumps(first_identity(prepared.identity, prepared.space)))
-    (folder / "run.json").write_text(json.dumps({"qnas": "0.1.0", "settings": settings}), encoding="utf-8")
-    return folder
-
-
-def test_a_run_that_the_first_version_began_is_continued(tmp_path: Path, prepared: Prepared) -> None:
-    assert prepared.identity["recipe"] == FIRST_RECIPE.ingredients
-    folder = older(tmp_path / "older", prepared)
-    assert "recipe" not in read_run(folder)["settings"]
-    open_prepared(prepared, folder)
-
-
-@pytest.mark.parametrize(
-    ("changes", "names"),
-    [
-        ({"seed": 4}, "seed"),
-        ({"recipe": Recipe(steps=12, batch=32)}, "recipe"),
-        ({"recipe": Recipe(steps=13)}, "steps"),
-        ({"space": "mobile"}, "space.*space_hash"),
-    ],
-)
-def test_a_run_that_the_first_version_began_is_not_continued_with_others(
-    tmp_path: Path, prepared: Prepared, changes: dict[str, object], names: str
-) -> None:
-    other = prepare(replace(SETTINGS, limits=Limits(), **changes))  # type: ignore[arg-type]
-    same = prepare(replace(SETTINGS, limits=Limits()))
-    with pytest.raises(QnasError, match=rf"differs \({names}.*\); give the old settings"):
-        open_prepared(other, older(tmp_path / "older", same))
-
-
-def begun_by_the_first_version(prepared: Prepared) -> Path:
-    """The folder that it named after the settings, with its run."""
-    identity = json.dumps(first_identity(prepared.identity, prepared.space), sort_keys=True)
-    digest = hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()[:8]
-    folder = Path("runs") / f"digits-w4a4-{digest}"
-    older(folder, prepared)
-    return folder
-
-
-def test_the_default_folder_is_the_one_that_the_first_version_began(
-    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    today = default_folder(SETTINGS, prepared)
-    before = begun_by_the_first_version(prepared)
-    assert default_folder(SETTINGS, prepared) == before != today
-
-
-def test_another_recipe_does_not_lead_to_the_folder_that_the_first_version_began(
-    tmp_path: Path, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    before = begun_by_the_first_version(prepared)
-    other = replace(SETTINGS, recipe=Recipe(steps=12, rate=0.001))
-    assert default_folder(other, prepare(other)) != before
+def test_a_run_of_a_version_without_recipes_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    settings = {key: value for key, value in prepared.identity.items() if key != "recipe"}
+    (tmp_path / "run.json").write_text(json.dumps({"qnas": "0.1.0", "settings": settings}), encoding="utf-8")
+    with pytest.raises(QnasError, match="is of another version; finish it with that one"):
+        open_prepared(prepared, tmp_path)

@@ -11,7 +11,6 @@ import pytest
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.nas.prepare import first_space_hash
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.space.space import find_space
@@ -29,7 +28,7 @@ from qnas.studies.benchmark_table import (
     take_over,
 )
 from qnas.studies.settings import TableSettings
-from qnas.training.jobs import FIRST_RECIPE, Job, one_thread, renamed, run_job
+from qnas.training.jobs import Job, one_thread, run_job
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger
 from qnas.work.pool import Pool
@@ -48,7 +47,7 @@ def silent(share: float, remark: str) -> None:
 
 @pytest.fixture
 def entries(tmp_path: Path, digits_data: DataSet) -> list[Entry]:
-    with Pool(fake, Ledger(tmp_path / "ledger", renamed)) as pool:
+    with Pool(fake, Ledger(tmp_path / "ledger")) as pool:
         runs = run_all(pool, table_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), silent)
     few = replace(digits_data, validation=digits_data.validation.first(64))
     return list(describe(runs, load_checkpoint("digits").ghn, SPACE, few, silent))
@@ -96,7 +95,7 @@ def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(entries: list
         return fake(job)
 
     larger = replace(SETTINGS, bits=(*SETTINGS.bits, Bits(8, 8)))
-    ledger = Ledger(tmp_path / "larger", renamed)
+    ledger = Ledger(tmp_path / "larger")
     take_over(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY, ledger)
     with Pool(noted, ledger) as pool:
         runs = run_all(pool, table_jobs(larger, drawn(SPACE, larger), 17), silent)
@@ -107,9 +106,9 @@ def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(entries: list
 
 @pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash", "recipe"])
 def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> None:
-    check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY, SPACE)
+    check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY)
     with pytest.raises(QnasError, match=f"but {key} differ; leave out `start_from`"):
-        check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY, SPACE)
+        check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY)
 
 
 def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
@@ -138,19 +137,10 @@ def test_runs_of_no_steps_are_refused() -> None:
         SETTINGS.recipe.of(0)
 
 
-def test_a_table_of_the_first_version_is_of_the_first_recipe(entries: list[Entry]) -> None:
-    older = {"data": "digits", "ghn": "digits", "space_hash": first_space_hash(SPACE), "ghn_hash": "b"}
-    now = {**older, "space_hash": SPACE.digest, "recipe": FIRST_RECIPE.ingredients}
-    table = BenchmarkTable(older, 17, tuple(entries))
-    check_alike(table, now, SPACE)
-    with pytest.raises(QnasError, match="but recipe differ"):
-        check_alike(table, {**now, "recipe": Recipe(rate=0.1).ingredients}, SPACE)
-
-
 def test_a_real_run_has_both_accuracies(tmp_path: Path) -> None:
     settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), seeds=1, recipe=Recipe(1))
     jobs = table_jobs(settings, drawn(SPACE, settings), 1)
-    with Pool(run_job, Ledger(tmp_path / "ledger", renamed), begin=one_thread) as pool:
+    with Pool(run_job, Ledger(tmp_path / "ledger"), begin=one_thread) as pool:
         (runs,) = run_all(pool, jobs, silent).values()
     assert all(isinstance(run, Run) and 0 <= run.test <= 100 for run in runs)
     predicted, random = (next(run for run in runs if run.start == start) for start in ("predicted", "random"))
