@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from qnas.network.handmade import HandMade
 from qnas.network.plan import Builder, Plan
 from qnas.space.genotype import CELL_INPUTS, Genotype
 from qnas.space.operations import OPERATIONS
@@ -37,8 +38,16 @@ def states_read(genotype: Genotype, position: int) -> set[int]:
     return {branch.state for step in genotype.cell(position) for branch in step}
 
 
-def build_plan(genotype: Genotype, task: Task) -> Plan:
-    """The plan of ``genotype`` for the images and classes of a task."""
+Architecture = Genotype | HandMade
+"""What a plan can be built from."""
+
+
+def build_plan(architecture: Architecture, task: Task) -> Plan:
+    """The plan of an architecture for the images and classes of a task."""
+    return architecture.build(task) if isinstance(architecture, HandMade) else _of_cells(architecture, task)
+
+
+def _of_cells(genotype: Genotype, task: Task) -> Plan:
     builder = Builder(task, genotype.batch_norm, genotype.outer_bits(0))
     output = builder.conv("stem", 0, genotype.channels, genotype.stem_kernel, genotype.stem_stride)
     outputs = [output, output]

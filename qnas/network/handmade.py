@@ -1,0 +1,125 @@
+"""Networks that people made, as plans like any other: what a search has to beat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qnas.digest import digest_of
+from qnas.errors import QnasError, check_known
+from qnas.network.plan import Builder, Plan
+from qnas.quant.scheme import FP32, Bits
+from qnas.task import Task
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """A hand-made network.
+
+    Args:
+        name: one of ``HAND_MADE``.
+        width: channels of its first layers; 0 for its makers'.
+        bits: of all layers.
+
+    Raises:
+        QnasError: no such name, or a width below 0.
+    """
+
+    name: str
+    width: int = 0
+    bits: Bits = FP32
+
+    def __post_init__(self) -> None:
+        check_known("hand-made network", self.name, HAND_MADE)
+        if self.width < 0:
+            raise QnasError(f"`width` is at least 1, or 0 for the usual, got {self.width}; leave it out for that.")
+        object.__setattr__(self, "width", self.width or HAND_MADE[self.name].width)
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other networks."""
+        return f"{self.name}-{self.width}-{digest_of(self.to_json())[:8]}-{self.bits}"
+
+    def with_bits(self, bits: Bits) -> "HandMade":
+        """The same network at other bit widths."""
+        return HandMade(self.name, self.width, bits)
+
+    def build(self, task: Task) -> Plan:
+        """Its plan for the images and classes of a task."""
+        builder = Builder(task, True, self.bits)
+        return builder.classifier(HAND_MADE[self.name].build(builder, self.width))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; ``from_json`` reads them back."""
+        return {"network": self.name, "width": self.width, "bits": str(self.bits)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "HandMade":
+        """Read ``to_json``.
+
+        Raises:
+            QnasError: it says something else.
+        """
+        if set(data) != {"network", "width", "bits"} or type(data["width"]) is not int:
+            raise QnasError(f"A hand-made network has network, width and bits, got {sorted(data)}; correct the file.")
+        return cls(str(data["network"]), data["width"], Bits.parse(str(data["bits"])))
+
+
+Build = Callable[[Builder, int], int]
+
+
+@dataclass(frozen=True)
+class Design:
+    """One row: who made it, its usual width, and what adds its layers up to the global average pool."""
+
+    reads: str
+    width: int
+    build: Build
+
+
+def _residual(blocks: int) -> Build:
+    """Three stages of residual blocks, each of half the resolution and twice the channels (He et al., 2016)."""
+
+    def build(layers: Builder, width: int) -> int:
+        x = layers.conv("stem", 0, width, 3)
+        for stage in range(3):
+            for block in range(blocks):
+                channels, stride = width << stage, 2 if stage and not block else 1
+                layers.scope = f"stage{stage}_block{block}_"
+                inner = layers.conv("first", x, channels, 3, stride)
+                inner = layers.conv("second", inner, channels, 3, relu=False)
+                short = layers.conv("shortcut", x, channels, 1, stride, relu=False) if stride > 1 else x
+                x = layers.sum("sum", inner, short, relu=True)
+        layers.scope = ""
+        return x
+
+    return build
+
+
+def _separable(layers: Builder, width: int) -> int:
+    """Depthwise-separable convolutions, of half the resolution and twice the channels at the second and fourth."""
+    x = layers.conv("stem", 0, width, 3)
+    for number, (factor, stride) in enumerate(((1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (4, 1))):
+        layers.scope = f"block{number}_"
+        x = layers.conv("depthwise", x, layers.channels(x), 3, stride, groups=layers.channels(x))
+        x = layers.conv("pointwise", x, factor * width, 1)
+    layers.scope = ""
+    return x
+
+
+def _plain(layers: Builder, width: int) -> int:
+    """Three stages of two convolutions and a max pool (Simonyan and Zisserman, 2015)."""
+    x = 0
+    for stage in range(3):
+        layers.scope = f"stage{stage}_"
+        x = layers.conv("first", x, width << stage, 3)
+        x = layers.pool("pool", "max_pool", layers.conv("second", x, width << stage, 3), 3, 2)
+    layers.scope = ""
+    return x
+
+
+HAND_MADE = {
+    "resnet8": Design("ResNet-8 of MLPerf Tiny (Banbury et al., 2021)", 16, _residual(1)),
+    "resnet20": Design("ResNet-20 for CIFAR-10 (He et al., 2016)", 16, _residual(3)),
+    "ds_cnn": Design("a chain of depthwise-separable convolutions (after Howard et al., 2017)", 16, _separable),
+    "vgg_small": Design("a chain of convolutions and pools (after Simonyan and Zisserman, 2015)", 16, _plain),
+}

@@ -1,0 +1,63 @@
+"""Hand-made networks held against what is published of them, and trained and deployed like any other."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.errors import QnasError
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.network.deployed import deploy
+from qnas.network.handmade import HAND_MADE, HandMade
+from qnas.network.initial import he_parameters
+from qnas.network.module import Network
+from qnas.quant.scheme import FP32, Bits
+from qnas.task import Task
+
+CIFAR = Task((3, 32, 32), 10)
+EVERY = pytest.mark.parametrize("name", HAND_MADE)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "macs"),
+    [("resnet8", 78_000, 12.5e6), ("resnet20", 272_000, 41e6)],
+)
+def test_their_sizes_are_the_published_ones(name: str, params: int, macs: float) -> None:
+    found = costs(build_plan(HandMade(name), CIFAR))
+    assert found.params == pytest.approx(params, rel=0.02)
+    assert found.macs == pytest.approx(macs, rel=0.02)
+
+
+@EVERY
+@pytest.mark.parametrize("bits", [FP32, Bits(4, 4)], ids=str)
+@torch.no_grad()
+def test_each_is_deployed_as_it_computes(name: str, bits: Bits) -> None:
+    plan, images = build_plan(HandMade(name, 4, bits), Task((1, 12, 12), 3)), torch.randn(8, 1, 12, 12)
+    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
+    network.calibrate([images])
+    network.frozen = True
+    assert torch.equal(deploy(network)(images), network.eval()(images))
+
+
+@EVERY
+def test_wider_ones_cost_more(name: str) -> None:
+    sizes = [costs(build_plan(HandMade(name, width), CIFAR)).params for width in (4, 8, 16)]
+    assert sizes == sorted(sizes)
+    assert len({HandMade(name, width).key for width in (4, 8, 16)}) == 3
+
+
+@given(st.sampled_from(sorted(HAND_MADE)), st.integers(0, 64), st.sampled_from([FP32, Bits(4, 4), Bits(2, 8)]))
+def test_they_survive_writing_and_reading(name: str, width: int, bits: Bits) -> None:
+    made = HandMade(name, width, bits)
+    assert HandMade.from_json(made.to_json()) == made
+    assert made.with_bits(FP32).bits == FP32
+
+
+def test_what_is_none_is_refused() -> None:
+    with pytest.raises(QnasError, match="No hand-made network is called 'resnet9'; did you mean 'resnet8'"):
+        HandMade("resnet9")
+    with pytest.raises(QnasError, match="`width` is at least 1, or 0 for the usual, got -1"):
+        HandMade("resnet8", -1)
+    with pytest.raises(QnasError, match=r"has network, width and bits, got \['network'\]"):
+        HandMade.from_json({"network": "resnet8"})
