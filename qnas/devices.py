@@ -1,6 +1,8 @@
 """Which device work is done on, and by how many processes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -33,6 +35,21 @@ def use_threads(count: int) -> None:
     if count < 1:
         raise QnasError(f"`threads` is 1 or more, got {count}; leave it out for one.")
     torch.set_num_threads(count)
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """Compute on so many CPU threads inside the block.
+
+    Raises:
+        QnasError: less than one.
+    """
+    before = torch.get_num_threads()
+    use_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def worker_count(wanted: int, device: torch.device) -> int:

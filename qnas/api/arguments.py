@@ -9,6 +9,8 @@ from qnas.checkpoints.store import checkpoint_names
 from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, check_data
 from qnas.errors import QnasError
+from qnas.network.build import Architecture
+from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.quant.scheme import Bits
 from qnas.runs.reading import read_json
 from qnas.space.genotype import Genotype
@@ -17,6 +19,8 @@ from qnas.training.recipe import Recipe, read_recipe
 PATH_LIKE = (str, Path)
 AnyGenotype = Genotype | Mapping[str, Any] | str | Path
 """A genotype, what its ``to_json`` gives, or a file of that."""
+AnyArchitecture = AnyGenotype | HandMade
+"""The same, or a hand-made network, or its name."""
 
 
 def as_bits(bits: str | Bits) -> Bits:
@@ -43,6 +47,20 @@ def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
     """A recipe, from what names it, with another number of steps if one is given."""
     how = read_recipe(Path(recipe)) if isinstance(recipe, PATH_LIKE) else recipe or Recipe()
     return how.of(steps) if steps else how
+
+
+def as_architecture(network: AnyArchitecture, bits: str | Bits = "", width: int = 0) -> Architecture:
+    """A genotype or a hand-made network, from whatever says which, at these bit widths, or at its own."""
+    made = network
+    if isinstance(network, str) and network in HAND_MADE:
+        made = HandMade(network, width)
+    elif isinstance(network, Mapping) and "network" in network:
+        made = HandMade.from_json(dict(network))
+    if isinstance(made, HandMade):
+        return made.with_bits(as_bits(bits)) if bits else made
+    if width:
+        raise QnasError(f"`width` is of hand-made networks: {', '.join(HAND_MADE)}; leave it out for a genotype.")
+    return as_genotype(made, bits)
 
 
 def as_genotype(genotype: AnyGenotype, bits: str | Bits = "") -> Genotype:

@@ -45,7 +45,10 @@ def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:
     if (path / MANIFEST).is_file():
         return load_winner(path)
     if (path / RUN).is_file():
-        return SearchRun(path, read_run(path)["settings"])
+        settings = read_run(path)["settings"]
+        if "network" in settings:
+            raise QnasError(f"A trained network is read once its training is finished, got {path}; train on first.")
+        return SearchRun(path, settings)
     if (path / WEIGHTS).is_file() or str(what) in checkpoint_names():
         return load_checkpoint(str(what))
     if path.is_file() and path.suffix == ".json":

@@ -1,64 +1,144 @@
 """Training one network."""
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from qnas.api.arguments import AnyGenotype, as_genotype, as_recipe, chosen_data, say_data
+import torch
+
+from qnas.api.arguments import AnyArchitecture, as_architecture, as_recipe, chosen_data, say_data
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
+from qnas.data.images import DataSet
 from qnas.data.registry import find_data
-from qnas.devices import pick_device
-from qnas.exporters.winner import Winner, load_winner, write_winner
+from qnas.devices import computing, pick_device
+from qnas.errors import QnasError
+from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
+from qnas.ghn.model import GHN
+from qnas.network.build import Architecture, build_plan
+from qnas.network.handmade import HandMade
 from qnas.quant.scheme import Bits
+from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
-from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
+from qnas.training.run import STATE, steps_within, train_in
+
+log = logging.getLogger("qnas")
 
 
 def train(
-    genotype: AnyGenotype,
+    network: AnyArchitecture,
     bits: str | Bits = "",
     *,
+    width: int = 0,
     data: str | Path = "auto",
     ghn: str | Path | None = "",
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
+    epochs: float = 0.0,
+    minutes: float = 0.0,
     seed: int = 0,
     device: str = "auto",
+    threads: int = 1,
     out: str | Path | None = None,
     progress: Progress = silent,
 ) -> Winner:
     """Train one network, quantization-aware, and export it; the test images are read once, at the end.
 
+    The same call again continues a run that was stopped, bit for bit, and returns one that is finished.
+
     Args:
-        genotype: which network.
-        bits: its widths; the genotype's own if empty.
+        network: a genotype, or a hand-made network such as ``resnet8`` (``qnas.network.handmade.HAND_MADE``).
+        bits: its widths; the network's own if empty.
+        width: channels of a hand-made network's first layers; 0 for its makers'.
         data: see ``search``.
-        ghn: checkpoint that predicts its initial parameters; the data's if empty, random ones if ``None``.
+        ghn: checkpoint that predicts its initial parameters, or ``None`` for random ones; if empty, the data's for a
+            genotype, and none for a hand-made network.
         recipe: how, or a file of that.
         steps: training steps, instead of the recipe's; 0 for those.
+        epochs: passes over the training images, instead of steps.
+        minutes: time of the whole run on this machine, instead of steps: as many as fit are planned once, at the start.
         seed: of initialization, noise and the order of the images.
         device: ``cpu``, ``cuda``, or ``auto``.
-        out: folder to write; named after the network if there is none.
+        threads: of the processor; another number may round sums otherwise.
+        out: folder to write; named after the network and the data if there is none.
         progress: see ``qnas.api``.
 
     Returns:
         The trained network, as it lies in its folder.
 
     Raises:
-        QnasError: an argument is wrong.
+        QnasError: an argument is wrong, no pass over the images fits into the time, or the folder is of another run.
     """
-    known, network = chosen_data(data), as_genotype(genotype, bits)
+    known, architecture = chosen_data(data), as_architecture(network, bits, width)
     how, target = as_recipe(recipe, steps), pick_device(device)
-    model = None if ghn is None else load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
-    images = find_data(known)
-    say_data(known, data)
-    report = stage(progress, "train")
-    trained = train_network(
-        network, images.to(target), how, seed, model, lambda step: report(step / how.steps, f"step {step}")
-    ).cpu()
-    validation, test = (deployed_accuracy(trained, part).top1 for part in (images.validation, images.test))
-    settings = {"bits": str(network.bits), "data": known, "seed": seed, "recipe": asdict(how)}
-    facts = {"settings": settings, "accuracy": {"trained": {str(how.steps): validation}, "test": test}}
-    folder = Path(out) if out else Path("runs") / f"{images.name}-{network.key}"
-    write_winner(folder, network, trained, images, facts)
+    check_lengths(steps=steps, epochs=epochs, minutes=minutes)
+    images = find_data(known).to(target)
+    name = None if ghn is None or (not ghn and isinstance(architecture, HandMade)) else ghn or default_checkpoint(known)
+    model = load_checkpoint(str(name)).ghn.to(target) if name else None
+    folder = Path(out) if out else Path("runs") / f"{images.name}-{architecture.key}"
+    identity: dict[str, Any] = {
+        "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "ghn": str(name or ""),
+        "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
+    }  # fmt: skip
+    with computing(threads):
+        how = planned(how, architecture, images, model, identity, folder)
+        identity |= {"steps": how.steps, "recipe": how.ingredients}
+        open_run(identity, folder, {"torch": torch.__version__})
+        say_data(known, data)
+        with locked(folder):
+            if not (folder / MANIFEST).is_file():
+                _train(folder, architecture, images, how, seed, model, identity, progress)
     return load_winner(folder)
+
+
+def check_lengths(**given: float) -> None:
+    """Check that a run has one length at most, and no negative one.
+
+    Raises:
+        QnasError: it has others.
+    """
+    for name, value in given.items():
+        if not 0 <= value < float("inf"):
+            raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out for the recipe's length.")
+    several = [name for name, value in given.items() if value]
+    if len(several) > 1:
+        raise QnasError(f"A run has one length, got `{several[0]}` and `{several[1]}`; give one of them.")
+
+
+def planned(
+    recipe: Recipe, architecture: Architecture, data: DataSet, ghn: GHN | None, identity: dict[str, Any], folder: Path
+) -> Recipe:
+    """The recipe with the length that epochs or minutes ask for; minutes are planned once, when the run begins."""
+    if identity["epochs"]:
+        return recipe.of(max(1, round(identity["epochs"] * (len(data.train) // recipe.batch))))
+    if not identity["minutes"]:
+        return recipe
+    if (folder / RUN).is_file():
+        return recipe.of(int(read_run(folder)["settings"].get("steps", recipe.steps)))
+    steps = steps_within(identity["minutes"], build_plan(architecture, data.task), data, recipe, ghn)
+    epochs = steps * recipe.batch / len(data.train)
+    log.info("Plan: %d steps of %d images, %.1f passes over the training images.", steps, recipe.batch, epochs)
+    return recipe.of(steps)
+
+
+def _train(
+    folder: Path,
+    architecture: Architecture,
+    data: DataSet,
+    recipe: Recipe,
+    seed: int,
+    ghn: GHN | None,
+    identity: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Train, measure on the validation images, and on the test images once, and write the folder."""
+    plan = build_plan(architecture, data.task)
+    trained = train_in(folder, plan, data, recipe, seed, ghn, stage(progress, "train")).cpu()
+    here = data.to(torch.device("cpu"))
+    validation, test = (deployed_accuracy(trained, part).top1 for part in (here.validation, here.test))
+    settings = {**identity, "recipe": asdict(recipe)}
+    facts = {"settings": settings, "accuracy": {"trained": {str(recipe.steps): validation}, "test": test}}
+    write_winner(folder, architecture, trained, here, facts)
+    (folder / STATE).unlink(missing_ok=True)

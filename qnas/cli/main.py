@@ -10,6 +10,7 @@ from qnas.cli.search import export, search
 from qnas.cli.show import sample, show
 from qnas.cli.study import app as study_app
 from qnas.cli.study import eval_proxy
+from qnas.cli.train import train
 from qnas.errors import QnasError
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, show, export, sample, fit_ghn, eval_ghn, eval_proxy):
+for command in (search, train, show, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
 app.add_typer(study_app, name="study")
 

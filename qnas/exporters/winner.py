@@ -19,14 +19,13 @@ from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import find_profile
-from qnas.network.build import build_plan
+from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import read_json, reading
-from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
@@ -40,7 +39,7 @@ class Winner(Network):
     Its batch norms are frozen to their moving averages, as they are deployed.
 
     Args:
-        genotype: of the network.
+        genotype: of the network; or the hand-made one that it is.
         task: that it was trained for.
         state: trained parameters, averages and steps.
         facts: settings and accuracies, as the manifest has them.
@@ -50,7 +49,7 @@ class Winner(Network):
 
     def __init__(
         self,
-        genotype: Genotype,
+        genotype: Architecture,
         task: Task,
         state: dict[str, Tensor],
         facts: dict[str, Any],
@@ -68,6 +67,12 @@ class Winner(Network):
         return costs(self.plan)
 
     @property
+    def parity(self) -> dict[str, Any]:
+        """How the exported file compares with torch (``qnas.exporters.parity.Parity``)."""
+        comparison: dict[str, Any] = read_manifest(self.folder)["parity"]
+        return comparison
+
+    @property
     def accuracies(self) -> dict[str, Any]:
         """Top-1 in per cent: of predicted parameters, estimated, trained, and on the test images, where known."""
         known: dict[str, Any] = self.facts["accuracy"]
@@ -81,7 +86,7 @@ def load_winner(folder: Path) -> Winner:
         QnasError: there is none, or a file is not what its hash says.
     """
     manifest, remedy = read_manifest(folder), "export the run again with `qnas.export(run)`"
-    genotype = Genotype.from_json(read_json(folder / GENOTYPE, "a genotype", remedy))
+    genotype = architecture_from_json(read_json(folder / GENOTYPE, "a genotype", remedy))
     with reading(folder / MANIFEST, "the manifest of a winner", remedy):
         images = manifest["images"]
         names = tuple(images["classes"])
@@ -93,13 +98,18 @@ def load_winner(folder: Path) -> Winner:
 
 
 def write_winner(
-    folder: Path, genotype: Genotype, network: Network, data: DataSet, facts: dict[str, Any], profile: str = "compact"
+    folder: Path,
+    genotype: Architecture,
+    network: Network,
+    data: DataSet,
+    facts: dict[str, Any],
+    profile: str = "compact",
 ) -> Parity:
     """Write everything, compare the ONNX model with torch in onnxruntime on the validation images, and say so.
 
     Args:
         folder: to write to.
-        genotype: of the network.
+        genotype: of the network; or the hand-made one that it is.
         network: trained and frozen.
         data: it was trained on.
         facts: settings and accuracies for the manifest.

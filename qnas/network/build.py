@@ -1,6 +1,6 @@
 """From genotype to plan: the macro-architecture of stem, cells and classifier. Imports no torch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qnas.network.handmade import HandMade
 from qnas.network.plan import Builder, Plan
@@ -40,6 +40,15 @@ def states_read(genotype: Genotype, position: int) -> set[int]:
 
 Architecture = Genotype | HandMade
 """What a plan can be built from."""
+
+
+def architecture_from_json(data: dict[str, Any]) -> Architecture:
+    """Read what ``to_json`` of a genotype or a hand-made network gave.
+
+    Raises:
+        QnasError: it is neither.
+    """
+    return HandMade.from_json(data) if "network" in data else Genotype.from_json(data)
 
 
 def build_plan(architecture: Architecture, task: Task) -> Plan:

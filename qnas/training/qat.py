@@ -113,6 +113,33 @@ class Training:
             torch._foreach_lerp_(self.averages, self.parameters, 1 - min(recipe.averaging, self.done / (self.done + 9)))
         return loss.detach()
 
+    def state(self) -> dict[str, Tensor]:
+        """All that decides the further course, by names; ``load_state`` reads it."""
+        state = {f"network/{name}": value for name, value in self.network.state_dict().items()}
+        state |= {f"average/{place}": value for place, value in enumerate(self.averages)}
+        for place, parameter in enumerate(self.parameters):
+            for name, value in self.optimizer.state[parameter].items():
+                state[f"optimizer/{place}/{name}"] = value
+        return {**state, "done": torch.tensor(self.done)}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()`` of a training of the same network, data, recipe and seed."""
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
+        for key, value in state.items():
+            kind, _, name = key.partition("/")
+            if name:
+                parts[kind][name] = value
+        self.network.load_state_dict(parts["network"])
+        for name, value in parts["average"].items():
+            self.averages[int(name)].copy_(value)
+        for key, value in parts["optimizer"].items():
+            place, _, name = key.partition("/")
+            parameter = self.parameters[int(place)]
+            self.optimizer.state[parameter][name] = value.to(parameter.device)
+        self.done = int(state["done"])
+        self.network.plan = raised(self.plan, self._least_bits(max(0, self.done - 1) / self.recipe.steps))
+        self.batches = batches_of(self.data, self.recipe, self.seed, self.done)
+
     def finish(self) -> Network:
         """The trained network, frozen, in evaluation mode."""
         network = self.network
@@ -137,10 +164,13 @@ class Training:
 
     def _descend(self, progress: float) -> None:
         """Give the network the bit widths of this part of the run; steps are set anew where they change."""
-        plan = raised(self.plan, least_bits(progress, self.recipe.descent, self.plan))
+        plan = raised(self.plan, self._least_bits(progress))
         if plan != self.network.plan:
             self.network.plan = plan
             calibrate(self.network, batches_of(self.data, self.recipe, self.seed + 1, self.done), self.recipe)
+
+    def _least_bits(self, progress: float) -> int:
+        return least_bits(progress, self.recipe.descent, self.plan)
 
     @torch.no_grad()
     def _damp(self, progress: float) -> None:
@@ -218,19 +248,23 @@ def train_plan(
     report: Callable[[int], None] = lambda step: None,
 ) -> Network:
     """``train_network`` of any plan."""
-    teacher = None
-    if recipe.distillation:
-        teacher = teacher_of(plan, data, recipe, seed, ghn)
-        recipe = recipe.of(max(1, round(recipe.steps * (1 - recipe.teacher_share))))
-    network = untrained(plan, data, recipe, seed, ghn)
-    if teacher is not None:  # what it has learned is a better start than its own
-        network.slots.load_state_dict(teacher.slots.state_dict())
-        calibrate(network, batches_of(data, recipe, seed), recipe)
-    training = Training(network, data, recipe, seed, teacher)
-    for step in range(recipe.steps):
+    training = begun(plan, data, recipe, seed, ghn)
+    while training.done < training.recipe.steps:
         training.step()
-        report(step + 1)
+        report(training.done)
     return training.finish()
+
+
+def begun(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Training:
+    """The training of a plan before its first step; where a teacher is asked for, after the teacher's."""
+    if not recipe.distillation:
+        return Training(untrained(plan, data, recipe, seed, ghn), data, recipe, seed)
+    teacher = teacher_of(plan, data, recipe, seed, ghn)
+    recipe = recipe.of(max(1, round(recipe.steps * (1 - recipe.teacher_share))))
+    network = untrained(plan, data, recipe, seed, ghn)
+    network.slots.load_state_dict(teacher.slots.state_dict())  # what it has learned is a better start than its own
+    calibrate(network, batches_of(data, recipe, seed), recipe)
+    return Training(network, data, recipe, seed, teacher)
 
 
 def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None) -> Network:
