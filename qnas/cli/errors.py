@@ -4,9 +4,7 @@ import ast
 import re
 import shlex
 
-OPTIONS = {"minutes": "--max-minutes"}
-"""Options that are not called like their arguments."""
-POSITIONAL = {"run": "RUN", "what": "WHAT"}
+POSITIONAL = {"run": "RUN", "what": "WHAT", "network": "NETWORK"}
 COMMANDS = {"benchmark_table": "study table", "evaluate_ghn": "eval-ghn", "evaluate_proxy": "eval-proxy"}
 """Commands that are not called like their verbs."""
 
@@ -39,7 +37,7 @@ def _option(argument: str) -> str:
     name, _, value = argument.partition("=")
     if name in POSITIONAL:
         return POSITIONAL[name]
-    option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+    option = "--" + name.replace("_", "-")
     return option if value in ("", "True") else f"{option} {_text(value)}"
 
 

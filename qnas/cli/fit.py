@@ -12,7 +12,9 @@ def fit_ghn(
     data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
     space: Annotated[str, typer.Option(help="Search space: a shipped one, or a .toml file. Default: the data's.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, its state and metrics.")] = Path("runs/ghn"),
-    max_minutes: Annotated[float, typer.Option(help="Minutes of training.")] = FitSettings.minutes,
+    minutes: Annotated[
+        float, typer.Option("--minutes", "--max-minutes", help="Minutes of training.")
+    ] = FitSettings.minutes,
     steps: Annotated[int, typer.Option(help="Steps of training, instead of minutes.")] = FitSettings.steps,
     float_share: Annotated[
         float, typer.Option(help="Share of the run in float, before quantization-aware.")
@@ -44,7 +46,7 @@ def fit_ghn(
     from qnas.cli.progress import say, shown
 
     settings = FitSettings(
-        steps=steps, minutes=max_minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
+        steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
         quantized_rate=quantized_rate, average=average, bits=bits, splits=splits, noise=noise, seed=seed,
     )  # fmt: skip
     with shown() as progress:

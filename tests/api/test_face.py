@@ -172,7 +172,7 @@ def test_the_loss_of_a_winner_can_be_propagated_back(trained: tuple[qnas.Winner,
     winner = qnas.load(trained[0].folder)
     assert isinstance(winner, qnas.Winner)
     x, labels = digits_data.train.batch(slice(0, 32))
-    F.cross_entropy(winner(x), labels).backward()
+    F.cross_entropy(winner.train()(x), labels).backward()
     gradients = [value.grad for name, value in winner.named_parameters() if "weight" in name]
     assert any(grad is not None and grad.abs().sum() > 0 for grad in gradients)
 
@@ -372,12 +372,19 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("score", {"genotype": NET, "data": "digits", "part": "train"}, ["`part`", "'train'", "give one of them"]),
     ("score", {"genotype": NET, "data": "digits", "images": -1}, ["`images`", "got -1", "leave it out"]),
     ("score", {"genotype": NET, "device": "gpu"}, ["`device`", "'gpu'", "leave it out"]),
-    ("train", {"genotype": NET, "steps": -1}, ["`steps`", "got -1", "leave it out"]),
-    ("train", {"genotype": NET, "recipe": "nowhere.toml"}, ["nowhere.toml", "a recipe", "check the path"]),
-    ("train", {"genotype": NET, "data": "nowhere"}, ["'nowhere'", "`data`"]),
-    ("train", {"genotype": NET, "ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
-    ("train", {"genotype": NET, "bits": "w9a9"}, ["'w9a9'", "give for example `bits='w4a4'`"]),
-    ("train", {"genotype": NET, "device": "gpu"}, ["`device`", "'gpu'", "leave it out"]),
+    ("train", {"network": NET, "steps": -1}, ["`steps`", "got -1", "leave it out"]),
+    ("train", {"network": NET, "recipe": "nowhere.toml"}, ["nowhere.toml", "a recipe", "check the path"]),
+    ("train", {"network": NET, "data": "nowhere"}, ["'nowhere'", "`data`"]),
+    ("train", {"network": NET, "ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
+    ("train", {"network": NET, "bits": "w9a9"}, ["'w9a9'", "give for example `bits='w4a4'`"]),
+    ("train", {"network": NET, "device": "gpu"}, ["`device`", "'gpu'", "leave it out"]),
+    ("train", {"network": "resnet9"}, ["resnet9", "`qnas.sample(count=1)`"]),
+    ("train", {"network": NET, "width": 3}, ["`width`", "resnet8", "leave it out"]),
+    ("train", {"network": "resnet8", "width": -1, "data": "digits"}, ["`width`", "got -1", "leave it out"]),
+    ("train", {"network": NET, "minutes": -1.0}, ["`minutes`", "got -1", "leave it out"]),
+    ("train", {"network": NET, "minutes": 1.0, "epochs": 2.0}, ["`epochs`", "`minutes`", "give one of them"]),
+    ("train", {"network": "ds_cnn", "data": "digits", "minutes": 0.001}, ["`minutes=0.001`", "give at least"]),
+    ("train", {"network": NET, "threads": 0, "data": "digits"}, ["`threads`", "got 0", "leave it out"]),
     ("search", {"bits": "w9a9"}, ["'w9a9'", "give for example `bits='w4a4'`"]),
     ("search", {"max_params": 0.5}, ["`max_params=0.5`", "give for example `max_params=1e7`"]),
     ("search", {"max_macs": -5}, ["`max_macs=-5`", "leave it out"]),

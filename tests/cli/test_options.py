@@ -25,6 +25,7 @@ from qnas.training.recipe import Recipe
 PACKAGE = Path(qnas.__file__).parent
 VERBS = {
     "search": "search",
+    "train": "train",
     "show": "show",
     "export": "export",
     "sample": "sample",
@@ -42,12 +43,13 @@ SETTINGS: dict[str, Any] = {
 FROM_DATA = {"data", "space", "ghn", "bits", "recipe"}
 """Arguments of the face whose default says that the data or a recipe decides."""
 RENAMED = {
-    ("fit_ghn", "max_minutes"): "minutes",
     ("eval_ghn", "split"): "splits",
     ("eval_proxy", "data"): "table",  # whose shipped table is used, where no other one is named
 }
 OWN = {
     ("sample", "out"): None,
+    ("train", "recipe"): None,
+    ("train", "out"): None,
     ("search", "pareto"): "",  # of none, for which the face has an empty tuple
     ("eval_ghn", "json_output"): False,
     ("eval_ghn", "figure"): None,
@@ -138,7 +140,7 @@ def test_every_option_that_is_an_exception_exists() -> None:
 
 
 def test_the_steps_that_help_texts_tell_are_those_of_the_recipes() -> None:
-    for name, recipe in (("search", Recipe()), ("table", SETTINGS["table"].recipe)):
+    for name, recipe in (("search", Recipe()), ("train", Recipe()), ("table", SETTINGS["table"].recipe)):
         option = next(one for one in DEFAULTS if one[:2] == (name, "steps"))
         annotation = inspect.signature(CALLBACKS[name]).parameters["steps"].annotation
         assert option[2] == 0
@@ -161,7 +163,7 @@ IN_OPTIONS = [
     ("`count` is at least 1, got 0.", "--count is at least 1, got 0."),
     ("keeps `max_weight_bytes=12,000`:", "keeps --max-weight-bytes 12,000:"),
     ("give `bits='w4a4'`, or `bits='fp32'`.", "give --bits w4a4, or --bits fp32."),
-    ("give `minutes` or `steps` above 0", "give --max-minutes or --steps above 0"),
+    ("give `minutes` or `steps` above 0", "give --minutes or --steps above 0"),
     ("`max_latency=-0.5`", "--max-latency -0.5"),
     ("`mixed=True`, `card=True`, `table`", "--mixed, --card, --table"),
     ("write one with `qnas.sample(count=1)`.", "write one with qnas sample --count 1."),
@@ -198,7 +200,7 @@ def test_every_verb_has_its_command(name: str, verb: str) -> None:
 
 
 PLACEHOLDERS = {
-    "{name}": ("networks", "seeds", "trials", "top", "steps"),
+    "{name}": ("networks", "seeds", "trials", "top", "steps", "minutes"),
     "{name}={value:g}": tuple(f"max_{item.name}" for item in fields(Limits)),
     "{name}=1e7": tuple(f"max_{item.name}" for item in fields(Limits)),
     "max_{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),

@@ -1,0 +1,116 @@
+"""What each ingredient of the recipe is worth: short W4A4 and W2A2 runs, one ingredient changed at a time.
+
+    python benchmarks/ingredients.py --epochs 2 --out benchmarks/results/ingredients.jsonl
+
+Two hand-made networks and two of the space, from He parameters, so that no hypernetwork decides. The rest of the recipe
+is held fixed. Prints a line a variant; what lies in the file is not done again, so that the script can be stopped any
+time, and more seeds added. The last line is JSON: validation accuracy against the usual recipe's, paired by network and
+seed, in points, with its standard error, and the seconds of a run against the usual recipe's.
+"""
+
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+from common import finish, load, options, random_networks, settle
+
+import qnas
+from qnas.nas.limits import Limits
+from qnas.network.build import Architecture, build_plan
+from qnas.network.handmade import HandMade
+from qnas.runs.files import append_row, read_rows
+from qnas.training.qat import deployed_accuracy, train_plan
+from qnas.training.recipe import Recipe
+
+USUAL = "usual"
+VARIANTS: dict[str, dict[str, Any]] = {
+    USUAL: {},
+    "rate 1e-3": {"rate": 1e-3},
+    "rate 1e-2": {"rate": 1e-2},
+    "sgd 0.05": {"optimizer": "sgd", "rate": 0.05},
+    "linear decay": {"schedule": "linear"},
+    "batch 64": {"batch": 64},
+    "no weight decay": {"weight_decay": 0.0},
+    "weight decay 0.05": {"weight_decay": 0.05},
+    "smoothing 0.1": {"smoothing": 0.1},
+    "no shift": {"shift": False},
+    "no mirror": {"mirror": False},
+    "erasing 0.25": {"erase": 0.25},
+    "weights a tensor": {"weights": "tensor"},
+    "weight steps fitted": {"learned_weights": False},
+    "bits go down": {"descent": 0.3},
+    "damping 1e-3": {"damping": 1e-3},
+    "never frozen": {"frozen_share": 0.0},
+    "frozen 0.4": {"frozen_share": 0.4},
+    "averages 0.998": {"averaging": 0.998},
+    "reestimated": {"frozen_share": 0.0, "reestimation": 50},
+    "distilled 0.5": {"distillation": 0.5},
+}
+
+
+def networks_of(data: str, space: str) -> list[Architecture]:
+    """Two hand-made networks and two of the space, of at most 32 KB and 3 M multiply-accumulates at 4 bits."""
+    _, searched = load(data, space)
+    limits = Limits(weight_bytes=32_768, macs=3_000_000)
+    drawn = (one for one in random_networks(searched, limits, qnas.Bits(4, 4), 7) if one.batch_norm)
+    wide = (one for one in drawn if one.channels % 8 == 0)
+    return [HandMade("resnet8", 8), HandMade("ds_cnn", 16), *islice(wide, 2)]
+
+
+def main() -> None:
+    """Train what is not trained yet, and compare."""
+    given = options(
+        __doc__, data="fashion", space="fashion", bits=["w4a4", "w2a2"], seeds=3,
+        epochs=(2.0, "passes over the training images"), out=Path("benchmarks/results/ingredients.jsonl"),
+        variants=([""], "some of them only"),
+    )  # fmt: skip
+    settle()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    data, _ = load(given.data, given.space)
+    chosen = [name for name in VARIANTS if given.variants == [""] or name in given.variants]
+    rows = {(row["variant"], row["network"], row["seed"], row["epochs"]): row for row in read_rows(given.out)}
+    networks = networks_of(given.data, given.space)
+    for seed in range(given.seeds):
+        for network in (one.with_bits(qnas.Bits.parse(bits)) for one in networks for bits in given.bits):
+            for name in chosen:
+                key = (name, network.key, seed, given.epochs)
+                if key in rows:
+                    continue
+                recipe = replace(Recipe(), **VARIANTS[name])
+                recipe = recipe.of(round(given.epochs * len(data.train) / recipe.batch))
+                started = time.process_time()
+                trained = train_plan(build_plan(network, data.task), data, recipe, seed)
+                row = dict(zip(("variant", "network", "seed", "epochs"), key, strict=True))
+                row["top1"] = deployed_accuracy(trained, data.validation).top1
+                row["seconds"] = round(time.process_time() - started, 1)
+                rows[key] = row
+                append_row(given.out, row)
+                print(*row.values(), flush=True)
+    finish(data=given.data, epochs=given.epochs, results=[
+        compared(rows, name, bits, given.epochs) for bits in given.bits for name in chosen
+    ])  # fmt: skip
+
+
+def compared(rows: dict[Any, Any], name: str, bits: str, epochs: float) -> dict[str, Any]:
+    """A variant against the usual recipe on the networks and seeds that both have."""
+    pairs = [
+        (row, usual)
+        for row in rows.values()
+        if row["variant"] == name and row["epochs"] == epochs and row["network"].endswith(bits)
+        if (usual := rows.get((USUAL, row["network"], row["seed"], epochs)))
+    ]
+    gains = [row["top1"] - usual["top1"] for row, usual in pairs]
+    facts: dict[str, Any] = {"variant": name, "bits": bits, "n": len(gains)}
+    if gains:
+        facts |= {"top1": fmean(row["top1"] for row, _ in pairs), "gain": fmean(gains)}
+        facts |= {"seconds_ratio": median(row["seconds"] / usual["seconds"] for row, usual in pairs)}
+    if len(gains) > 1:
+        facts["standard_error"] = stdev(gains) / len(gains) ** 0.5
+    return facts
+
+
+if __name__ == "__main__":
+    main()
