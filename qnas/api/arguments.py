@@ -49,6 +49,25 @@ def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
     return how.of(steps) if steps else how
 
 
+def check_lengths(**given: float) -> None:
+    """Check that a run has one length at most, and no negative one.
+
+    Raises:
+        QnasError: it has others.
+    """
+    for name, value in given.items():
+        if not 0 <= value < float("inf"):
+            raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out for the recipe's length.")
+    if sum(value > 0 for value in given.values()) > 1:
+        told = ", ".join(f"{name} {value:g}" for name, value in given.items() if value)
+        raise QnasError(f"A run has one length, `steps`, `epochs` or `minutes`, got {told}; give one of them.")
+
+
+def of_epochs(recipe: Recipe, epochs: float, data: DataSet) -> Recipe:
+    """The recipe with the length of so many passes over the training images."""
+    return recipe.of(max(1, round(epochs * max(1, len(data.train) // recipe.batch))))
+
+
 def as_architecture(network: AnyArchitecture, bits: str | Bits = "", width: int = 0) -> Architecture:
     """A genotype or a hand-made network, from whatever says which, at these bit widths, or at its own."""
     made = network

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qnas.api.arguments import as_bits, as_recipe, as_whole, chosen_data, say_data
+from qnas.api.arguments import as_bits, as_recipe, as_whole, check_lengths, chosen_data, of_epochs, say_data
 from qnas.checkpoints.store import default_checkpoint
-from qnas.data.registry import default_space
+from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
@@ -102,6 +102,7 @@ def search(
     top: int = SearchSettings.top,
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
+    epochs: float = 0.0,
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
@@ -129,6 +130,7 @@ def search(
         top: networks to train in full.
         recipe: how they are trained, or a file of that.
         steps: training steps of a full run, instead of the recipe's; 0 for those.
+        epochs: passes over the training images in a full run, instead of steps.
         seed: of everything random.
         out: run folder; named after the settings if there is none.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -143,7 +145,8 @@ def search(
     Raises:
         QnasError: an argument is wrong, no network keeps a budget, or the folder is of another run.
     """
-    known = chosen_data(data)
+    known, how = chosen_data(data), as_recipe(recipe, steps)
+    check_lengths(steps=steps, epochs=epochs)
     settings = SearchSettings(
         bits=as_bits(bits),
         limits=Limits(
@@ -159,7 +162,7 @@ def search(
         sampler=sampler,
         trials=trials,
         top=top,
-        recipe=as_recipe(recipe, steps),
+        recipe=of_epochs(how, epochs, find_data(known)) if epochs else how,
         seed=seed,
         mixed=mixed,
         pareto=tuple(cost for cost in pareto.replace("-", "_").split(",") if cost)

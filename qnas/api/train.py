@@ -7,12 +7,19 @@ from typing import Any
 
 import torch
 
-from qnas.api.arguments import AnyArchitecture, as_architecture, as_recipe, chosen_data, say_data
+from qnas.api.arguments import (
+    AnyArchitecture,
+    as_architecture,
+    as_recipe,
+    check_lengths,
+    chosen_data,
+    of_epochs,
+    say_data,
+)
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.devices import computing, pick_device
-from qnas.errors import QnasError
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.ghn.model import GHN
 from qnas.network.build import Architecture, build_plan
@@ -93,26 +100,12 @@ def train(
     return load_winner(folder)
 
 
-def check_lengths(**given: float) -> None:
-    """Check that a run has one length at most, and no negative one.
-
-    Raises:
-        QnasError: it has others.
-    """
-    for name, value in given.items():
-        if not 0 <= value < float("inf"):
-            raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out for the recipe's length.")
-    if sum(value > 0 for value in given.values()) > 1:
-        told = ", ".join(f"{name} {value:g}" for name, value in given.items() if value)
-        raise QnasError(f"A run has one length, `steps`, `epochs` or `minutes`, got {told}; give one of them.")
-
-
 def planned(
     recipe: Recipe, architecture: Architecture, data: DataSet, ghn: GHN | None, identity: dict[str, Any], folder: Path
 ) -> Recipe:
     """The recipe with the length that epochs or minutes ask for; minutes are planned once, when the run begins."""
     if identity["epochs"]:
-        return recipe.of(max(1, round(identity["epochs"] * (len(data.train) // recipe.batch))))
+        return of_epochs(recipe, identity["epochs"], data)
     if not identity["minutes"]:
         return recipe
     if (folder / RUN).is_file():

@@ -9,7 +9,7 @@ from qnas.training.fit_settings import FitSettings
 
 
 def fit_ghn(
-    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
     space: Annotated[str, typer.Option(help="Search space: a shipped one, or a .toml file. Default: the data's.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, its state and metrics.")] = Path("runs/ghn"),
     minutes: Annotated[
@@ -59,7 +59,7 @@ def fit_ghn(
 
 def eval_ghn(
     ghn: Annotated[str, typer.Option(help="Checkpoint: a shipped one, or a folder. Default: the data's.")] = "",
-    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
     space: Annotated[str, typer.Option(help="Search space. Default: the checkpoint's.")] = "",
     networks: Annotated[int, typer.Option(help="Unseen networks a split.")] = 100,
     split: Annotated[list[str] | None, typer.Option(help="Split: id, deep, wide, bn_free; repeatable.")] = None,

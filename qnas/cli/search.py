@@ -22,7 +22,7 @@ def search(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Choose each layer's widths, up to --bits.")
     ] = SearchSettings.mixed,
-    data: Annotated[str, typer.Option(help="auto, digits, cifar10, or a folder of images.")] = "auto",
+    data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
     sampler: Annotated[
@@ -34,6 +34,7 @@ def search(
     steps: Annotated[
         int, typer.Option(help=f"Training steps of a full run. Default: the recipe's, {Recipe.steps}.")
     ] = 0,
+    epochs: Annotated[float, typer.Option(help="Passes over the training images in a full run.")] = 0.0,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = SearchSettings.seed,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -56,8 +57,8 @@ def search(
         run = qnas.search(
             bits, max_params=max_params, max_macs=max_macs, max_weight_bytes=max_weight_bytes,
             max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, data=data,
-            space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps, seed=seed,
-            out=out, device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress,
+            space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs,
+            seed=seed, out=out, device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress,
         )  # fmt: skip
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")

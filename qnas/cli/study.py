@@ -19,7 +19,7 @@ def study() -> None:
 @app.command(name="truth", hidden=True)  # as it was called in version 0.1.0
 @app.command()
 def table(
-    data: Annotated[str, typer.Option(help="digits, cifar10, or a folder of images.")] = "digits",
+    data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
     networks: Annotated[int, typer.Option(help="Genotypes.")] = USUAL.networks,

@@ -14,7 +14,7 @@ def train(
     ],
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the genotype's own, or fp32.")] = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
-    data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder of images.")] = "auto",
+    data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
     ghn: Annotated[
         str, typer.Option(help="Checkpoint that predicts the start, or none. Default: the data's, for genotypes.")
     ] = "",
