@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of
-from qnas.nas.prepare import default_folder, open_prepared, prepare
+from qnas.nas.planning import estimate, measured, steps_within
+from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
 from qnas.nas.search import search as run_search
-from qnas.nas.settings import SearchSettings
+from qnas.nas.settings import SearchSettings, training_lengths
 from qnas.quant.scheme import Bits
+from qnas.runs.folder import RUN, read_run
 from qnas.runs.progress import Progress, silent
 from qnas.training.recipe import Recipe
 from qnas.work.queue import check_storage
@@ -103,6 +105,7 @@ def search(
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
     epochs: float = 0.0,
+    minutes: float = 0.0,
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
@@ -131,6 +134,8 @@ def search(
         recipe: how they are trained, or a file of that.
         steps: training steps of a full run, instead of the recipe's; 0 for those.
         epochs: passes over the training images in a full run, instead of steps.
+        minutes: time of the whole search on this machine, instead of steps: as many as fit are planned once, at the
+            start; more than half of the training goes to the full runs.
         seed: of everything random.
         out: run folder; named after the settings if there is none.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -146,7 +151,7 @@ def search(
         QnasError: an argument is wrong, no network keeps a budget, or the folder is of another run.
     """
     known, how = chosen_data(data), as_recipe(recipe, steps)
-    check_lengths(steps=steps, epochs=epochs)
+    check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     settings = SearchSettings(
         bits=as_bits(bits),
         limits=Limits(
@@ -168,14 +173,17 @@ def search(
         pareto=tuple(cost for cost in pareto.replace("-", "_").split(",") if cost)
         if isinstance(pareto, str)
         else tuple(pareto),
+        minutes=minutes,
     )
     target = pick_device(device)
     if storage:
         check_storage(storage)
     prepared = prepare(settings)
     folder = Path(out) if out else default_folder(settings, prepared)
-    run = SearchRun(folder, prepared.identity)
     processes = worker_count(workers, target)
+    if minutes or dry_run:
+        settings, prepared = planned(settings, prepared, folder, target.type, processes)
+    run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
     say_data(known, data)
@@ -186,3 +194,28 @@ def search(
         run_search(settings, prepared, folder, Means(target.type, processes, storage, progress))
         export_pick(folder)
     return run
+
+
+def planned(
+    settings: SearchSettings, prepared: Prepared, folder: Path, device: str, workers: int
+) -> tuple[SearchSettings, Prepared]:
+    """The settings with the steps that fit into their minutes; those of a run that was begun, if there is one.
+
+    Says the plan, and how long it takes on this machine.
+
+    Raises:
+        QnasError: not even the shortest search fits.
+    """
+    epoch, recipe = max(1, len(prepared.data.train) // settings.recipe.batch), settings.recipe
+    if settings.minutes and (folder / RUN).is_file():
+        steps = int(read_run(folder)["settings"].get("steps", recipe.steps))
+    else:
+        expected = estimate(measured(settings, prepared, device, workers), settings, prepared, workers)
+        steps = steps_within(60 * settings.minutes, expected, epoch) if settings.minutes else recipe.steps
+        log.info(
+            "Plan: %d networks scored; %d, %d and %d of them trained for %d, %d and %d steps of %d images (%.1f passes "
+            "in the end); about %.0f minutes.", settings.trials, settings.labels, settings.survivors, settings.top,
+            *training_lengths(steps), recipe.batch, steps / epoch, expected.seconds(steps) / 60,
+        )  # fmt: skip
+    identity = {**prepared.identity, "steps": steps}
+    return replace(settings, recipe=recipe.of(steps)), replace(prepared, identity=identity)

@@ -35,6 +35,9 @@ def search(
         int, typer.Option(help=f"Training steps of a full run. Default: the recipe's, {Recipe.steps}.")
     ] = 0,
     epochs: Annotated[float, typer.Option(help="Passes over the training images in a full run.")] = 0.0,
+    minutes: Annotated[
+        float, typer.Option(help="Time of the whole search, instead of steps.")
+    ] = SearchSettings.minutes,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = SearchSettings.seed,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -58,7 +61,8 @@ def search(
             bits, max_params=max_params, max_macs=max_macs, max_weight_bytes=max_weight_bytes,
             max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, data=data,
             space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs,
-            seed=seed, out=out, device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress,
+            minutes=minutes, seed=seed, out=out, device=device, workers=workers, storage=storage, dry_run=dry_run,
+            progress=progress,
         )  # fmt: skip
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")

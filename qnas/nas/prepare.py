@@ -76,6 +76,7 @@ def open_prepared(prepared: Prepared, folder: Path) -> None:
 
 
 def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
-    """A folder named after the settings, so that the same command finds its run again."""
-    short = digest(json.dumps(prepared.identity, sort_keys=True).encode())[:8]
+    """A folder named after the settings, so that the same command finds its run again: planned steps do not count."""
+    named = {key: value for key, value in prepared.identity.items() if key != "steps" or not settings.minutes}
+    short = digest(json.dumps(named, sort_keys=True).encode())[:8]
     return Path("runs") / f"{prepared.data.name}-{settings.bits}-{short}"

@@ -9,6 +9,8 @@ from qnas.quant.scheme import Bits
 from qnas.training.recipe import Recipe
 
 MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
+SHORT, MIDDLE = 12, 4
+"""How many short, and how many middle training runs have the steps of a full one."""
 COSTS = tuple(item.name for item in fields(Limits))
 
 
@@ -31,6 +33,7 @@ class SearchSettings:
         seed: of everything random.
         mixed: whether every layer has widths of its own, which are genes.
         pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
+        minutes: time that the whole run was planned for, once, by the steps of its recipe; 0 where steps were given.
 
     Raises:
         QnasError: a count is out of range, or a cost unknown.
@@ -50,6 +53,7 @@ class SearchSettings:
     seed: int = 0
     mixed: bool = False
     pareto: tuple[str, ...] = ()
+    minutes: float = 0.0
 
     def __post_init__(self) -> None:
         for cost in self.pareto:
@@ -102,4 +106,4 @@ class SearchSettings:
 
 def training_lengths(steps: int) -> tuple[int, int, int]:
     """Steps of a short, a middle and a full training run of a search."""
-    return max(1, steps // 12), max(1, steps // 4), steps
+    return max(1, steps // SHORT), max(1, steps // MIDDLE), steps

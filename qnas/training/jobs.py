@@ -48,20 +48,22 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def _data(name: str, device: str) -> DataSet:
+def data_of(name: str, device: str) -> DataSet:
+    """A data set on a device; the last one is kept."""
     return find_data(name).to(torch.device(device))
 
 
 @lru_cache(maxsize=1)
-def _ghn(name: str) -> GHN:
+def ghn_of(name: str) -> GHN:
+    """The hypernetwork of a checkpoint; the last one is kept."""
     return load_checkpoint(name).ghn
 
 
 def run_job(job: Job) -> Result:
     """Do a job; save the trained state if it names a file; return its accuracies, in per cent."""
     started = time.perf_counter()
-    data = _data(job.data, job.device)
-    network = train_network(job.genotype, data, job.recipe, job.seed, _ghn(job.ghn) if job.ghn else None)
+    data = data_of(job.data, job.device)
+    network = train_network(job.genotype, data, job.recipe, job.seed, ghn_of(job.ghn) if job.ghn else None)
     accuracy = deployed_accuracy(network, data.validation)
     if job.output:
         write_tensors(Path(job.output), network.state_dict())

@@ -1,0 +1,77 @@
+"""How long a search takes, by the pace of the machine: what is planned adds up, and fits into the time given."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qnas.errors import QnasError
+from qnas.nas.limits import Limits
+from qnas.nas.planning import Estimate, Pace, estimate, measured, steps_within
+from qnas.nas.prepare import Prepared, prepare
+from qnas.nas.settings import SearchSettings
+from qnas.quant.scheme import Bits
+from qnas.training.recipe import Recipe
+
+SETTINGS = SearchSettings(Bits(4, 4), Limits(params=12_000), recipe=Recipe(24, batch=32, calibration=1))
+PACE = Pace(step=0.1, score=2.0, batch=32, passed=20.0)
+
+
+def of_images(validation: int, test: int) -> Any:
+    data = SimpleNamespace(validation=range(validation), test=range(test))
+    return SimpleNamespace(data=data)
+
+
+def test_a_step_of_a_full_run_is_paid_for_by_all_that_train_along() -> None:
+    alone, two, many = (estimate(PACE, SETTINGS, of_images(0, 0), workers).each_step for workers in (1, 2, 12))
+    assert alone == pytest.approx(0.1 * (12 / 12 + 6 / 4 + 3))
+    assert two == pytest.approx(0.1 * (6 / 12 + 3 / 4 + 2))
+    assert many == pytest.approx(0.1 * (1 / 12 + 1 / 4 + 1))
+
+
+def test_more_than_half_of_the_training_goes_to_full_runs() -> None:
+    for workers in (1, 2, 4):
+        each = estimate(PACE, SETTINGS, of_images(0, 0), workers).each_step
+        assert -(-SETTINGS.top // workers) * PACE.step > each / 2
+
+
+def test_more_candidates_and_more_images_take_longer() -> None:
+    usual = estimate(PACE, SETTINGS, of_images(100, 100), 1).fixed
+    assert estimate(PACE, replace(SETTINGS, trials=400), of_images(100, 100), 1).fixed > usual
+    assert estimate(PACE, SETTINGS, of_images(200, 100), 1).fixed > usual
+    assert estimate(PACE, SETTINGS, of_images(100, 200), 1).fixed > usual
+    assert estimate(replace(PACE, score=4.0), SETTINGS, of_images(100, 100), 1).fixed > usual
+    assert usual > PACE.passed
+
+
+@given(st.floats(0, 1e4), st.floats(1e-3, 10), st.floats(1, 1e5))
+def test_what_is_planned_fits_and_one_more_step_does_not(fixed: float, each: float, seconds: float) -> None:
+    expected = Estimate(fixed, each)
+    if expected.seconds(1) > seconds:
+        with pytest.raises(QnasError, match="give at least that"):
+            steps_within(seconds, expected, 1)
+        return
+    steps = steps_within(seconds, expected, 1)
+    assert expected.seconds(steps) <= seconds * (1 + 1e-9)
+    assert expected.seconds(steps + 1) >= seconds * (1 - 1e-9)
+
+
+def test_too_short_a_time_is_refused_with_the_least() -> None:
+    with pytest.raises(QnasError, match=r"takes about 11 minutes here, got `minutes=5`; give at least that"):
+        steps_within(300.0, Estimate(100.0, 1.0), 500)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(SETTINGS)
+
+
+def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
+    pace = measured(SETTINGS, prepared, "cpu", 1)
+    assert 0 < pace.step < 5
+    assert 0 < pace.score < 60
+    assert pace.passed > pace.step
+    assert pace.batch == 32
