@@ -24,7 +24,8 @@ def main(folder: Path) -> None:
     image = (torch.tensor([[[[16.0 * (pixel == "#") for pixel in line] for line in FOUR]]]) - mean) / deviation
     print("The image shows a", winner.task.names[winner(image).argmax().item()])
 
-    torch.nn.functional.cross_entropy(winner(image), torch.tensor([4])).backward()  # one step on images of your own
+    loss = torch.nn.functional.cross_entropy(winner.train()(image), torch.tensor([4]))  # one step on images of your own
+    loss.backward()
     torch.optim.SGD(winner.parameters(), lr=1e-3).step()
     print("Tuned and exported to", qnas.export(winner, out=folder / "tuned").folder)
 
