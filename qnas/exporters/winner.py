@@ -36,8 +36,8 @@ FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
 class Winner(Network):
     """A trained network with all that is known of it: a module that can be fine-tuned, and exported again.
 
-    Its batch norms are frozen to their moving averages, as they are deployed. It is in evaluation mode; to fine-tune it,
-    call ``train()`` first, as of any module: only then do gradients pass through rounding.
+    Its batch norms are frozen to their moving averages, as they are deployed. It is in evaluation mode: call
+    ``train()`` to fine-tune it, as of any module; only then do gradients pass through rounding.
 
     Args:
         genotype: of the network; or the hand-made one that it is.
