@@ -39,7 +39,7 @@ QUANTILE = 0.7
 """Of the networks' times: who is chosen in the end is larger than most."""
 RACED = 1.1
 """What a candidate's score costs of one on all validation images. Races are cut short, to 0.86 of the images with the
-first hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and proposals above the budget cost too."""
+first hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
 STARTING, WRITING = 8.0, 6.0
 """Seconds until a process works, and of exporting the winner."""
 
