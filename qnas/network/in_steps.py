@@ -45,7 +45,7 @@ class Layout:
     """
 
     def __init__(self, plan: Plan, device: torch.device) -> None:
-        self.plan = plan
+        self.plan, self.device = plan, device
         nodes = plan.nodes
         self.layers = [node for node in nodes if node.kind in ("conv", "linear")]
         self.stepped = [node for node in nodes if node.quantized and node.kind != "input"]

@@ -15,7 +15,7 @@ from qnas.network.forward import Parameters, convolve, forward
 from qnas.network.in_steps import Layout, forward_in_steps
 from qnas.network.plan import Node, Plan
 from qnas.quant.fake import sim_quant
-from qnas.quant.fold import EPSILON, batch_moments, fold
+from qnas.quant.fold import EPSILON, batch_moments, fold, ratio_and_bias
 from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
 from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
@@ -77,8 +77,9 @@ class Network(nn.Module):
     @property
     def layout(self) -> Layout:
         """What training needs to know of the plan."""
-        if self._layout is None or self._layout.plan is not self.plan:
-            self._layout = Layout(self.plan, self.get_buffer("input_range").device)
+        device = self.get_buffer("input_range").device
+        if self._layout is None or self._layout.plan is not self.plan or self._layout.device != device:
+            self._layout = Layout(self.plan, device)
         return self._layout
 
     def forward(self, images: Tensor) -> Tensor:
@@ -100,9 +101,7 @@ class Network(nn.Module):
         if not node.norm:
             bias = self.slots[f"{node.name}/bias"]
             return torch.ones_like(bias), bias
-        scale, shift = self.norm(node)
-        ratio = scale * (self.average(node, "variance") + EPSILON).rsqrt()
-        return ratio, shift - self.average(node, "mean") * ratio
+        return ratio_and_bias(*self.norm(node), self.average(node, "mean"), self.average(node, "variance"))
 
     def norms(self) -> tuple[Tensor, Tensor]:
         """``norm`` of all layers that have one, one after another."""
@@ -112,13 +111,11 @@ class Network(nn.Module):
 
     def foldings(self) -> tuple[Tensor, Tensor]:
         """``folding`` of all layers with a batch norm, one after another."""
-        scale, shift = self.norms()
         mean, variance = (
             torch.cat([self.get_buffer(f"{name}/{kind}") for name in self.layout.normed])
             for kind in ("mean", "variance")
         )
-        ratio = scale * (variance + EPSILON).rsqrt()
-        return ratio, shift - mean * ratio
+        return ratio_and_bias(*self.norms(), mean, variance)
 
     def weight_steps(self) -> Tensor:
         """The weights' steps of all channels of all layers, one after another."""
@@ -131,8 +128,9 @@ class Network(nn.Module):
     def weight_grid(self, node: Node) -> Grid:
         """The grid of a layer's weight; per channel, that of the weight before folding."""
         if self.weights.learned and self.weights.per_channel:
-            zero_point = torch.full((node.shape[0],), -float(integer_ends(node.bits.weights, True)[0]))
-            return Grid(self.log_weight_steps[node.name].exp(), zero_point, node.bits.weights, axis=0)
+            scale = self.log_weight_steps[node.name].exp()
+            zero_point = torch.full_like(scale, -float(integer_ends(node.bits.weights, True)[0]), requires_grad=False)
+            return Grid(scale, zero_point, node.bits.weights, axis=0)
         return self._fitted_grid(node, self.weights.fit)
 
     def _fitted_grid(self, node: Node, fit: Fit | None) -> Grid:

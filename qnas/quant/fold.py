@@ -49,5 +49,11 @@ def fold(weight: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: T
     Returns:
         γ w / √(σ² + ε) and β - γ μ / √(σ² + ε).
     """
+    ratio, bias = ratio_and_bias(scale, shift, mean, variance)
+    return weight * ratio[:, None, None, None], bias
+
+
+def ratio_and_bias(scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """What folding multiplies weights by, γ / √(σ² + ε), and the bias: (channels,) each, arguments as in ``fold``."""
     ratio = scale * (variance + EPSILON).rsqrt()
-    return weight * ratio[:, None, None, None], shift - mean * ratio
+    return ratio, shift - mean * ratio

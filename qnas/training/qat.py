@@ -85,7 +85,7 @@ class Training:
 
     def __init__(self, network: Network, data: DataSet, recipe: Recipe, seed: int, teacher: Network | None = None):
         self.network, self.data, self.recipe, self.seed, self.teacher = network, data, recipe, seed, teacher
-        self.plan, self.done = network.plan, 0
+        self.plan, self.least, self.done = network.plan, 1, 0
         self.optimizer = _optimizer(network, recipe)
         self.batches = batches_of(data, recipe, seed)
         self.parameters: list[Tensor] = list(network.parameters())
@@ -137,7 +137,8 @@ class Training:
             parameter = self.parameters[int(place)]
             self.optimizer.state[parameter][name] = value.to(parameter.device)
         self.done = int(state["done"])
-        self.network.plan = raised(self.plan, self._least_bits(max(0, self.done - 1) / self.recipe.steps))
+        self.least = self._least_bits(max(0, self.done - 1) / self.recipe.steps)
+        self.network.plan = raised(self.plan, self.least)
         self.batches = batches_of(self.data, self.recipe, self.seed, self.done)
 
     def finish(self) -> Network:
@@ -164,9 +165,9 @@ class Training:
 
     def _descend(self, progress: float) -> None:
         """Give the network the bit widths of this part of the run; steps are set anew where they change."""
-        plan = raised(self.plan, self._least_bits(progress))
-        if plan != self.network.plan:
-            self.network.plan = plan
+        least = self._least_bits(progress)
+        if least != self.least:
+            self.least, self.network.plan = least, raised(self.plan, least)
             calibrate(self.network, batches_of(self.data, self.recipe, self.seed + 1, self.done), self.recipe)
 
     def _least_bits(self, progress: float) -> int:
