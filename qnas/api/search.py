@@ -13,12 +13,12 @@ from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of
-from qnas.nas.planning import estimate, measured, steps_within
+from qnas.nas.planning import begun_with, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
 from qnas.nas.search import search as run_search
-from qnas.nas.settings import SearchSettings, training_lengths
+from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.progress import Progress, silent
@@ -26,6 +26,8 @@ from qnas.training.recipe import Recipe
 from qnas.work.queue import check_storage
 
 log = logging.getLogger("qnas")
+USUAL_MINUTES = 10.0
+"""Time of a search whose length nobody says."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def search(
     ghn: str | Path = "",
     sampler: str = SearchSettings.sampler,
     trials: int = SearchSettings.trials,
-    top: int = SearchSettings.top,
+    top: int = 0,
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
     epochs: float = 0.0,
@@ -130,12 +132,12 @@ def search(
         ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
         sampler: who proposes networks: one of ``qnas.nas.samplers.SAMPLERS``.
         trials: different networks within the budget to score.
-        top: networks to train in full.
+        top: networks to train in full; 0 for one a worker, at most three, or for three where steps are given.
         recipe: how they are trained, or a file of that.
-        steps: training steps of a full run, instead of the recipe's; 0 for those.
-        epochs: passes over the training images in a full run, instead of steps.
-        minutes: time of the whole search on this machine, instead of steps: as many as fit are planned once, at the
-            start; more than half of the training goes to the full runs.
+        steps: training steps of a full run, instead of minutes; a recipe that is given says so too.
+        epochs: passes over the training images in a full run, instead of minutes.
+        minutes: time of the whole search on this machine, ten if no length is given. What fits is planned once, at the
+            start: all candidates train for equal times, and at least half of the time goes to the full runs.
         seed: of everything random.
         out: run folder; named after the settings if there is none.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -152,6 +154,8 @@ def search(
     """
     known, how = chosen_data(data), as_recipe(recipe, steps)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
+    if not (steps or epochs or minutes or recipe):
+        minutes = USUAL_MINUTES
     settings = SearchSettings(
         bits=as_bits(bits),
         limits=Limits(
@@ -166,7 +170,7 @@ def search(
         ghn=str(ghn) or default_checkpoint(known),
         sampler=sampler,
         trials=trials,
-        top=top,
+        top=top or SearchSettings.top,
         recipe=of_epochs(how, epochs, find_data(known)) if epochs else how,
         seed=seed,
         mixed=mixed,
@@ -182,7 +186,7 @@ def search(
     folder = Path(out) if out else default_folder(settings, prepared)
     processes = worker_count(workers, target)
     if minutes or dry_run:
-        settings, prepared = planned(settings, prepared, folder, target.type, processes)
+        settings, prepared = planned(settings, prepared, folder, Means(target.type, processes), top)
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
@@ -197,25 +201,32 @@ def search(
 
 
 def planned(
-    settings: SearchSettings, prepared: Prepared, folder: Path, device: str, workers: int
+    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, top: int
 ) -> tuple[SearchSettings, Prepared]:
-    """The settings with the steps that fit into their minutes; those of a run that was begun, if there is one.
+    """The settings with what fits into their minutes; those of a run that was begun, if there is one.
 
     Says the plan, and how long it takes on this machine.
+
+    Args:
+        settings: of the search.
+        prepared: what it needs.
+        folder: of the run.
+        means: device and number of processes.
+        top: full runs that are asked for; 0 for as many as suit the processes.
 
     Raises:
         QnasError: not even the shortest search fits.
     """
-    epoch, recipe = max(1, len(prepared.data.train) // settings.recipe.batch), settings.recipe
     if settings.minutes and (folder / RUN).is_file():
-        steps = int(read_run(folder)["settings"].get("steps", recipe.steps))
+        settings = begun_with(settings, read_run(folder)["settings"], top)
     else:
-        expected = estimate(measured(settings, prepared, device, workers), settings, prepared, workers)
-        steps = steps_within(60 * settings.minutes, expected, epoch) if settings.minutes else recipe.steps
-        log.info(
-            "Plan: %d networks scored; %d, %d and %d of them trained for %d, %d and %d steps of %d images (%.1f passes "
-            "in the end); about %.0f minutes.", settings.trials, settings.labels, settings.survivors, settings.top,
-            *training_lengths(steps), recipe.batch, steps / epoch, expected.seconds(steps) / 60,
-        )  # fmt: skip
-    identity = {**prepared.identity, "steps": steps}
-    return replace(settings, recipe=recipe.of(steps)), replace(prepared, identity=identity)
+        epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
+        if settings.minutes:
+            settings = in_equal_time(settings, workers, top)
+        pace = measured(settings, prepared, means.device, workers)
+        expected = estimate(pace, settings, prepared, workers)
+        if settings.minutes:
+            steps = steps_within(60 * settings.minutes, expected, epoch)
+            settings = replace(settings, recipe=settings.recipe.of(steps), usual_price=pace.price)
+        log.info("Plan: %s", told(settings, expected, epoch))
+    return settings, replace(prepared, identity={**prepared.identity, **settings.identity()})

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from qnas.nas.settings import SearchSettings
-from qnas.training.recipe import Recipe
 
 
 def search(
@@ -29,15 +28,13 @@ def search(
         str, typer.Option(help="Who proposes: auto, tpe, nsga2, evolution, random.")
     ] = SearchSettings.sampler,
     trials: Annotated[int, typer.Option(help="Different networks within the budget to score.")] = SearchSettings.trials,
-    top: Annotated[int, typer.Option(help="Networks to train in full.")] = SearchSettings.top,
+    top: Annotated[int, typer.Option(help="Networks to train in full; 0: one a worker, at most three.")] = 0,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of how networks are trained.")] = None,
-    steps: Annotated[
-        int, typer.Option(help=f"Training steps of a full run. Default: the recipe's, {Recipe.steps}.")
-    ] = 0,
-    epochs: Annotated[float, typer.Option(help="Passes over the training images in a full run.")] = 0.0,
     minutes: Annotated[
-        float, typer.Option(help="Time of the whole search, instead of steps.")
+        float, typer.Option(help="Time of the whole search. Default: 10, if no other length is given.")
     ] = SearchSettings.minutes,
+    epochs: Annotated[float, typer.Option(help="Passes over the training images in a full run, instead.")] = 0.0,
+    steps: Annotated[int, typer.Option(help="Training steps of a full run, instead.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = SearchSettings.seed,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",

@@ -49,8 +49,8 @@ class Source:
 SOURCES = {
     row.name: row
     for row in (
-        Source("fashion", "fashion", lambda place: fashion()),
         Source("digits", "tiny", lambda place: digits()),
+        Source("fashion", "fashion", lambda place: fashion()),
         Source("cifar10", "mobile-small", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
     )
 }

@@ -12,12 +12,14 @@ from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
+from qnas.nas.settings import paid_steps
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
 from qnas.runs.folder import read_run
 from qnas.runs.reading import reading
 from qnas.space.genotype import Genotype
+from qnas.training.price import price
 from qnas.training.qat import input_range, weight_grids
 from qnas.training.recipe import Recipe
 
@@ -78,10 +80,19 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     settings = read_run(run)["settings"]
     data = find_data(settings["data"])
     genotype = Genotype.from_json(chosen["genotype"])
+    settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
     network = load_pick(run, genotype, data, grids_of_run(settings))
     return folder, write_winner(folder, genotype, network, data, facts, profile)
+
+
+def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) -> int:
+    """The steps of a network's full run in a search of these settings."""
+    steps, usual_price = int(settings["steps"]), settings.get("usual_price", 0.0)
+    if not usual_price:
+        return steps
+    return paid_steps(steps, usual_price, price(build_plan(genotype, data.task), settings["recipe"]["batch"]))
 
 
 def grids_of_run(settings: dict[str, Any]) -> WeightGrids:

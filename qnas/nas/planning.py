@@ -1,14 +1,18 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
-A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done.
+A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
+time is given, all candidates of a rung train for the same time (``qnas.training.price``), there are as many full runs
+as processes, up to ``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
 """
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +29,9 @@ from qnas.network.costs import costs
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
-from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, PILOTS
+from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
 from qnas.training.jobs import Job, data_of, ghn_of, one_thread
+from qnas.training.price import price
 from qnas.training.run import EVALUATION, seconds_a_step
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
@@ -36,10 +41,14 @@ TIMED = 6
 DRAWN = 5_000
 """Networks among which those are looked for that keep the budgets."""
 QUANTILE = 0.7
-"""Of the networks' times: who is chosen in the end is larger than most."""
+"""Of the networks' scores: who is proposed is larger than most."""
 RACED = 1.1
-"""What a candidate's score costs of one on all validation images. Races are cut short, to 0.86 of the images with the
-first hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
+"""What a candidate's score costs of one that is not cut short. Races are, to 0.86 of the images with the first
+hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
+MOST_TOP = 3
+"""Full runs of a search that is given minutes."""
+FEW, MANY = 8, 12
+"""Its short runs in one process, and in several."""
 STARTING, WRITING = 8.0, 6.0
 """Seconds until a process works, and of exporting the winner."""
 
@@ -50,15 +59,17 @@ class Pace:
 
     Args:
         step: seconds of one training step.
-        score: seconds of a score on all validation images.
+        score: seconds of a score that is not cut short.
         batch: images a step.
         passed: seconds that measuring took.
+        price: training price of a network of that step.
     """
 
     step: float
     score: float
     batch: int
     passed: float
+    price: float
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
         prepared: whose images are counted.
         workers: processes.
     """
-    rounds = [ceil(count / workers) for count in (settings.labels, settings.survivors, settings.top)]
+    middle = settings.survivors if settings.survivors > settings.top else 0
+    rounds = [ceil(count / workers) for count in (settings.labels, middle, settings.top)]
     image = EVALUATION * pace.step / pace.batch
     validation, test = len(prepared.data.validation) * image, len(prepared.data.test) * image
     job = settings.recipe.calibration * pace.step + validation
@@ -109,6 +121,54 @@ def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
     return steps
 
 
+def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSettings:
+    """The settings of a search that is given minutes: how many short and full runs it makes.
+
+    Args:
+        settings: of the search.
+        workers: processes.
+        top: full runs that are asked for; 0 for as many as suit the processes.
+    """
+    top = top or min(workers, MOST_TOP)
+    return replace(settings, labels=FEW if workers == 1 else MANY, survivors=top, top=top)
+
+
+def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> SearchSettings:
+    """The settings of a search that is given minutes, with what was planned when its run was begun.
+
+    Args:
+        settings: of the search.
+        there: settings of the run; what is missing there is refused when its folder is opened.
+        top: full runs that are asked for; 0 for as many as were planned.
+    """
+    return replace(
+        settings,
+        recipe=settings.recipe.of(there.get("steps", settings.recipe.steps)),
+        usual_price=there.get("usual_price", 0.0),
+        labels=there.get("calibration", settings.labels),
+        survivors=there.get("survivors", settings.survivors),
+        top=top or there.get("top", settings.top),
+    )
+
+
+def told(settings: SearchSettings, expected: Estimate, epoch: int) -> str:
+    """A plan in words, for a user.
+
+    Args:
+        settings: of the search.
+        expected: how long it takes.
+        epoch: steps of a pass over the training images.
+    """
+    short, middle, full = settings.lengths
+    halved = f"{settings.survivors} for {middle}, " if settings.survivors > settings.top else ""
+    equal = ", each as long as a usual network takes for that" if settings.usual_price else ""
+    return (
+        f"{settings.trials} networks are scored, {settings.labels} trained for {short} steps, {halved}{settings.top} "
+        f"for {full} ({full / epoch:.1f} passes over the images){equal}; about {expected.seconds(full) / 60:.0f} "
+        "minutes."
+    )
+
+
 def measured(settings: SearchSettings, prepared: Prepared, device: str, workers: int) -> Pace:
     """Time some networks that keep the budgets, in all processes at once."""
     started, limits, task = time.perf_counter(), settings.limits.within(prepared.space), prepared.space.task
@@ -118,30 +178,31 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
         results = [result for _, result in pool.run(jobs)]
-    step, score = (float(np.quantile([one[key] for one in results], QUANTILE)) for key in ("step", "score"))
-    return Pace(step, score, settings.recipe.batch, time.perf_counter() - started)
+    usual = median(one["price"] for one in results)
+    step = usual * median(one["step"] / one["price"] for one in results)
+    score = float(np.quantile([one["score"] for one in results], QUANTILE))
+    return Pace(step, score, settings.recipe.batch, time.perf_counter() - started, usual)
 
 
 @torch.inference_mode()
 def _seconds_a_score(plan: Plan, data: DataSet, ghn: GHN) -> float:
-    """Of a whole score, by a part of the validation images."""
+    """Of a whole score."""
     started = time.perf_counter()
     (parameters,) = ghn([plan], whole=False)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
     arithmetic = static_on(plan, parameters, calibration)
-    begun = time.perf_counter()
-    some = data.validation.first(2 * LARGEST_BATCH)
-    for x, _ in evaluation_batches(some, LARGEST_BATCH):
+    for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), LARGEST_BATCH):
         forward(plan, parameters, x, arithmetic).sum().item()
-    return begun - started + (time.perf_counter() - begun) * len(data.validation) / len(some)
+    return time.perf_counter() - started
 
 
 def timed(job: Job) -> Result:
-    """The seconds of a training step and of a score of a job's network."""
+    """The seconds of a training step and of a score of a job's network, and its training price."""
     data, ghn = data_of(job.data, job.device), ghn_of(job.ghn)
     plan = build_plan(job.genotype, data.task)
     return {
         "job": job.name,
         "step": seconds_a_step(plan, data, job.recipe, ghn),
         "score": _seconds_a_score(plan, data, ghn),
+        "price": price(plan, job.recipe.batch),
     }

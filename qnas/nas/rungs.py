@@ -1,8 +1,9 @@
 """Which candidates get how much training: rungs that each train longer and fewer than the one before.
 
 calibrate   short training of a few candidates; a regression from score, size and graph to their accuracy ranks all
-halve       middle training of the best estimates, and of the best short runs
-finish      full training of the best of those
+refine      short training of as many more, the best estimates; the regression is fitted anew
+halve       middle training of the best of them; nothing where all of those go on
+finish      full training of the best
 
 Nothing here computes or writes: who trains is an argument, so a search, a replay on a table and a test share it.
 """
@@ -24,7 +25,7 @@ Costs = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Rung:
-    """One length of training, and whether the trained weights are kept."""
+    """One length of training, in steps of the usual network, and whether the trained weights are kept."""
 
     name: str
     steps: int
@@ -62,10 +63,20 @@ def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSe
     """
     costs = settings.pareto
     short, middle, full = rungs_of(settings)
-    known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
+    explored = settings.labels - settings.labels // 2
+    known = train(candidates, stratified(candidates, explored, costs), short, trainer)
+    known, _ = estimate(known, short.steps)
+    refine = replace(short, name="refine")
+    untried = best(untrained(known), settings.labels - explored, costs)
+    known = train(known, untried, refine, trainer) if untried else known
     known, surrogate = estimate(known, short.steps)
-    known = train(known, best(known, max(settings.survivors, settings.top), costs), middle, trainer)
-    known = train(known, best_trained(known, middle.steps, settings.top, costs), full, trainer)
+    wanted = max(settings.survivors, settings.top)
+    tried = [one for one in known if one.trained]
+    chosen = best(tried if len(tried) >= wanted else known, wanted, costs)
+    if len(chosen) > settings.top:
+        known = train(known, chosen, middle, trainer)
+        chosen = best_trained(known, middle.steps, settings.top, costs)
+    known = train(known, chosen, full, trainer)
     picks = best_trained(known, full.steps, settings.top)
     return Selection(known, picks, on_front(picks, full.steps, costs), surrogate)
 
@@ -121,6 +132,11 @@ def promise(candidate: Candidate) -> tuple[float, float]:
     expected = candidate.estimate if candidate.estimate is not None else candidate.score
     seen = candidate.best_trained
     return (expected if seen is None else (expected + seen) / 2), candidate.score
+
+
+def untrained(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Those that had no training run."""
+    return [one for one in candidates if not one.trained]
 
 
 def best(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -> list[Candidate]:

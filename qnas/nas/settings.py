@@ -33,7 +33,9 @@ class SearchSettings:
         seed: of everything random.
         mixed: whether every layer has widths of its own, which are genes.
         pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
-        minutes: time that the whole run was planned for, once, by the steps of its recipe; 0 where steps were given.
+        minutes: time that the whole run was planned for, once (``qnas.nas.planning``); 0 where steps were given.
+        usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
+            says: others have more or fewer, so that all runs of a kind take the same time; 0 for the same steps.
 
     Raises:
         QnasError: a count is out of range, or a cost unknown.
@@ -54,6 +56,7 @@ class SearchSettings:
     mixed: bool = False
     pareto: tuple[str, ...] = ()
     minutes: float = 0.0
+    usual_price: float = 0.0
 
     def __post_init__(self) -> None:
         for cost in self.pareto:
@@ -67,6 +70,10 @@ class SearchSettings:
     def lengths(self) -> tuple[int, int, int]:
         """Training steps of a short, a middle and a full run."""
         return training_lengths(self.recipe.steps)
+
+    def steps_for(self, steps: int, price: float) -> int:
+        """The steps of a network of this training price in a run of which the usual network has ``steps``."""
+        return paid_steps(steps, self.usual_price, price)
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
@@ -102,6 +109,11 @@ class SearchSettings:
     def needs_latency(self) -> bool:
         """Whether networks are timed."""
         return "latency" in self.pareto or self.limits.latency > 0
+
+
+def paid_steps(steps: int, usual_price: float, price: float) -> int:
+    """The steps that a network trains in the time that one of the usual price takes for ``steps``."""
+    return max(1, round(steps * usual_price / price)) if usual_price else steps
 
 
 def training_lengths(steps: int) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """How long a search takes, by the pace of the machine: what is planned adds up, and fits into the time given."""
 
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,14 +11,17 @@ from hypothesis import strategies as st
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
-from qnas.nas.planning import Estimate, Pace, estimate, measured, steps_within
+from qnas.nas.planning import Estimate, Pace, begun_with, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, prepare
 from qnas.nas.settings import SearchSettings
+from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
+from qnas.sampling.generator import stream
+from qnas.training.price import price
 from qnas.training.recipe import Recipe
 
 SETTINGS = SearchSettings(Bits(4, 4), Limits(params=12_000), recipe=Recipe(24, batch=32, calibration=1))
-PACE = Pace(step=0.1, score=2.0, batch=32, passed=20.0)
+PACE = Pace(step=0.1, score=2.0, batch=32, passed=20.0, price=300.0)
 
 
 def of_images(validation: int, test: int) -> Any:
@@ -33,9 +37,35 @@ def test_a_step_of_a_full_run_is_paid_for_by_all_that_train_along() -> None:
 
 
 def test_more_than_half_of_the_training_goes_to_full_runs() -> None:
-    for workers in (1, 2, 4):
-        each = estimate(PACE, SETTINGS, of_images(0, 0), workers).each_step
-        assert -(-SETTINGS.top // workers) * PACE.step > each / 2
+    for workers in (1, 2, 3, 4, 8):
+        timed = in_equal_time(SETTINGS, workers, 0)
+        each = estimate(PACE, timed, of_images(0, 0), workers).each_step
+        assert -(-timed.top // workers) * PACE.step > 0.59 * each
+
+
+@pytest.mark.parametrize(("workers", "asked", "top"), [(1, 0, 1), (2, 0, 2), (3, 0, 3), (16, 0, 3), (2, 5, 5), (4, 1, 1)])
+def test_there_is_a_full_run_for_every_process_unless_a_number_is_asked_for(workers: int, asked: int, top: int) -> None:
+    timed = in_equal_time(SETTINGS, workers, asked)
+    assert (timed.top, timed.survivors) == (top, top)
+    assert replace(timed, labels=12, survivors=6, top=3) == SETTINGS
+
+
+def test_a_run_that_was_begun_keeps_its_plan() -> None:
+    timed = replace(in_equal_time(SETTINGS, 2, 0), recipe=SETTINGS.recipe.of(777), usual_price=41.0)
+    assert begun_with(SETTINGS, timed.identity(), 0) == timed
+    assert begun_with(SETTINGS, timed.identity(), 7).top == 7
+    assert begun_with(SETTINGS, {}, 0) == SETTINGS
+
+
+def test_a_plan_is_told_in_words() -> None:
+    assert told(SETTINGS, Estimate(120.0, 10.0), 12) == (
+        "200 networks are scored, 12 trained for 2 steps, 6 for 6, 3 for 24 (2.0 passes over the images); about 6 "
+        "minutes."
+    )
+    timed = replace(in_equal_time(SETTINGS, 2, 0), usual_price=41.0)
+    assert "12 trained for 2 steps, 2 for 24 (2.0 passes over the images), each as long as" in told(
+        timed, Estimate(0, 1), 12
+    )
 
 
 def test_more_candidates_and_more_images_take_longer() -> None:
@@ -75,3 +105,5 @@ def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
     assert 0 < pace.score < 60
     assert pace.passed > pace.step
     assert pace.batch == 32
+    prices = [price(build_plan(one, prepared.space.task), 32) for one in islice(stream(prepared.space, 0), 500)]
+    assert min(prices) < pace.price < max(prices)

@@ -207,19 +207,21 @@ def test_each_rung_goes_to_those_that_stood_out_on_the_one_before() -> None:
     trainer = Noting()
     found = candidates([float((37 * place) % 100) for place in range(100)])
     chosen = select(found, trainer, SETTINGS)
-    assert [rung for rung, _ in trainer.asked] == list(rungs_of(SETTINGS))
+    calibrate, halve, finish = rungs_of(SETTINGS)
+    assert [rung for rung, _ in trainer.asked] == [calibrate, replace(calibrate, name="refine"), halve, finish]
     assert trainer.scores == {
-        "calibrate": [99, 98, 97, 96, 95, 47],
+        "calibrate": [99, 98, 97],
+        "refine": [96, 95, 94],
         "halve": [99, 98, 97, 96],
         "finish": [99, 98],
     }
     assert scores_of(chosen.picks) == [99, 98]
     by_score = {candidate.score: set(candidate.trained) for candidate in chosen.candidates if candidate.trained}
-    assert by_score == {99: {10, 30, 120}, 98: {10, 30, 120}, 97: {10, 30}, 96: {10, 30}, 95: {10}, 47: {10}}
+    assert by_score == {99: {10, 30, 120}, 98: {10, 30, 120}, 97: {10, 30}, 96: {10, 30}, 95: {10}, 94: {10}}
 
 
 def test_what_a_rung_gives_decides_who_gets_the_next() -> None:
-    trainer = Noting(lambda one, rung: one.score if rung.name == "calibrate" else 100 - one.score)
+    trainer = Noting(lambda one, rung: one.score if rung.steps == 10 else 100 - one.score)
     chosen = select(candidates([float(score) for score in range(50, 70)]), trainer, SETTINGS)
     assert trainer.scores["halve"] == [69, 68, 67, 66]
     assert trainer.scores["finish"] == [66, 67]
@@ -238,7 +240,22 @@ def test_picks_come_by_their_full_run_best_first() -> None:
 def test_a_middle_run_goes_to_as_many_as_are_trained_in_full_at_least() -> None:
     trainer = Noting()
     select(candidates([float(score) for score in range(50, 70)]), trainer, replace(SETTINGS, survivors=1, top=5))
-    assert [len(scores) for scores in trainer.scores.values()] == [6, 5, 5]
+    assert [len(scores) for scores in trainer.scores.values()] == [3, 3, 5]
+
+
+def test_where_all_go_on_to_a_full_run_there_is_no_middle_one() -> None:
+    trainer = Noting()
+    select(candidates([float(score) for score in range(50, 70)]), trainer, replace(SETTINGS, survivors=2))
+    assert trainer.scores == {"calibrate": [69, 68, 67], "refine": [66, 65, 64], "finish": [69, 68]}
+
+
+def test_who_is_refined_follows_what_the_short_runs_gave_and_a_full_run_goes_to_none_without_one() -> None:
+    trainer = Noting(lambda one, rung: 150 - one.score)
+    scores = [float((37 * place) % 100) for place in range(100)]
+    select(candidates(scores), trainer, replace(SETTINGS, labels=12, survivors=2))
+    assert min(trainer.scores["calibrate"][:4]) == 96
+    assert max(trainer.scores["refine"]) < 20
+    assert set(trainer.scores["finish"]) <= {*trainer.scores["calibrate"], *trainer.scores["refine"]}
 
 
 def test_all_that_were_found_come_back_in_their_order() -> None:
@@ -267,20 +284,20 @@ def test_trainers_see_candidates_as_they_are_known_by_then() -> None:
     trainer = Noting()
     select(candidates([float(score) for score in range(50, 70)]), trainer, SETTINGS)
     seen = [[(sorted(one.trained), one.estimate is None) for one in chosen] for _, chosen in trainer.asked]
-    assert seen == [[([], True)] * 6, [([10], False)] * 4, [([10, 30], False)] * 2]
+    assert seen == [[([], True)] * 3, [([], False)] * 3, [([10], False)] * 4, [([10, 30], False)] * 2]
 
 
 def test_without_enough_labels_scores_and_short_runs_decide() -> None:
     trainer = Noting(lambda one, rung: 100 - one.score)
     chosen = select(candidates([10.0, 20.0, 30.0, 40.0]), trainer, replace(SETTINGS, labels=2, survivors=3, top=1))
     assert chosen.surrogate is None
-    assert trainer.scores == {"calibrate": [40, 30], "halve": [40, 30, 20], "finish": [20]}
+    assert trainer.scores == {"calibrate": [40], "refine": [30], "halve": [40, 30, 20], "finish": [20]}
 
 
 def test_fewer_candidates_than_a_rung_takes_are_all_trained() -> None:
     trainer = Noting()
     chosen = select(candidates([10.0, 20.0]), trainer, replace(SETTINGS, top=3))
-    assert trainer.scores == {name: [20, 10] for name in ("calibrate", "halve", "finish")}
+    assert trainer.scores == {name: [20, 10] for name in ("calibrate", "finish")}
     assert scores_of(chosen.picks) == [20, 10]
 
 
@@ -288,7 +305,8 @@ def test_where_costs_count_each_rung_goes_front_by_front() -> None:
     made = candidates([50.0, 40.0, 60.0, 55.0])  # the later the costlier
     trainer = Noting()
     chosen = select(made, trainer, replace(SETTINGS, labels=3, survivors=3, pareto=("params",)))
-    assert trainer.scores["calibrate"] == [60, 50, 55]
+    assert trainer.scores["calibrate"] == [60, 50]
+    assert trainer.scores["refine"] == [55]
     assert trainer.scores["finish"] == [60, 50]
     assert scores_of(chosen.picks) == [60, 50]
     assert scores_of(chosen.front) == [60, 50]

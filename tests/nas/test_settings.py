@@ -21,6 +21,15 @@ def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, length
     assert replace(USUAL, recipe=Recipe(steps=steps)).lengths == lengths
 
 
+def test_all_have_the_same_steps_where_there_is_no_usual_price() -> None:
+    assert [USUAL.steps_for(75, price) for price in (1.0, 3.0, 900.0)] == [75, 75, 75]
+
+
+def test_the_dearer_a_step_the_fewer_fit_into_the_time_of_the_usual_network() -> None:
+    timed = replace(USUAL, usual_price=300.0)
+    assert [timed.steps_for(75, price) for price in (300.0, 150.0, 600.0, 1e6)] == [75, 150, 38, 1]
+
+
 @pytest.mark.parametrize("name", ["trials", "top"])
 @pytest.mark.parametrize("value", [0, -3])
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
