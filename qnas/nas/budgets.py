@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
@@ -42,12 +42,18 @@ def smallest_cost(space: SearchSpace, cost: str, bits: Bits, cost_model: CostMod
     Exact for parameters, MACs, weight bytes and latency, to which the two kinds of cells contribute independently.
     """
     cells, smallest = _small_cells(space), []
+    kinds = {space.projected > 0, space.projected == 1}
     for batch_norm in {space.batch_norm > 0, space.batch_norm == 1}:
-        for stem_stride in {min(space.stem_strides), max(space.stem_strides)}:
+        for stem_stride, projected in product({min(space.stem_strides), max(space.stem_strides)}, kinds):
             outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
 
-            def cost_of(normal: Cell, reduction: Cell, outer: tuple[int, int, int, int, bool] = outer) -> float:
-                plan = build_plan(Genotype(*outer, normal, reduction, bits), space.task)
+            def cost_of(
+                normal: Cell,
+                reduction: Cell,
+                outer: tuple[int, int, int, int, bool] = outer,
+                projected: bool = projected,
+            ) -> float:
+                plan = build_plan(Genotype(*outer, normal, reduction, bits, projected=projected), space.task)
                 value: float = getattr(cost_model(plan), cost)
                 return value
 

@@ -1,42 +1,12 @@
 """From genotype to plan: the macro-architecture of stem, cells and classifier. Imports no torch."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from qnas.network.handmade import HandMade
 from qnas.network.plan import Builder, Plan
-from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.genotype import CELL_INPUTS, CellContext, Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.task import Task
-
-
-class CellContext(NamedTuple):
-    """What a cell is built from: its position, channels of its steps and of its two inputs, and their strides."""
-
-    position: int
-    reduction: bool
-    channels: int
-    input_channels: tuple[int, int]
-    input_strides: tuple[int, int]
-
-
-def cell_contexts(genotype: Genotype) -> list[CellContext]:
-    """The cells of a genotype from the stem to the classifier."""
-    contexts = []
-    channels = genotype.channels
-    before, previous, stride = channels, channels, 1
-    for position in range(genotype.cells):
-        reduction = position in genotype.reductions
-        channels *= 2 if reduction else 1
-        contexts.append(CellContext(position, reduction, channels, (before, previous), (stride, 1)))
-        before, previous = previous, channels * len(genotype.cell(position))
-        stride = 2 if reduction else 1
-    return contexts
-
-
-def states_read(genotype: Genotype, position: int) -> set[int]:
-    """The states of a cell that its steps read; an input that none reads is not built."""
-    return {branch.state for step in genotype.cell(position) for branch in step}
-
 
 Architecture = Genotype | HandMade
 """What a plan can be built from."""
@@ -60,17 +30,16 @@ def _of_cells(genotype: Genotype, task: Task) -> Plan:
     builder = Builder(task, genotype.batch_norm, genotype.outer_bits(0))
     output = builder.conv("stem", 0, genotype.channels, genotype.stem_kernel, genotype.stem_stride)
     outputs = [output, output]
-    for context in cell_contexts(genotype):
+    for context in genotype.contexts:
         outputs.append(_build_cell(builder, genotype, context, outputs[-2:]))
     builder.bits = genotype.outer_bits(-1)
     return builder.classifier(outputs[-1])
 
 
 def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inputs: list[int]) -> int:
-    read = states_read(genotype, context.position)
     states = list(inputs)
     builder.bits = genotype.outer_bits(1 + context.position)
-    for state in sorted(read & set(range(CELL_INPUTS))):
+    for state in genotype.projections(context):
         builder.scope = f"cell{context.position}_"
         stride = context.input_strides[state]
         states[state] = builder.conv(f"input{state}", inputs[state], context.channels, 1, stride)
@@ -78,9 +47,10 @@ def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inpu
         ends = []
         for side, branch in zip(("left", "right"), step, strict=True):
             builder.scope = f"cell{context.position}_step{number}_{side}_"
-            stride = 2 if context.reduction and branch.state < CELL_INPUTS else 1
+            stride = context.stride(branch.state, genotype.projected)
             builder.bits = genotype.branch_bits(branch, context.position)
-            ends.append(OPERATIONS[branch.operation].build(builder, states[branch.state], branch.kernel, stride))
+            build = OPERATIONS[branch.operation].build
+            ends.append(build(builder, states[branch.state], context.channels, branch.kernel, stride))
         builder.scope = f"cell{context.position}_"
         states.append(builder.sum(f"step{number}", ends[0], ends[1]))
     return builder.concat("output", states[CELL_INPUTS:])

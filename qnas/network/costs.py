@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from math import prod
 
-from qnas.network.build import cell_contexts, states_read
 from qnas.network.plan import Builder, Node, Plan
 from qnas.quant.scheme import FP32
 from qnas.space.genotype import CELL_INPUTS, Genotype
@@ -78,24 +77,26 @@ def count_parameters(genotype: Genotype, task: Task) -> int:
     norm = genotype.batch_norm
     total = _conv_parameters(task.image[0], genotype.channels, genotype.stem_kernel, norm)
     cells: dict[tuple[object, ...], int] = {}
-    for context in cell_contexts(genotype):
+    for context in genotype.contexts:
         alike = context[1:]
         if alike not in cells:
-            inputs = states_read(genotype, context.position) & set(range(CELL_INPUTS))
+            inputs = genotype.projections(context)
             cells[alike] = sum(_conv_parameters(context.input_channels[i], context.channels, 1, norm) for i in inputs)
             for step in genotype.cell(context.position):
                 for branch in step:
-                    stride = 2 if context.reduction and branch.state < CELL_INPUTS else 1
-                    cells[alike] += _branch_parameters(branch.operation, branch.kernel, context.channels, stride, norm)
+                    direct = branch.state < CELL_INPUTS and not genotype.projected
+                    before = context.input_channels[branch.state] if direct else context.channels
+                    channels, stride = (before, context.channels), context.stride(branch.state, genotype.projected)
+                    cells[alike] += _branch_parameters(branch.operation, branch.kernel, channels, stride, norm)
         total += cells[alike]
     width = context.channels * len(genotype.cell(context.position))
     return total + (width + 1) * task.classes
 
 
 @cache
-def _branch_parameters(operation: str, kernel: int, channels: int, stride: int, batch_norm: bool) -> int:
-    builder = Builder(Task((channels, 1, 1), 1), batch_norm, FP32)
-    OPERATIONS[operation].build(builder, 0, kernel, stride)
+def _branch_parameters(operation: str, kernel: int, channels: tuple[int, int], stride: int, batch_norm: bool) -> int:
+    builder = Builder(Task((channels[0], 1, 1), 1), batch_norm, FP32)
+    OPERATIONS[operation].build(builder, 0, channels[1], kernel, stride)
     return sum(prod(slot.shape) for slot in builder.slots)
 
 

@@ -46,6 +46,7 @@ def draw(space: SearchSpace, rng: random.Random) -> Genotype:
         batch_norm=rng.random() < space.batch_norm,
         normal=_draw_cell(space, steps, rng),
         reduction=_draw_cell(space, steps, rng),
+        projected=space.projected == 1 or (space.projected > 0 and rng.random() < space.projected),
     )
 
 

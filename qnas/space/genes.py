@@ -33,6 +33,8 @@ def gene_choices(space: SearchSpace, layer_choices: tuple[Bits, ...] = ()) -> Ch
         "steps": tuple(range(space.steps[0], space.steps[1] + 1)),
         "batch_norm": norms,
     }
+    if 0 < space.projected < 1:
+        choices["projected"] = (True, False)
     for cell in CELLS:
         for step in range(space.steps[1]):
             for side in SIDES:
@@ -66,6 +68,7 @@ def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype
         normal=normal,
         reduction=reduction,
         bits=bits,
+        projected=genes.get("projected", space.projected == 1),
     )
     return (_with_layer_bits(genotype, genes) if "bits_stem" in genes else genotype).canonical()
 

@@ -4,19 +4,20 @@ A network is a stem, a row of cells and a classifier (DARTS: Liu et al., 2019). 
 outputs of the cell before the previous one (state 0) and of the previous one (state 1). Each step adds a state: the
 sum of two branches, each an operation on an earlier state; the cell's output is the concatenation of its steps.
 Reduction cells halve the resolution and double the channels; all normal cells are alike, and so are all reduction
-cells.
+cells. In DARTS every input first passes a 1 x 1 convolution that gives it the cell's channels; a genotype may leave
+these out, and then the operations do it themselves: chains and residual networks are among such networks.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby, permutations, product
+from itertools import compress, groupby, permutations, product
 from typing import Any, NamedTuple
 
 from qnas.digest import digest_of
 from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits, widest
-from qnas.space.operations import OPERATIONS, find_operation
+from qnas.space.operations import OPERATIONS, Reshaping, find_operation
 
 FEWEST_CELLS, MOST_STEPS = 2, 6
 CELL_INPUTS = 2
@@ -40,6 +41,27 @@ Step = tuple[Branch, Branch]
 Cell = tuple[Step, ...]
 
 
+class CellContext(NamedTuple):
+    """What a cell is built from: its position, channels of its steps and of its two inputs, and their strides."""
+
+    position: int
+    reduction: bool
+    channels: int
+    input_channels: tuple[int, int]
+    input_strides: tuple[int, int]
+
+    def stride(self, state: int, projected: bool) -> int:
+        """The stride of what reads a state."""
+        if state >= CELL_INPUTS:
+            return 1
+        return (2 if self.reduction else 1) * (1 if projected else self.input_strides[state])
+
+    def reshaping(self, state: int, projected: bool) -> Reshaping:
+        """How an operation that reads a state has to change its shape."""
+        widened = not projected and state < CELL_INPUTS and self.input_channels[state] != self.channels
+        return Reshaping(self.stride(state, projected) > 1, widened)
+
+
 @dataclass(frozen=True)
 class Genotype:
     """One architecture.
@@ -55,6 +77,7 @@ class Genotype:
         bits: widths of weights and activations; the widest ones where layers have widths of their own.
         layer_bits: of the stem, of each cell's input layers, and of the classifier, where branches have widths of their
             own too; else empty. What has no weights is as wide as the widest that it reads.
+        projected: whether inputs pass a 1 x 1 convolution.
 
     Raises:
         QnasError: a cell is empty that is used, is not connected to the previous cell, or a branch reads a later state;
@@ -70,6 +93,7 @@ class Genotype:
     reduction: Cell
     bits: Bits = FP32
     layer_bits: tuple[Bits, ...] = ()
+    projected: bool = True
 
     def __post_init__(self) -> None:
         if self.cells < FEWEST_CELLS or self.channels < 1:
@@ -138,8 +162,27 @@ class Genotype:
         """The steps of the cell at ``position``."""
         return self.reduction if position in self.reductions else self.normal
 
+    @cached_property
+    def contexts(self) -> list[CellContext]:
+        """The cells from the stem to the classifier."""
+        contexts = []
+        channels = before = previous = self.channels
+        stride = 1
+        for position in range(self.cells):
+            reduction = position in self.reductions
+            channels *= 2 if reduction else 1
+            contexts.append(CellContext(position, reduction, channels, (before, previous), (stride, 1)))
+            before, previous = previous, channels * len(self.cell(position))
+            stride = 2 if reduction else 1
+        return contexts
+
+    def projections(self, context: CellContext) -> list[int]:
+        """The inputs of a cell that pass a 1 x 1 convolution: those that its steps read, or none."""
+        read = {branch.state for step in self.cell(context.position) for branch in step}
+        return [state for state in range(CELL_INPUTS) if state in read and self.projected]
+
     def canonical(self) -> "Genotype":
-        """The form shared by all genotypes of the same network: branches and steps in a fixed order, no unused cell."""
+        """The form shared by all genotypes of the same network: branches and steps in a fixed order, nothing unused."""
         return self._canonical
 
     @cached_property
@@ -154,19 +197,25 @@ class Genotype:
 
     def _with_used_bits(self) -> "Genotype":
         """The same network with the widest widths where no layer has them; of one width if all have the same."""
-        used = {*self.layer_bits}
+        outer = [True, *[self.projected] * self.cells, True]
+        used = set(compress(self.layer_bits, outer))
         for reduction, _, branch in self._branches():
-            used.update(branch.bits if _has_layers(branch, reduction) else ())
+            used.update(compress(branch.bits, self._layers_of(branch, reduction)))
         most = widest(used)
         if len(used) == 1:
             return self.with_bits(most)
 
         def marked(reduction: bool) -> Callable[[Branch], Branch]:
-            unused = (most,) * len(self.positions(reduction))
-            return lambda one: one if _has_layers(one, reduction) else one._replace(bits=unused)
+            return lambda one: one._replace(bits=_where(self._layers_of(one, reduction), one.bits, most))
 
-        cells = _changed(self.normal, marked(False)), _changed(self.reduction, marked(True))
-        return replace(self, normal=cells[0], reduction=cells[1], bits=most)
+        normal, reduced = _changed(self.normal, marked(False)), _changed(self.reduction, marked(True))
+        layer_bits = _where(outer, self.layer_bits, most)
+        return replace(self, normal=normal, reduction=reduced, bits=most, layer_bits=layer_bits)
+
+    def _layers_of(self, branch: Branch, reduction: bool) -> list[bool]:
+        """Whether a branch has weights, in each cell of its kind."""
+        operation, cells = OPERATIONS[branch.operation], [self.contexts[place] for place in self.positions(reduction)]
+        return [operation.has_weights(cell.reshaping(branch.state, self.projected)) for cell in cells]
 
     def with_bits(self, bits: Bits) -> "Genotype":
         """The same architecture with one pair of bit widths for all layers."""
@@ -199,6 +248,7 @@ class Genotype:
             "channels": self.channels,
             "cells": self.cells,
             "batch_norm": self.batch_norm,
+            **({} if self.projected else {"projected": False}),
             "normal": _cell_json(self.normal),
             "reduction": _cell_json(self.reduction),
         }
@@ -214,10 +264,11 @@ class Genotype:
             stem_kernel, stem_stride = data["stem"]
             normal, reduction = (_read_cell(data[name]) for name in ("normal", "reduction"))
             numbers = (stem_kernel, stem_stride, data["channels"], data["cells"])
-            if any(type(number) is not int for number in numbers) or type(data["batch_norm"]) is not bool:
-                raise TypeError("stem, channels and cells are whole numbers, batch_norm is true or false")
+            batch_norm, projected = data["batch_norm"], data.get("projected", True)
+            if any(type(number) is not int for number in numbers) or not type(batch_norm) is type(projected) is bool:
+                raise TypeError("stem, channels and cells are whole numbers, batch_norm and projected true or false")
             widths = tuple(Bits.parse(text) for text in data.get("widths", ()))
-            return cls(*numbers, data["batch_norm"], normal, reduction, Bits.parse(data["bits"]), widths)
+            return cls(*numbers, batch_norm, normal, reduction, Bits.parse(data["bits"]), widths, projected)
         except (KeyError, TypeError, ValueError, AttributeError, QnasError) as error:
             raise QnasError(
                 f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
@@ -225,13 +276,13 @@ class Genotype:
             ) from error
 
 
+def _where(there: list[bool], bits: tuple[Bits, ...], otherwise: Bits) -> tuple[Bits, ...]:
+    """The bits of the layers that are there, and others for those that are not."""
+    return tuple(one if layer else otherwise for one, layer in zip(bits, there, strict=True))
+
+
 def _changed(cell: Cell, change: Callable[[Branch], Branch]) -> Cell:
     return tuple((change(left), change(right)) for left, right in cell)
-
-
-def _has_layers(branch: Branch, reduction: bool) -> bool:
-    """Whether a branch has weights; in a reduction cell those that read its inputs read a larger image."""
-    return OPERATIONS[branch.operation].has_weights(strided=reduction and branch.state < CELL_INPUTS)
 
 
 def _cell_json(cell: Cell) -> list[list[list[Any]]]:

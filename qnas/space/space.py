@@ -34,6 +34,7 @@ class SearchSpace:
         stem_kernels: choices for the first convolution, odd.
         stem_strides: choices for its stride.
         batch_norm: probability that a net has batch norms.
+        projected: probability that the inputs of cells pass a 1 x 1 convolution; 1 if the file does not say.
         max_params: largest number of parameters, exact.
         max_macs: largest number of multiply-accumulates, exact; 0 for no limit.
         task: whose images and classes the limits are counted for; in the file ``image`` and ``classes``.
@@ -57,6 +58,7 @@ class SearchSpace:
     max_params: int
     max_macs: int
     task: Task
+    projected: float = 1.0
     split: str = "id"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     whole: "SearchSpace | None" = field(default=None, compare=False, repr=False)
@@ -79,8 +81,9 @@ class SearchSpace:
         if self.cells[0] < FEWEST_CELLS or self.steps[1] > MOST_STEPS:
             sizes = f"cells from {FEWEST_CELLS}, steps up to {MOST_STEPS}"
             raise _bad(self.name, "cells or steps", [*self.cells, *self.steps], f"use {sizes}.")
-        if not 0 <= self.batch_norm <= 1:
-            raise _bad(self.name, "batch_norm", self.batch_norm, "give a probability from 0 to 1.")
+        for key in _PROBABILITIES:
+            if not 0 <= getattr(self, key) <= 1:
+                raise _bad(self.name, key, getattr(self, key), "give a probability from 0 to 1.")
         positive = (*self.channels, *self.stem_strides, self.max_params)
         if min(positive) < 1 or self.max_macs < 0:
             raise _bad(self.name, "channels, stem_strides or limits", positive, "use positive numbers.")
@@ -112,6 +115,8 @@ class SearchSpace:
         """The space as plain lists, numbers and strings: what tells it from all others."""
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("task", "whole")}
         image: dict[str, Any] = {"image": self.task.image, "classes": self.task.classes}
+        if self.projected == 1:
+            del plain["projected"]  # so that a space from before this key keeps its hash
         content: dict[str, Any] = json.loads(json.dumps({**plain, **image}))
         return content
 
@@ -133,6 +138,7 @@ class SearchSpace:
             ("stem_strides", genotype.stem_stride, self.stem_strides),
             ("channels", genotype.channels, self.channels),
             ("cells", genotype.cells, range(self.cells[0], self.cells[1] + 1)),
+            ("projected", genotype.projected, {self.projected > 0, self.projected == 1}),
             *(("steps", len(cell), range(self.steps[0], self.steps[1] + 1)) for cell in cells),
             *(("operations", branch.operation, self.operations) for branch in branches),
             *(("kernels", one.kernel, OPERATIONS[one.operation].kernels(self.kernels)) for one in branches),
@@ -149,6 +155,7 @@ def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
 
 
 _TASK = ("image", "classes")
+_PROBABILITIES = ("batch_norm", "projected")
 _KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides", "whole", "task"} | set(_TASK)
 _LIST_OF_NUMBERS = ("kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides", "image")
 
@@ -161,13 +168,13 @@ def _convert(space: str, key: str, value: Any) -> Any:
         good, wanted = isinstance(value, list) and all(isinstance(item, str) for item in value), "a list of names"
     elif key in _LIST_OF_NUMBERS:
         good, wanted = isinstance(value, list) and all(type(item) is int for item in value), "a list of whole numbers"
-    elif key == "batch_norm":
+    elif key in _PROBABILITIES:
         good, wanted = type(value) in (int, float), "a number"
     else:
         good, wanted = type(value) is int or (type(value) is float and value.is_integer()), "a whole number"
     if not good:
         raise QnasError(f"Search space {space!r}: {key} must be {wanted}, got {value!r}; correct it in the file.")
-    return tuple(value) if isinstance(value, list) else (float(value) if key == "batch_norm" else int(value))
+    return tuple(value) if isinstance(value, list) else (float(value) if key in _PROBABILITIES else int(value))
 
 
 def read_space(path: Path) -> SearchSpace:
@@ -188,7 +195,7 @@ def read_space(path: Path) -> SearchSpace:
     for split in set(splits) - set(SPLITS):
         raise QnasError(f"Search space {path.stem!r}: unknown split {split!r}; {did_you_mean(split, SPLITS)}")
     values = {key: _convert(path.stem, key, value) for key, value in data.items()}
-    for missing in sorted(_KEYS - set(values)):
+    for missing in sorted(_KEYS - set(values) - {"projected"}):
         raise QnasError(f"Search space {path.stem!r}: {missing} is missing; copy it from a shipped space.")
     overrides = {
         split: {key: _convert(path.stem, key, value) for key, value in table.items()} for split, table in splits.items()

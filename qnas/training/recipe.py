@@ -51,9 +51,9 @@ class Recipe:
     """
 
     steps: int = 900
-    batch: int = 128
+    batch: int = 64
     optimizer: str = "adamw"
-    rate: float = 3e-3
+    rate: float = 1e-2
     schedule: str = "cosine"
     warm_up: float = 0.05
     weight_decay: float = 1e-4

@@ -43,7 +43,9 @@ def test_more_than_half_of_the_training_goes_to_full_runs() -> None:
         assert -(-timed.top // workers) * PACE.step > 0.59 * each
 
 
-@pytest.mark.parametrize(("workers", "asked", "top"), [(1, 0, 1), (2, 0, 2), (3, 0, 3), (16, 0, 3), (2, 5, 5), (4, 1, 1)])
+@pytest.mark.parametrize(
+    ("workers", "asked", "top"), [(1, 0, 1), (2, 0, 2), (3, 0, 3), (16, 0, 3), (2, 5, 5), (4, 1, 1)]
+)
 def test_there_is_a_full_run_for_every_process_unless_a_number_is_asked_for(workers: int, asked: int, top: int) -> None:
     timed = in_equal_time(SETTINGS, workers, asked)
     assert (timed.top, timed.survivors) == (top, top)

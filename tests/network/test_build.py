@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from qnas.network.build import build_plan, cell_contexts, states_read
+from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
@@ -147,14 +147,32 @@ def test_a_stem_can_have_a_stride_and_odd_sizes_round_up() -> None:
 def test_an_input_that_no_step_reads_is_not_built() -> None:
     only_previous = ((Branch(1, "conv", 3), Branch(1, "skip", 1)),)
     genotype = replace(SMALL, normal=only_previous)
-    assert states_read(genotype, 0) == {1}
+    assert genotype.projections(genotype.contexts[0]) == [1]
     names = {node.name for node in build_plan(genotype, Task((3, 8, 8), 7)).nodes}
     assert "cell0_input1" in names
     assert "cell0_input0" not in names
 
 
+def test_without_projections_operations_read_inputs_of_all_shapes() -> None:
+    residual = ((Branch(1, "conv", 3), Branch(0, "skip", 1)),)
+    genotype = replace(SMALL, cells=7, normal=residual, reduction=residual, projected=False)
+    plan = build_plan(genotype, Task((3, 16, 16), 7))
+    named = {node.name: node for node in plan.nodes}
+    assert not [name for name in named if "input" in name]
+    # cells 2 and 4 reduce: channels 4, 8, 16; a cell's state 0 is the cell before the previous one
+    assert node(plan, "cell2_step0_left_conv") == (3, 2, 1, 1)
+    assert (named["cell2_step0_left_conv"].channels_in, named["cell2_step0_left_conv"].shape) == (4, (8, 8, 8))
+    assert node(plan, "cell2_step0_right_skip") == (1, 2, 1, 1)
+    assert node(plan, "cell3_step0_right_skip") == (1, 2, 1, 1)
+    assert [plan.nodes[source].name for source in named["cell1_step0"].inputs] == ["cell1_step0_left_conv", "stem"]
+    assert [plan.nodes[source].name for source in named["cell6_step0"].inputs] == [
+        "cell6_step0_left_conv",
+        "cell4_step0",
+    ]
+
+
 def test_the_channels_of_cells_double_at_each_reduction() -> None:
-    contexts = cell_contexts(replace(SMALL, cells=7))
+    contexts = replace(SMALL, cells=7).contexts
     assert [context.channels for context in contexts] == [4, 4, 8, 8, 16, 16, 16]
     assert [context.reduction for context in contexts] == [position in (2, 4) for position in range(7)]
     assert [context.input_channels for context in contexts] == [

@@ -51,6 +51,7 @@ genotypes = st.builds(
     normal=connected_cells(),
     reduction=connected_cells(),
     bits=widths,
+    projected=st.booleans(),
 )
 
 
@@ -391,7 +392,9 @@ def test_the_widths_of_stem_inputs_and_classifier_are_in_the_key(genotype: Genot
     outer = list(genotype.layer_bits)
     place = data.draw(st.integers(0, len(outer) - 1))
     outer[place] = next(bits for bits in MIXED if bits != outer[place])
-    assert replace(genotype, layer_bits=tuple(outer)).key != genotype.key
+    changed, task = replace(genotype, layer_bits=tuple(outer)), Task((3, 16, 16), 10)
+    assert (changed.key == genotype.key) == (build_plan(changed, task) == build_plan(genotype, task))
+    assert changed.key != genotype.key or not genotype.projected
 
 
 def test_the_same_widths_in_another_cell_are_another_key(genotype: Genotype) -> None:

@@ -6,7 +6,7 @@ Exports are held to it in ``tests/exporters/test_conformance.py``.
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.sampling.generator import stream
 from qnas.space.genes import decode, gene_choices, operation_choices
 from qnas.space.genotype import Branch, Genotype
-from qnas.space.operations import OPERATIONS, find_operation, learning
+from qnas.space.operations import OPERATIONS, Reshaping, find_operation, learning
 from qnas.space.space import SearchSpace, find_space
 from qnas.task import Task
 
@@ -38,14 +38,17 @@ KERNELS = (3, 5, 7)
 EVERY = pytest.mark.parametrize("name", OPERATIONS)
 STRIDES = pytest.mark.parametrize("stride", [1, 2])
 NORMS = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
+PROJECTED = pytest.mark.parametrize("projected", [True, False], ids=["projected", "direct"])
 TASK = Task((3, 16, 16), 5)
 BOTTLENECKS = pytest.mark.parametrize(("name", "expansion"), [("mb_conv3", 3), ("mb_conv6", 6)])
 
 
-def built(name: str, stride: int, side: int, kernel: int = 3, batch_norm: bool = True) -> tuple[Builder, int]:
+def built(
+    name: str, stride: int, side: int, kernel: int = 3, batch_norm: bool = True, channels: int = 6
+) -> tuple[Builder, int]:
     """One operation that reads an image of 6 channels, with the kernel if it may have it."""
     builder = Builder(Task((6, side, side), 5), batch_norm, Bits(4, 4))
-    return builder, OPERATIONS[name].build(builder, 0, OPERATIONS[name].kernels((kernel,))[0], stride)
+    return builder, OPERATIONS[name].build(builder, 0, channels, OPERATIONS[name].kernels((kernel,))[0], stride)
 
 
 def so_far(builder: Builder) -> Plan:
@@ -53,14 +56,16 @@ def so_far(builder: Builder) -> Plan:
     return Plan(tuple(builder.nodes), tuple(builder.slots), builder.task.classes)
 
 
-def with_operation(name: str, bits: Bits = FP32, batch_norm: bool = True, kernel: int = 5) -> Genotype:
+def with_operation(
+    name: str, bits: Bits = FP32, batch_norm: bool = True, kernel: int = 5, projected: bool = True
+) -> Genotype:
     """A network with the operation at both strides, in normal and in reduction cells."""
     size = OPERATIONS[name].kernels((kernel,))[0]
     cell = (
         (Branch(0, name, size), Branch(1, name, size)),
         (Branch(1, "conv", 3), Branch(2, name, size)),
     )
-    return Genotype(3, 1, 4, 3, batch_norm, cell, cell, bits)
+    return Genotype(3, 1, 4, 3, batch_norm, cell, cell, bits, projected=projected)
 
 
 def space_of_all() -> SearchSpace:
@@ -90,7 +95,6 @@ def handed_on_unrounded(plan: Plan) -> set[str]:
 def test_the_table_is_by_name_and_every_row_reads_differently() -> None:
     assert all(row.name == name for name, row in OPERATIONS.items())
     assert len({row.reads for row in OPERATIONS.values()}) == len(OPERATIONS)
-    assert all(row.build.__doc__ or name.startswith("mb_conv") for name, row in OPERATIONS.items())
 
 
 @EVERY
@@ -103,10 +107,11 @@ def test_an_operation_is_found_by_its_name(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("side", [1, 2, 7, 8])
 @STRIDES
-def test_channels_stay_and_stride_2_halves_the_size(name: str, side: int, stride: int) -> None:
-    builder, result = built(name, stride, side)
+@pytest.mark.parametrize("channels", [4, 6, 12])
+def test_channels_are_as_asked_and_stride_2_halves_the_size(name: str, side: int, stride: int, channels: int) -> None:
+    builder, result = built(name, stride, side, channels=channels)
     half = (side + 1) // 2 if stride == 2 else side
-    assert builder.nodes[result].shape == (6, half, half)
+    assert builder.nodes[result].shape == (channels, half, half)
 
 
 @EVERY
@@ -125,11 +130,12 @@ def test_the_shape_is_the_one_that_is_computed(name: str, kernel: int, side: int
 @EVERY
 @NORMS
 def test_it_has_weights_where_its_row_says_so(name: str, batch_norm: bool) -> None:
-    for strided in (False, True):
-        builder, _ = built(name, 2 if strided else 1, 8, batch_norm=batch_norm)
+    for strided, widened in product((False, True), repeat=2):
+        channels = 12 if widened else 6
+        builder, _ = built(name, 2 if strided else 1, 8, batch_norm=batch_norm, channels=channels)
         weights = [slot for slot in builder.slots if slot.kind == "weight"]
-        assert bool(weights) == OPERATIONS[name].has_weights(strided)
-    assert (name in learning()) == OPERATIONS[name].learns == OPERATIONS[name].has_weights(strided=False)
+        assert bool(weights) == OPERATIONS[name].has_weights(Reshaping(strided, widened))
+    assert (name in learning()) == OPERATIONS[name].learns == OPERATIONS[name].has_weights(Reshaping())
 
 
 @EVERY
@@ -138,7 +144,7 @@ def test_only_what_no_relu_follows_may_be_negative(name: str, stride: int) -> No
     builder = Builder(Task((6, 8, 8), 5), True, Bits(4, 4))
     source = builder.conv("source", 0, 6, 3)
     size = OPERATIONS[name].kernels((3,))[0]
-    builder.classifier(OPERATIONS[name].build(builder, source, size, stride))
+    builder.classifier(OPERATIONS[name].build(builder, source, 6, size, stride))
     plan = so_far(builder)
     lowest: dict[str, float] = {}
 
@@ -231,16 +237,18 @@ def test_a_cell_of_nothing_else_is_mended_unless_it_learns(name: str) -> None:
 
 @EVERY
 @NORMS
+@PROJECTED
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_counting_without_a_plan_equals_the_plan(name: str, batch_norm: bool, kernel: int) -> None:
-    genotype = with_operation(name, batch_norm=batch_norm, kernel=kernel)
+def test_counting_without_a_plan_equals_the_plan(name: str, batch_norm: bool, kernel: int, projected: bool) -> None:
+    genotype = with_operation(name, batch_norm=batch_norm, kernel=kernel, projected=projected)
     assert count_parameters(genotype, TASK) == parameters(build_plan(genotype, TASK))
 
 
 @EVERY
 @NORMS
-def test_its_graph_has_a_node_for_every_slot(name: str, batch_norm: bool) -> None:
-    plan = build_plan(with_operation(name, batch_norm=batch_norm), TASK)
+@PROJECTED
+def test_its_graph_has_a_node_for_every_slot(name: str, batch_norm: bool, projected: bool) -> None:
+    plan = build_plan(with_operation(name, batch_norm=batch_norm, projected=projected), TASK)
     graph = encode(plan)
     assert len(graph.slot_index) == len(plan.slots)
     drawing = to_networkx(plan)
@@ -279,9 +287,10 @@ def test_a_network_with_the_operation_runs_and_its_parameters_learn(
 
 @EVERY
 @NORMS
+@PROJECTED
 @pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 4)], ids=str)
-def test_a_network_with_it_is_trained_by_a_step(name: str, bits: Bits, batch_norm: bool) -> None:
-    network, images = network_of(with_operation(name, bits, batch_norm))
+def test_a_network_with_it_is_trained_by_a_step(name: str, bits: Bits, batch_norm: bool, projected: bool) -> None:
+    network, images = network_of(with_operation(name, bits, batch_norm, projected=projected))
     labels = torch.arange(len(images)) % TASK.classes
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
     before = {key: value.detach().clone() for key, value in network.slots.items()}
@@ -297,10 +306,13 @@ def test_a_network_with_it_is_trained_by_a_step(name: str, bits: Bits, batch_nor
 
 @EVERY
 @NORMS
+@PROJECTED
 @pytest.mark.parametrize("bits", [FP32, Bits(4, 4), Bits(2, 2)], ids=str)
 @torch.no_grad()
-def test_deployed_it_computes_exactly_what_was_trained(name: str, bits: Bits, batch_norm: bool) -> None:
-    network, images = network_of(with_operation(name, bits, batch_norm))
+def test_deployed_it_computes_exactly_what_was_trained(
+    name: str, bits: Bits, batch_norm: bool, projected: bool
+) -> None:
+    network, images = network_of(with_operation(name, bits, batch_norm, projected=projected))
     network.frozen = True
     expected = network.eval()(images)
     assert expected.std() > 0.01

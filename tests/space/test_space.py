@@ -1,12 +1,15 @@
 """Search spaces: every shipped one loads, and every mistake in a file is named with its rule, value and next step."""
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from qnas.errors import QnasError
-from qnas.quant.scheme import Bits
+from qnas.quant.scheme import FP32, Bits
+from qnas.sampling.generator import stream
+from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Branch, Cell, Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SPLITS, SearchSpace, find_space, read_space, space_names
@@ -310,3 +313,26 @@ def test_a_split_of_a_split_changes_only_what_it_states_itself(tmp_path: Path) -
 def test_a_space_is_its_own_id_split(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GOOD.replace("[splits.deep]", "[splits.id]")))
     assert space.of_split("id").cells == space.cells
+
+
+def test_a_space_of_before_projections_could_be_left_out_keeps_its_hash() -> None:
+    space = find_space("tiny")
+    assert "projected" not in space.to_json()
+    assert replace(space, projected=0.5).to_json()["projected"] == 0.5
+    assert replace(space, projected=0.5).digest != space.digest
+
+
+@pytest.mark.parametrize(("share", "allowed"), [(1.0, {True}), (0.0, {False}), (0.5, {True, False})])
+def test_draws_and_genes_have_the_inputs_that_the_space_says(share: float, allowed: set[bool]) -> None:
+    space = replace(find_space("tiny"), projected=share)
+    drawn = list(islice(stream(space, 0), 20))
+    assert {one.projected for one in drawn} == allowed
+    for one in drawn:
+        space.check(one)
+    choices = gene_choices(space)
+    assert set(choices.get("projected", allowed)) == allowed
+    genes = {name: of[-1] for name, of in choices.items()}
+    assert decode(space, genes, FP32).projected == (share == 1)
+    if len(allowed) == 1:
+        with pytest.raises(QnasError, match="allows projected"):
+            space.check(replace(drawn[0], projected=not drawn[0].projected))
