@@ -15,6 +15,7 @@ from qnas.ghn.sweep import GatedSweeps, schedule, sent_to
 from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
 from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import CLASSIFIER, Plan, Slot
+from qnas.network.tiles import first_tiles_suffice
 
 Predicted = dict[str, Tensor]
 CLASSIFIER_BIAS = f"{CLASSIFIER}/bias"
@@ -70,7 +71,7 @@ class GHN(nn.Module):
         Args:
             plans: of the networks.
             whole: give every tensor in full; else of those that repeat the first tile, which is all that the forward
-                pass needs and far less memory and work.
+                pass needs of most plans (``qnas.network.tiles``) and far less memory and work.
 
         Raises:
             QnasError: a plan has another number of classes, or a larger kernel, than the hypernetwork decodes.
@@ -99,11 +100,12 @@ class GHN(nn.Module):
         ordered = states.index_select(0, sent_to(slot_index[order], states.device))
         members_of = ordered.split([len(places) for places in groups.values()])
         predicted: list[Predicted] = [{} for _ in plans]
+        wholes = [whole or not first_tiles_suffice(plan) for plan in plans]
         for (shape, places), members in zip(groups.items(), members_of, strict=True):
             group = [slots[place] for place in places]
             decoded = self._decode_weights(members, shape, group) if shape else self._decode_vectors(members, group)
             for (net, slot), tensor in zip(group, decoded, strict=True):
-                predicted[net][slot.name] = tile(tensor, slot.shape) if whole else tensor
+                predicted[net][slot.name] = tile(tensor, slot.shape) if wholes[net] else tensor
         return predicted
 
     def _decoded_shape(self, slot: Slot) -> tuple[int, ...]:

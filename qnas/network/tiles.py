@@ -3,12 +3,15 @@
 A predicted weight with more channels than the hypernetwork decodes repeats along them, and so do the vectors beside it.
 What such a layer computes repeats likewise: a network of hundreds of channels is computed at the width of one tile. A
 dense layer that reads repeated channels reads their sum; one whose input does not repeat reads the sum of the input's
-blocks of a tile's length. Both hold exactly after rounding too, which is done once for all tiles.
+blocks of a tile's length. Both hold exactly after rounding too, which is done once for all tiles. A concatenation's
+channels are tiles of each of its parts, which only dense layers and pools can read.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from qnas.network.plan import Plan
 
 
 def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor]:
@@ -32,6 +35,18 @@ def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor
     counts = torch.full((columns,), float(copies), dtype=weight.dtype, device=weight.device)
     counts[:rest] += 1
     return x, weight * counts.view(1, -1, *[1] * (weight.dim() - 2))
+
+
+def first_tiles_suffice(plan: Plan) -> bool:
+    """Whether a plan can be computed from first tiles: whether dense layers alone read its concatenations."""
+    parted: set[int] = set()
+    for place, node in enumerate(plan.nodes):
+        reads = parted.intersection(node.inputs)
+        if reads and (node.kind == "sum" or node.groups > 1):
+            return False
+        if node.kind == "concat" or (reads and node.kind in ("max_pool", "avg_pool", "global_avg")):
+            parted.add(place)
+    return True
 
 
 def _sum_of_blocks(x: Tensor, length: int) -> Tensor:

@@ -14,7 +14,7 @@ from qnas.ghn.model import GHN
 from qnas.network.arithmetic import DynamicArithmetic, FloatArithmetic
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
-from qnas.network.tiles import concatenated, reduced, repeated
+from qnas.network.tiles import concatenated, first_tiles_suffice, reduced, repeated
 from qnas.quant.ranges import range_of, usual_fit
 from qnas.quant.scheme import PAPER_BITS, Bits
 
@@ -75,3 +75,21 @@ def test_a_network_of_tiles_has_the_logits_of_the_whole_one(
         arithmetic = FloatArithmetic() if bits.is_float else Smooth()
         found, expected = (forward(plan, parameters, images, arithmetic) for parameters in (tiles, whole))
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
+
+
+@torch.no_grad()
+def test_where_operations_read_concatenations_directly_whole_tensors_are_predicted(draw: Draw) -> None:
+    ghn = GHN(GHNConfig(hidden=16, channels=6, kernel=7, decoder=(12, 20))).double()
+    plans = draw("fashion", "id", 24, side=28)
+    assert {first_tiles_suffice(plan) for plan in plans} == {True, False}
+    for plan in plans:
+        images = torch.randn(4, *plan.nodes[0].shape, dtype=torch.float64)
+        whole, part = ghn([plan])[0], ghn([plan], whole=False)[0]
+        sizes = [sum(tensor.numel() for tensor in one.values()) for one in (part, whole)]
+        assert sizes[0] < sizes[1] if first_tiles_suffice(plan) else sizes[0] == sizes[1]
+        found, expected = (forward(plan, parameters, images, FloatArithmetic()) for parameters in (part, whole))
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
+
+
+def test_plans_of_projected_cells_can_be_computed_from_first_tiles(draw: Draw) -> None:
+    assert all(first_tiles_suffice(plan) for plan in draw("mobile", "id", 30, side=8))
