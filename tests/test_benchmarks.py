@@ -26,10 +26,18 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
         ("search.py --real --seconds 1 --seeds 1 --steps 12 --trials 10 --out {out}", {"ways", "qnas_work"}),
         ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
-        ("space_gate.py --data digits --space tiny --networks 2 --steps 2 --out {out}", {"span", "tau", "p5", "p95"}),
+        (
+            "space_gate.py --data digits --space tiny --networks 2 --seconds 0.05 --out {out}",
+            {"span", "tau", "p5", "p95"},
+        ),
         (
             "ingredients.py --data digits --space tiny --seeds 1 --bits w4a4 --epochs 0.2 --out {out} "
             "--variants usual reestimated",
+            {"results"},
+        ),
+        (
+            "time_matched.py --data digits --space tiny --minutes 0.7 --budgets params=9000 --ways halving ds_cnn "
+            "--out {out}/rows.jsonl",
             {"results"},
         ),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
@@ -47,6 +55,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "winner",
         "space gate",
         "ingredients",
+        "time matched",
         "ablation",
     ],
 )
