@@ -5,8 +5,7 @@
 Every way has the same budget, the same bits, the same recipe and the same time on two cores:
 
 qnas      ``qnas search``, all included
-resnet8   and
-ds_cnn    made as wide as the budget allows, each on a core of its own for all of the time
+hand_made ResNet-8 and DS-CNN, as wide as the budget allows, each on a core of its own for all of the time
 random    two networks of the space drawn within the budget, likewise
 halving   successive halving from random parameters: twelve short runs, then the two best for the rest of the time,
           which is what the search does without its scores, estimates and predicted starts
@@ -125,13 +124,10 @@ class Ways:
         )  # fmt: skip
         return [facts(run.winner) | {"seconds": round(time.perf_counter() - started)}]
 
-    def resnet8(self) -> list[Row]:
-        """The residual network."""
-        return self.side_by_side([widest("resnet8", self.limits, self.bits, self.data.task)], self.given.minutes, "r")
-
-    def ds_cnn(self) -> list[Row]:
-        """The depthwise-separable one."""
-        return self.side_by_side([widest("ds_cnn", self.limits, self.bits, self.data.task)], self.given.minutes, "d")
+    def hand_made(self) -> list[Row]:
+        """What people made."""
+        made = [widest(name, self.limits, self.bits, self.data.task) for name in ("resnet8", "ds_cnn")]
+        return self.side_by_side(made, self.given.minutes, "made")
 
     def random(self) -> list[Row]:
         """As many random networks as there are cores."""
@@ -148,7 +144,7 @@ class Ways:
 
 
 WAYS: dict[str, Callable[[Ways], list[Row]]] = {
-    "qnas": Ways.qnas, "resnet8": Ways.resnet8, "ds_cnn": Ways.ds_cnn, "random": Ways.random, "halving": Ways.halving
+    "qnas": Ways.qnas, "hand_made": Ways.hand_made, "random": Ways.random, "halving": Ways.halving
 }  # fmt: skip
 
 

@@ -397,7 +397,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("search", {"ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
     ("search", {"sampler": "bayes"}, ["sampler", "'bayes'", "nsga2"]),
     ("search", {"trials": 0}, ["`trials`", "got 0", "leave it out"]),
-    ("search", {"top": 0}, ["`top`", "got 0", "leave it out"]),
+    ("search", {"top": -1}, ["`top`", "got -1", "leave it out"]),
     ("search", {"steps": -1}, ["`steps`", "got -1", "leave it out"]),
     ("search", {"workers": -1}, ["`workers`", "got -1", "leave it out"]),
     ("search", {"device": "gpu"}, ["`device`", "'gpu'", "leave it out"]),
