@@ -15,23 +15,24 @@ from qnas.space.genotype import Genotype
 class Candidate:
     """One network and its accuracies, in per cent.
 
-    ``predicted`` is with predicted parameters; ``graph`` are the statistics of its graph; ``estimate`` is for a short
-    run, ``trained`` by the steps of each run, all on validation images; ``test`` on the test images, read once at the
-    end.
+    ``predicted`` is with predicted parameters; ``graph`` are the statistics of its graph; ``price`` is what training it
+    costs, where it counts; ``estimate`` is for a short run, ``trained`` by the steps of each run, all on validation
+    images; ``test`` on the test images, read once at the end.
     """
 
     genotype: Genotype
     costs: Costs
     predicted: Score
     graph: tuple[float, ...] = ()
+    price: float = 0.0
     estimate: float | None = None
     trained: dict[int, float] = field(default_factory=dict, hash=False)
     test: float | None = None
 
     @classmethod
-    def of(cls, genotype: Genotype, plan: Plan, costs: Costs, predicted: Score) -> "Candidate":
+    def of(cls, genotype: Genotype, plan: Plan, costs: Costs, predicted: Score, price: float = 0.0) -> "Candidate":
         """A network that was only scored so far."""
-        return cls(genotype, costs, predicted, tuple(graph_statistics(plan)))
+        return cls(genotype, costs, predicted, tuple(graph_statistics(plan)), price)
 
     @property
     def key(self) -> str:
@@ -51,7 +52,7 @@ class Candidate:
     @property
     def features(self) -> list[float]:
         """What is known of it before training (``qnas.scores.surrogate.features``)."""
-        return features(self.predicted, self.costs, self.graph)
+        return features(self.predicted, self.costs, self.graph, self.price)
 
     def after(self, steps: int, accuracy: float) -> "Candidate":
         """The same network after a training run."""

@@ -129,8 +129,8 @@ def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSet
         workers: processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
     """
-    top = top or min(workers, MOST_TOP)
-    return replace(settings, labels=FEW if workers == 1 else MANY, survivors=top, top=top)
+    top, sampler = top or min(workers, MOST_TOP), "random" if settings.sampler == "auto" else settings.sampler
+    return replace(settings, labels=FEW if workers == 1 else MANY, survivors=top, top=top, sampler=sampler)
 
 
 def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> SearchSettings:
@@ -144,6 +144,7 @@ def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> Sea
     return replace(
         settings,
         recipe=settings.recipe.of(there.get("steps", settings.recipe.steps)),
+        sampler=there.get("sampler", "random") if settings.sampler == "auto" else settings.sampler,
         usual_price=there.get("usual_price", 0.0),
         labels=there.get("calibration", settings.labels),
         survivors=there.get("survivors", settings.survivors),

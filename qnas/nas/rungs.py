@@ -10,12 +10,13 @@ Nothing here computes or writes: who trains is an argument, so a search, a repla
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
-from qnas.scores.surrogate import Surrogate, fit_surrogate
+from qnas.scores.surrogate import KNOWN, Surrogate, fit_surrogate
 
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
@@ -64,7 +65,10 @@ def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSe
     costs = settings.pareto
     short, middle, full = rungs_of(settings)
     explored = settings.labels - settings.labels // 2
-    known = train(candidates, stratified(candidates, explored, costs), short, trainer)
+    first = (
+        spread_over_prices(candidates, explored) if settings.usual_price else stratified(candidates, explored, costs)
+    )
+    known = train(candidates, first, short, trainer)
     known, _ = estimate(known, short.steps)
     refine = replace(short, name="refine")
     untried = best(untrained(known), settings.labels - explored, costs)
@@ -98,7 +102,8 @@ def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], S
     labelled = [one for one in known if short in one.trained]
     if len(labelled) < FEWEST_LABELS:
         return list(known), None
-    surrogate = fit_surrogate([one.features for one in labelled], [one.trained[short] for one in labelled])
+    counted = KNOWN + (labelled[0].price > 0)
+    surrogate = fit_surrogate([one.features for one in labelled], [one.trained[short] for one in labelled], counted)
     values = surrogate.estimate([one.features for one in known])
     return [replace(one, estimate=value) for one, value in zip(known, values, strict=True)], surrogate
 
@@ -125,6 +130,15 @@ def stratified(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -
     others = ranked[first:]
     step = len(others) / max(1, count - first)
     return ranked[:first] + [others[int(place * step)] for place in range(count - first)]
+
+
+def spread_over_prices(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+    """A few candidates to label where time counts: from cheap to dear in equal parts, of each part the best score."""
+    ranked = sorted(candidates, key=lambda one: (one.price, one.key))
+    ends = (
+        [len(ranked) * place // count for place in range(count + 1)] if len(ranked) > count else range(len(ranked) + 1)
+    )
+    return [max(ranked[start:end], key=lambda one: one.score) for start, end in pairwise(ends)]
 
 
 def promise(candidate: Candidate) -> tuple[float, float]:

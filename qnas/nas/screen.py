@@ -22,6 +22,7 @@ from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
 from qnas.space.genes import decode
 from qnas.space.space import SearchSpace
+from qnas.training.price import price
 from qnas.work.queue import WorkQueue, payload_of
 
 PROPOSALS_PER_TRIAL = 50
@@ -185,6 +186,7 @@ class Screen:
         if genotype.key not in self.found:
             plan, score = build_plan(genotype, self.space.task), Score(*payload["score"])
             own = replace(costs(plan), latency=payload["latency"])
-            self.found[genotype.key] = Candidate.of(genotype, plan, own, score)
+            paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0
+            self.found[genotype.key] = Candidate.of(genotype, plan, own, score, paid)
             self.best = max(self.best, score.top1)
             self.cuts.clear()

@@ -62,7 +62,9 @@ def weight_grids(recipe: Recipe) -> WeightGrids:
 
 def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:
     """The training batches of a recipe, from a step on."""
-    how = Augmentation(data.shift if recipe.shift else 0, data.mirror and recipe.mirror, recipe.erase)
+    passes = recipe.steps * recipe.batch / len(data.train)
+    shift = data.shift if recipe.shift and passes >= recipe.shift_from else 0
+    how = Augmentation(shift, data.mirror and recipe.mirror, recipe.erase)
     return training_batches(data, recipe.batch, seed, how, start)
 
 

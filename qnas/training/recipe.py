@@ -30,7 +30,9 @@ class Recipe:
         weight_decay: of the convolutions and the classifier.
         clip: longest gradient of an update.
         smoothing: share of every label that all classes get (Szegedy et al., 2016).
-        shift: whether images are shifted, where the data allow it.
+        shift: whether images are shifted, where the data allow it, in runs of ``shift_from`` passes and more: shorter
+            ones end before they overfit.
+        shift_from: passes over the training images.
         mirror: whether images are mirrored, where the data allow it.
         erase: share of images that lose a random rectangle (Zhong et al., 2020).
         weights: grid of the weights: ``channel``: symmetric, a step for each output channel, rounded before folding;
@@ -60,6 +62,7 @@ class Recipe:
     clip: float = 5.0
     smoothing: float = 0.0
     shift: bool = True
+    shift_from: float = 12.0
     mirror: bool = True
     erase: float = 0.0
     weights: str = "channel"
@@ -78,6 +81,7 @@ class Recipe:
         for name in ("steps", "batch", "calibration"):
             self._check(name, getattr(self, name) >= 1, "is at least 1")
         self._check("reestimation", self.reestimation >= 0, "is at least 0")
+        self._check("shift_from", self.shift_from >= 0, "is at least 0")
         for name in ("rate", "clip"):
             self._check(name, 0 < getattr(self, name) < float("inf"), "is a positive number")
         for name in _SHARES:

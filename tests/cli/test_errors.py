@@ -183,15 +183,15 @@ def test_a_command_with_a_mistake(qnas: Qnas, empty: Path, given: Path, argument
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there(qnas: Qnas, empty: Path) -> None:
-    check(qnas("search", "--device", "cuda"), "--device cuda", "give --device cpu")
+    check(qnas("search", "--data", "digits", "--device", "cuda"), "--device cuda", "give --device cpu")
     assert list(empty.iterdir()) == []
 
 
 def test_an_impossible_budget_states_the_smallest_size(qnas: Qnas) -> None:
-    first = qnas("search", "--max-params", "10", "--dry-run").err
+    first = qnas("search", "--data", "digits", "--max-params", "10", "--dry-run").err
     smallest = int(first.split("smallest needs ")[1].split(";")[0].replace(",", ""))
-    assert qnas("search", "--max-params", str(smallest - 1), "--dry-run").code == 2
-    assert qnas("search", "--max-params", str(smallest), "--dry-run").code == 0
+    assert qnas("search", "--data", "digits", "--max-params", str(smallest - 1), "--dry-run").code == 2
+    assert qnas("search", "--data", "digits", "--max-params", str(smallest), "--dry-run").code == 0
 
 
 def test_the_program_itself_ends_with_the_code_and_the_sentence(tmp_path: Path) -> None:

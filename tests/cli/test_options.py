@@ -40,8 +40,8 @@ SETTINGS: dict[str, Any] = {
     "fit_ghn": FitSettings(),
     "table": TableSettings("", "", ""),
 }
-FROM_DATA = {"data", "space", "ghn", "bits", "recipe"}
-"""Arguments of the face whose default says that the data or a recipe decides."""
+FROM_DATA = {"data", "space", "ghn", "bits", "recipe", "top"}
+"""Arguments of the face whose default says that the data, a recipe or the time decides."""
 RENAMED = {
     ("eval_ghn", "split"): "splits",
     ("eval_proxy", "data"): "table",  # whose shipped table is used, where no other one is named
@@ -140,7 +140,7 @@ def test_every_option_that_is_an_exception_exists() -> None:
 
 
 def test_the_steps_that_help_texts_tell_are_those_of_the_recipes() -> None:
-    for name, recipe in (("search", Recipe()), ("train", Recipe()), ("table", SETTINGS["table"].recipe)):
+    for name, recipe in (("train", Recipe()), ("table", SETTINGS["table"].recipe)):
         option = next(one for one in DEFAULTS if one[:2] == (name, "steps"))
         annotation = inspect.signature(CALLBACKS[name]).parameters["steps"].annotation
         assert option[2] == 0

@@ -49,14 +49,19 @@ def test_more_than_half_of_the_training_goes_to_full_runs() -> None:
 def test_there_is_a_full_run_for_every_process_unless_a_number_is_asked_for(workers: int, asked: int, top: int) -> None:
     timed = in_equal_time(SETTINGS, workers, asked)
     assert (timed.top, timed.survivors) == (top, top)
-    assert replace(timed, labels=12, survivors=6, top=3) == SETTINGS
+    assert replace(timed, labels=12, survivors=6, top=3, sampler="auto") == SETTINGS
+
+
+def test_proposals_are_random_unless_a_sampler_is_named() -> None:
+    assert in_equal_time(SETTINGS, 2, 0).sampler == "random"
+    assert in_equal_time(replace(SETTINGS, sampler="tpe"), 2, 0).sampler == "tpe"
 
 
 def test_a_run_that_was_begun_keeps_its_plan() -> None:
     timed = replace(in_equal_time(SETTINGS, 2, 0), recipe=SETTINGS.recipe.of(777), usual_price=41.0)
     assert begun_with(SETTINGS, timed.identity(), 0) == timed
     assert begun_with(SETTINGS, timed.identity(), 7).top == 7
-    assert begun_with(SETTINGS, {}, 0) == SETTINGS
+    assert begun_with(SETTINGS, {}, 0) == replace(SETTINGS, sampler="random")
 
 
 def test_a_plan_is_told_in_words() -> None:

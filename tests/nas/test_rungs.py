@@ -19,6 +19,7 @@ from qnas.nas.rungs import (
     rank,
     rungs_of,
     select,
+    spread_over_prices,
     stratified,
     train,
 )
@@ -96,6 +97,25 @@ def test_the_others_are_spread_evenly() -> None:
 def test_as_many_as_wanted_are_chosen_and_none_twice(there: int, count: int) -> None:
     chosen = scores_of(stratified(candidates([float(place) for place in range(there)]), count))
     assert len(set(chosen)) == len(chosen) == min(there, count)
+
+
+def test_where_time_counts_labels_go_to_the_best_scores_of_every_price() -> None:
+    made = [replace(one, price=float((7 * place) % 20 + 1)) for place, one in enumerate(candidates(range(20)))]
+    chosen = spread_over_prices(made, 5)
+    assert [1 + (one.price - 1) // 4 for one in chosen] == [1, 2, 3, 4, 5]
+    for place, one in enumerate(chosen):
+        assert one.score == max(other.score for other in made if 4 * place < other.price <= 4 * place + 4)
+    assert sorted(scores_of(spread_over_prices(made[:3], 5))) == [0, 1, 2]
+    assert spread_over_prices([], 5) == []
+
+
+def test_who_is_trained_first_where_time_counts_is_spread_over_prices() -> None:
+    trainer = Noting(lambda one, rung: 90 - one.price)
+    made = [replace(one, price=float(place + 1)) for place, one in enumerate(candidates(range(50, 70)))]
+    chosen = select(made, trainer, replace(SETTINGS, usual_price=5.0, labels=8, survivors=2))
+    assert trainer.scores["calibrate"] == [54, 59, 64, 69]
+    assert max(trainer.scores["refine"]) < 60  # the cheap ones did better
+    assert chosen.surrogate is not None
 
 
 def test_the_best_are_those_of_the_highest_estimate() -> None:

@@ -25,6 +25,7 @@ from qnas.scores.race import Outcome
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import find_space
+from qnas.training.price import price
 from qnas.work.queue import Directions, StudyAddress, WorkQueue, payload_of
 
 BITS = Bits(4, 4)
@@ -303,6 +304,12 @@ def test_candidates_know_their_features(here: Here) -> None:
     for candidate in here.screen(Listed(genes), 2).run(silent):
         plan = build_plan(candidate.genotype, SPACE.task)
         assert candidate == Candidate.of(candidate.genotype, plan, costs(plan), candidate.predicted)
+        assert candidate.price == 0
+
+
+def test_where_time_counts_candidates_know_the_price_of_their_training(here: Here) -> None:
+    (candidate,) = here.screen(Listed(keepers(1)), 1, usual_price=100.0).run(silent)
+    assert candidate.price == price(build_plan(candidate.genotype, SPACE.task), SearchSettings(BITS).recipe.batch) > 0
 
 
 def candidates(scores: list[float]) -> list[Candidate]:

@@ -29,7 +29,7 @@ def test_jobs_are_told_apart_by_all_that_changes_their_result() -> None:
         JOB,
         replace(JOB, genotype=other),
         replace(JOB, recipe=Recipe(3)),
-        replace(JOB, recipe=Recipe(2, rate=0.01)),
+        replace(JOB, recipe=Recipe(2, rate=0.02)),
         replace(JOB, seed=1),
         replace(JOB, ghn="x"),
     ]

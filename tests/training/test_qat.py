@@ -1,5 +1,7 @@
 """Training of one network: its loss on digits, its seed, and a predicted start against a random one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from qnas.network.build import build_plan
 from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Branch, Genotype
-from qnas.training.qat import deployed_accuracy, initial_parameters, input_range, train_network, untrained
+from qnas.training.qat import batches_of, deployed_accuracy, initial_parameters, input_range, train_network, untrained
 from qnas.training.recipe import Recipe
 
 EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
@@ -152,3 +154,18 @@ def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> N
     plan = build_plan(EASY, digits_data.task)
     shapes = {name: tuple(value.shape) for name, value in network.slots.items()}
     assert shapes == {slot.name: slot.shape for slot in plan.slots}
+
+
+@pytest.mark.parametrize(("passes", "moved"), [(11.0, False), (12.0, True), (40.0, True)])
+def test_images_are_shifted_in_long_runs_only(passes: float, moved: bool) -> None:
+    pixels = torch.randint(0, 255, (64, 1, 6, 6), dtype=torch.uint8).numpy()
+    labels = torch.zeros(64, dtype=torch.int64).numpy()
+    data = split_data("random", ("a",), (pixels, labels), (pixels, labels), 0, shift=2)
+    recipe = Recipe(batch=16)
+    recipe = recipe.of(round(passes * 64 / 16))
+    images, _ = next(batches_of(data, recipe, 0))
+    plain = {tuple(one.flatten().tolist()) for one in data.train.batch(slice(None))[0]}
+    same = [tuple(one.flatten().tolist()) in plain for one in images]
+    assert all(same) != moved
+    still, _ = next(batches_of(data, replace(recipe, shift=False), 0))
+    assert all(tuple(one.flatten().tolist()) in plain for one in still)

@@ -12,10 +12,10 @@ from qnas.errors import QnasError
 from qnas.training.recipe import CHOICES, Recipe, read_recipe
 
 OTHER = Recipe(
-    steps=40, batch=16, optimizer="sgd", rate=0.01, schedule="linear", warm_up=0.2, weight_decay=0.0, clip=1.0,
-    smoothing=0.2, shift=False, mirror=False, erase=0.3, weights="tensor", learned_weights=False, descent=0.4,
-    damping=0.01, distillation=0.6, teacher_share=0.5, frozen_share=0.25, averaging=0.9, reestimation=4, calibration=3,
-    noise=0.5,
+    steps=40, batch=16, optimizer="sgd", rate=0.02, schedule="linear", warm_up=0.2, weight_decay=0.0, clip=1.0,
+    smoothing=0.2, shift=False, shift_from=3.0, mirror=False, erase=0.3, weights="tensor", learned_weights=False,
+    descent=0.4, damping=0.01, distillation=0.6, teacher_share=0.5, frozen_share=0.25, averaging=0.9,
+    reestimation=4, calibration=3, noise=0.5,
 )  # fmt: skip
 SHARES = st.floats(0, 1)
 POSITIVE = st.floats(1e-12, 1e6)
@@ -98,10 +98,10 @@ def test_a_value_of_another_type_is_refused(path: Path, text: str, message: str)
 
 OUT_OF_RANGE = [
     ("steps", 0, "`steps` is at least 1, got 0; leave it out for 900."),
-    ("batch", -1, "`batch` is at least 1, got -1; leave it out for 128."),
+    ("batch", -1, "`batch` is at least 1, got -1; leave it out for 64."),
     ("calibration", 0, "`calibration` is at least 1, got 0; leave it out for 8."),
-    ("rate", 0.0, "`rate` is a positive number, got 0.0; leave it out for 0.003."),
-    ("rate", float("nan"), "`rate` is a positive number, got nan; leave it out for 0.003."),
+    ("rate", 0.0, "`rate` is a positive number, got 0.0; leave it out for 0.01."),
+    ("rate", float("nan"), "`rate` is a positive number, got nan; leave it out for 0.01."),
     ("clip", float("inf"), "`clip` is a positive number, got inf; leave it out for 5.0."),
     ("weight_decay", -0.1, "`weight_decay` lies within 0..1, got -0.1; leave it out for 0.0001."),
     ("frozen_share", 1.5, "`frozen_share` lies within 0..1, got 1.5; leave it out for 0.2."),
