@@ -54,8 +54,8 @@ def budget_of(text: str) -> Limits:
 
 
 def widest(name: str, limits: Limits, bits: qnas.Bits, task: Any) -> HandMade:
-    """The hand-made network of the most channels within the budget."""
-    made = (HandMade(name, width, bits) for width in range(WIDEST, 0, -1))
+    """The hand-made network of the most channels, an even number, within the budget."""
+    made = (HandMade(name, width, bits) for width in range(WIDEST, 0, -2))
     return next(one for one in made if limits.excess(costs(build_plan(one, task))) <= 0)
 
 

@@ -52,7 +52,7 @@ class Candidate:
     @property
     def features(self) -> list[float]:
         """What is known of it before training (``qnas.scores.surrogate.features``)."""
-        return features(self.predicted, self.costs, self.graph, self.price)
+        return features(self.predicted, self.costs, self.graph)
 
     def after(self, steps: int, accuracy: float) -> "Candidate":
         """The same network after a training run."""

@@ -1,8 +1,8 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
-time is given, all candidates of a rung train for the same time (``qnas.training.price``), there are as many full runs
-as processes, up to ``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
+time is given, all full runs take the same time (``qnas.training.price``), there are as many of them as processes, up to
+``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
 """
 
 import tempfile
@@ -45,6 +45,8 @@ QUANTILE = 0.7
 RACED = 1.1
 """What a candidate's score costs of one that is not cut short. Races are, to 0.86 of the images with the first
 hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
+DEARER = 1.2
+"""What short runs of equal steps take of as many of the usual network, the median one: the mean is above it."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes."""
 FEW, MANY = 8, 12
@@ -101,7 +103,8 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     screen = (PILOTS + settings.trials * RACED / workers) * pace.score
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
     fixed += settings.top * test + validation + WRITING
-    full_runs = sum(count / part for count, part in zip(rounds, (SHORT, MIDDLE, 1), strict=True))
+    steps = rounds[0] / SHORT + rounds[1] / MIDDLE
+    full_runs = rounds[2] + (DEARER * steps if settings.minutes else steps)
     return Estimate(fixed, pace.step * full_runs)
 
 
@@ -162,7 +165,7 @@ def told(settings: SearchSettings, expected: Estimate, epoch: int) -> str:
     """
     short, middle, full = settings.lengths
     halved = f"{settings.survivors} for {middle}, " if settings.survivors > settings.top else ""
-    equal = ", each as long as a usual network takes for that" if settings.usual_price else ""
+    equal = ", or as many as fit into the same time" if settings.usual_price else ""
     return (
         f"{settings.trials} networks are scored, {settings.labels} trained for {short} steps, {halved}{settings.top} "
         f"for {full} ({full / epoch:.1f} passes over the images){equal}; about {expected.seconds(full) / 60:.0f} "

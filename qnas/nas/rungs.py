@@ -1,5 +1,9 @@
 """Which candidates get how much training: rungs that each train longer and fewer than the one before.
 
+Where time is given, full runs are equally long in time, all others in steps: so short ones do not favour networks that
+are cheap to train and end low. What the dearer networks' fewer steps will cost them in the end is taken off
+(``PER_DOUBLING``).
+
 calibrate   short training of a few candidates; a regression from score, size and graph to their accuracy ranks all
 refine      short training of as many more, the best estimates; the regression is fitted anew
 halve       middle training of the best of them; nothing where all of those go on
@@ -11,26 +15,33 @@ Nothing here computes or writes: who trains is an argument, so a search, a repla
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import log2
 from typing import Protocol
 
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
-from qnas.scores.surrogate import KNOWN, Surrogate, fit_surrogate
+from qnas.scores.surrogate import Surrogate, fit_surrogate
 
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
+PER_DOUBLING = 1.0
+"""Points of accuracy that a doubled run gains, about, when it has some passes over the images behind it."""
 Costs = tuple[str, ...]
 """Names of the costs that count beside accuracy."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One length of training, in steps of the usual network, and whether the trained weights are kept."""
+    """One length of training, and whether the trained weights are kept.
+
+    ``timed``: who is dearer to train than the usual network gets fewer steps, for the same time.
+    """
 
     name: str
     steps: int
     keep: bool = False
+    timed: bool = False
 
 
 class Trainer(Protocol):
@@ -88,7 +99,8 @@ def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSe
 def rungs_of(settings: SearchSettings) -> tuple[Rung, Rung, Rung]:
     """The rungs of a search."""
     short, middle, full = settings.lengths
-    return Rung("calibrate", short), Rung("halve", middle), Rung("finish", full, keep=True)
+    timed = settings.usual_price > 0
+    return Rung("calibrate", short), Rung("halve", middle), Rung("finish", full, keep=True, timed=timed)
 
 
 def train(known: Sequence[Candidate], chosen: Sequence[Candidate], rung: Rung, trainer: Trainer) -> list[Candidate]:
@@ -102,8 +114,7 @@ def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], S
     labelled = [one for one in known if short in one.trained]
     if len(labelled) < FEWEST_LABELS:
         return list(known), None
-    counted = KNOWN + (labelled[0].price > 0)
-    surrogate = fit_surrogate([one.features for one in labelled], [one.trained[short] for one in labelled], counted)
+    surrogate = fit_surrogate([one.features for one in labelled], [one.trained[short] for one in labelled])
     values = surrogate.estimate([one.features for one in known])
     return [replace(one, estimate=value) for one, value in zip(known, values, strict=True)], surrogate
 
@@ -142,10 +153,14 @@ def spread_over_prices(candidates: Iterable[Candidate], count: int) -> list[Cand
 
 
 def promise(candidate: Candidate) -> tuple[float, float]:
-    """What candidates are ranked by: the estimate, averaged with a short run's accuracy where there is one."""
+    """What candidates are ranked by: the estimate, averaged with a short run's accuracy where there is one.
+
+    Where prices count, less what the dearer networks' fewer steps will cost them.
+    """
     expected = candidate.estimate if candidate.estimate is not None else candidate.score
     seen = candidate.best_trained
-    return (expected if seen is None else (expected + seen) / 2), candidate.score
+    late = PER_DOUBLING * log2(candidate.price) if candidate.price else 0.0
+    return (expected if seen is None else (expected + seen) / 2) - late, candidate.score
 
 
 def untrained(candidates: Iterable[Candidate]) -> list[Candidate]:

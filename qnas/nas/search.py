@@ -39,9 +39,7 @@ from qnas.sampling.generator import stream
 from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
-from qnas.task import Task
 from qnas.training.jobs import LEDGER, Job, one_thread, run_job
-from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, weight_grids
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
@@ -110,8 +108,7 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
             ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"])
         pool = stack.enter_context(Pool(means.do, ledger, means.workers, one_thread))
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
-        trainer = JobTrainer(settings, pool, means, prepared.space.task, str(folder / PICKS))
-        chosen = select(found, trainer, settings)
+        chosen = select(found, JobTrainer(settings, pool, means, str(folder / PICKS)), settings)
     data, grids = prepared.data, weight_grids(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
@@ -128,12 +125,11 @@ class JobTrainer:
         settings: of the search.
         pool: does the jobs.
         means: with what.
-        task: of the images.
         folder: for the weights of full runs.
     """
 
-    def __init__(self, settings: SearchSettings, pool: Pool[Job], means: Means, task: Task, folder: str) -> None:
-        self.settings, self.pool, self.means, self.task, self.folder = settings, pool, means, task, folder
+    def __init__(self, settings: SearchSettings, pool: Pool[Job], means: Means, folder: str) -> None:
+        self.settings, self.pool, self.means, self.folder = settings, pool, means, folder
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
         """See ``qnas.nas.rungs.Trainer``."""
@@ -149,8 +145,7 @@ class JobTrainer:
         """The training run of a candidate."""
         settings = self.settings
         output = f"{self.folder}/{candidate.key}.safetensors" if rung.keep else ""
-        paid = price(build_plan(candidate.genotype, self.task), settings.recipe.batch)
-        recipe = settings.recipe.of(settings.steps_for(rung.steps, paid))
+        recipe = settings.recipe.of(settings.steps_for(rung.steps, candidate.price) if rung.timed else rung.steps)
         return Job(candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output)
 
 

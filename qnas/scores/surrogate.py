@@ -40,24 +40,22 @@ def _per_cent(odds: Floats) -> Floats:
     return accuracy
 
 
-def features(score: Score, costs: Costs, graph: Sequence[float], price: float = 0.0) -> list[float]:
+def features(score: Score, costs: Costs, graph: Sequence[float]) -> list[float]:
     """What is known of a network before any training.
 
     Args:
         score: with predicted parameters.
         costs: of the network.
         graph: its statistics (``qnas.graph.statistics``).
-        price: of training (``qnas.training.price``), where it decides how long each network trains; else 0.
 
     Returns:
         Log-odds of the predicted accuracy, logarithm of the loss, margin, and logarithms of parameters, MACs and
-        activation bytes: ``KNOWN`` of them; then the price's logarithm, if there is one, and the graph's statistics.
+        activation bytes: ``KNOWN`` of them; then the statistics of the graph.
     """
     loss = score.loss if np.isfinite(score.loss) else LOSSES[1]
     sizes = np.log([float(np.clip(loss, *LOSSES)), costs.params, costs.macs, costs.activation_bytes]).tolist()
     margin = score.margin if np.isfinite(score.margin) else -1.0
-    paid = [float(np.log(price))] if price else []
-    return [float(log_odds(score.top1)), sizes[0], margin, *sizes[1:], *paid, *graph]
+    return [float(log_odds(score.top1)), sizes[0], margin, *sizes[1:], *graph]
 
 
 def _weighed(known: int, rows: Floats) -> Floats:
@@ -90,16 +88,10 @@ class Surrogate:
         return values
 
 
-def fit_surrogate(rows: list[list[float]], accuracies: list[float], known: int = KNOWN) -> Surrogate:
-    """Fit the estimator to the features and accuracies of networks that had a short run; two or more of them.
-
-    Args:
-        rows: features of each network.
-        accuracies: after their short runs, per cent.
-        known: how many of the features count in full.
-    """
+def fit_surrogate(rows: list[list[float]], accuracies: list[float]) -> Surrogate:
+    """Fit the estimator to the features and accuracies of networks that had a short run; two or more of them."""
     x, y = np.array(rows), np.array(accuracies)
-    model = estimator(known)
+    model = estimator()
     left_out: Floats = cross_val_predict(model, x, y, cv=LeaveOneOut())
     error = float(np.abs(left_out - y).mean())
     return Surrogate(model.fit(x, y), error, len(y), kendall(left_out, y), kendall(x[:, PARAMS], y))

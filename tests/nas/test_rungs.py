@@ -10,6 +10,7 @@ import pytest
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import (
+    PER_DOUBLING,
     Rung,
     best,
     best_trained,
@@ -116,6 +117,14 @@ def test_who_is_trained_first_where_time_counts_is_spread_over_prices() -> None:
     assert trainer.scores["calibrate"] == [54, 59, 64, 69]
     assert max(trainer.scores["refine"]) < 60  # the cheap ones did better
     assert chosen.surrogate is not None
+    assert [(rung.name, rung.timed) for rung, _ in trainer.asked][-1] == ("finish", True)
+
+
+def test_a_network_of_twice_the_price_has_to_promise_what_its_steps_will_cost_it() -> None:
+    cheap, dear = estimated(candidates([50.0, 50.0]), [80.0, 80.0 + PER_DOUBLING])
+    cheap, dear = replace(cheap, price=300.0), replace(dear, price=600.0)
+    assert promise(cheap)[0] == pytest.approx(promise(dear)[0])
+    assert promise(replace(dear, price=601.0))[0] < promise(cheap)[0] < promise(replace(dear, price=599.0))[0]
 
 
 def test_the_best_are_those_of_the_highest_estimate() -> None:

@@ -35,16 +35,13 @@ from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome, Racer
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import SearchSpace
-from qnas.task import Task
 from qnas.training.jobs import Job, run_job
-from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue
 
-TASK = Task((1, 8, 8), 10)
 SETTINGS = SearchSettings(
     Bits(4, 4),
     Limits(params=12_000, weight_bytes=8_000),
@@ -413,7 +410,7 @@ def wide(channels: int) -> Candidate:
 
 @pytest.mark.parametrize("pool", [Pool, AnyOrder])
 def test_a_trainer_gives_accuracies_in_the_order_of_its_candidates(tmp_path: Path, pool: type[Pool[Job]]) -> None:
-    trainer = JobTrainer(SETTINGS, pool(by_channels, Ledger(tmp_path / "ledger")), Means(), TASK, "picks")
+    trainer = JobTrainer(SETTINGS, pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks")
     assert trainer([wide(8), wide(4), wide(6)], Rung("halve", 3)) == [8, 4, 6]
     assert len(Ledger(tmp_path / "ledger").results) == 3
 
@@ -427,7 +424,7 @@ def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Pa
 
     settings = replace(SETTINGS, seed=5, data="cifar10", ghn="mine", recipe=Recipe(steps=120, batch=7))
     made = [wide(8), wide(4)]
-    trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means("cuda:1"), TASK, "picks")
+    trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means("cuda:1"), "picks")
     trainer(made, Rung("calibrate", 10))
     trainer(made, Rung("finish", 120, keep=True))
     for steps, jobs in ((10, asked[:2]), (120, asked[2:])):
@@ -446,17 +443,17 @@ def test_a_trainer_gives_all_the_same_time_where_there_is_a_usual_price(tmp_path
         return by_channels(job)
 
     settings = replace(SETTINGS, usual_price=50.0)
-    made = [wide(8), wide(4)]
-    JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means(), TASK, "picks")(made, Rung("calibrate", 1000))
-    prices = [price(build_plan(one.genotype, TASK), settings.recipe.batch) for one in made]
-    assert prices[0] > prices[1]
-    assert [job.recipe.steps for job in asked] == [round(1000 * 50 / paid) for paid in prices]
+    made = [replace(wide(8), price=100.0), replace(wide(4), price=25.0)]
+    trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means(), "picks")
+    trainer(made, Rung("finish", 1000, timed=True))
+    trainer(made, Rung("calibrate", 10))
+    assert [job.recipe.steps for job in asked] == [500, 2000, 10, 10]
 
 
 def test_a_trainer_trains_nothing_again_that_its_ledger_has(tmp_path: Path) -> None:
-    first = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), Means(), TASK, "picks")
+    first = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks")
     first([wide(8)], Rung("halve", 3))
-    again = JobTrainer(SETTINGS, Pool(refuse, Ledger(tmp_path / "ledger")), Means(), TASK, "picks")
+    again = JobTrainer(SETTINGS, Pool(refuse, Ledger(tmp_path / "ledger")), Means(), "picks")
     assert again([wide(8)], Rung("halve", 3)) == [8]
     with pytest.raises(AssertionError, match="was run again"):
         again([wide(8)], Rung("calibrate", 1))
@@ -465,7 +462,7 @@ def test_a_trainer_trains_nothing_again_that_its_ledger_has(tmp_path: Path) -> N
 def test_a_trainer_tells_its_progress_and_the_best_so_far(tmp_path: Path) -> None:
     told: list[tuple[str, float, str]] = []
     means = Means(progress=lambda *report: told.append(report))
-    trainer = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), means, TASK, "picks")
+    trainer = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), means, "picks")
     trainer([wide(6), wide(8), wide(4)], Rung("halve", 3))
     assert told == [
         ("halve", 1 / 3, "1 of 3 networks, 3 steps, best 6.0 %"),

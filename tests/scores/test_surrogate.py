@@ -58,8 +58,6 @@ def test_features_are_the_score_the_sizes_and_the_graph(plan: Plan) -> None:
     sizes = np.log([spent.params, spent.macs, spent.activation_bytes]).tolist()
     assert found == pytest.approx([np.log(4), np.log(0.5), 0.25, *sizes, *graph_statistics(plan)])
     assert found[PARAMS] == pytest.approx(np.log(spent.params))
-    paid = features(Score(80.0, 0.5, 0.25), spent, graph_statistics(plan), price=300.0)
-    assert paid == [*found[:KNOWN], pytest.approx(np.log(300)), *found[KNOWN:]]
 
 
 @pytest.mark.parametrize("score", [(0.0, float("nan"), float("nan")), (100.0, 0.0, 1.0), (10.0, float("inf"), -1.0)])
