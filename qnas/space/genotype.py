@@ -191,23 +191,9 @@ class Genotype:
         form = replace(self, normal=normal)
         if self.is_mixed:
             form = form._with_used_bits()
-        form = form._with_skips()
         form = replace(form, normal=_canonical_cell(form.normal), reduction=_canonical_cell(form.reduction))
         form.__dict__["_canonical"] = form  # it is its own
         return form
-
-    def _with_skips(self) -> "Genotype":
-        """The same network with a skip for every 1 x 1 convolution that a skip would have there too."""
-
-        def renamed(reduction: bool) -> Callable[[Branch], Branch]:
-            def alike(one: Branch) -> bool:
-                return one.operation == "conv1x1" and all(self._layers_of(one._replace(operation="skip"), reduction))
-
-            return lambda one: one._replace(operation="skip") if alike(one) else one
-
-        return replace(
-            self, normal=_changed(self.normal, renamed(False)), reduction=_changed(self.reduction, renamed(True))
-        )
 
     def _with_used_bits(self) -> "Genotype":
         """The same network with the widest widths where no layer has them; of one width if all have the same."""

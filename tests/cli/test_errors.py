@@ -115,7 +115,7 @@ SEARCHES = [
     ("--ghn {given}/none", ["is damaged"]),
     ("--sampler bayes", ["'bayes'", "nsga2"]),
     ("--trials 0", ["--trials is at least 1, got 0"]),
-    ("--top 0", ["--top is at least 1, got 0"]),
+    ("--top -1", ["--top is at least 1, got -1"]),
     ("--steps -1", ["--steps is at least 1, got -1"]),
     ("--workers -1", ["--workers", "got -1"]),
     ("--device gpu", ["--device is auto, cpu or cuda, got 'gpu'"]),

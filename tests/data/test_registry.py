@@ -88,7 +88,7 @@ def test_a_path_to_class_folders_is_an_image_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
 def test_an_unknown_name_is_refused(name: str) -> None:
-    expected = f"digits, cifar10 or a folder of images, got {name!r}; give one of them as `data`"
+    expected = f"digits, fashion, cifar10 or a folder of images, got {name!r}; give one of them as `data`"
     with pytest.raises(QnasError, match=expected):
         find_data(name)
 
