@@ -26,17 +26,20 @@ from qnas.training.qat import deployed_accuracy, train_plan
 from qnas.training.recipe import Recipe
 
 USUAL = "usual"
+KEY = ("variant", "network", "seed", "epochs", "recipe")
+"""What tells one run from all others; rows of another recipe do not count."""
 VARIANTS: dict[str, dict[str, Any]] = {
     USUAL: {},
-    "rate 1e-3": {"rate": 1e-3},
-    "rate 1e-2": {"rate": 1e-2},
-    "sgd 0.05": {"optimizer": "sgd", "rate": 0.05},
+    "rate 3e-3": {"rate": 3e-3},
+    "rate 2e-2": {"rate": 2e-2},
+    "sgd 0.1": {"optimizer": "sgd", "rate": 0.1},
     "linear decay": {"schedule": "linear"},
-    "batch 64": {"batch": 64},
+    "batch 32": {"batch": 32},
+    "batch 128": {"batch": 128},
     "no weight decay": {"weight_decay": 0.0},
     "weight decay 0.05": {"weight_decay": 0.05},
     "smoothing 0.1": {"smoothing": 0.1},
-    "no shift": {"shift": False},
+    "shifts": {"shift_from": 0.0},
     "no mirror": {"mirror": False},
     "erasing 0.25": {"erase": 0.25},
     "weights a tensor": {"weights": "tensor"},
@@ -71,19 +74,19 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, _ = load(given.data, given.space)
     chosen = [name for name in VARIANTS if given.variants == [""] or name in given.variants]
-    rows = {(row["variant"], row["network"], row["seed"], row["epochs"]): row for row in read_rows(given.out)}
+    rows = {tuple(row[name] for name in KEY): row for row in read_rows(given.out)}
     networks = networks_of(given.data, given.space)
     for seed in range(given.seeds):
         for network in (one.with_bits(qnas.Bits.parse(bits)) for one in networks for bits in given.bits):
             for name in chosen:
-                key = (name, network.key, seed, given.epochs)
-                if key in rows:
-                    continue
                 recipe = replace(Recipe(), **VARIANTS[name])
                 recipe = recipe.of(round(given.epochs * len(data.train) / recipe.batch))
+                key = (name, network.key, seed, given.epochs, recipe.digest)
+                if key in rows:
+                    continue
                 started = time.process_time()
                 trained = train_plan(build_plan(network, data.task), data, recipe, seed)
-                row = dict(zip(("variant", "network", "seed", "epochs"), key, strict=True))
+                row = dict(zip(KEY, key, strict=True))
                 row["top1"] = deployed_accuracy(trained, data.validation).top1
                 row["seconds"] = round(time.process_time() - started, 1)
                 rows[key] = row
@@ -100,7 +103,8 @@ def compared(rows: dict[Any, Any], name: str, bits: str, epochs: float) -> dict[
         (row, usual)
         for row in rows.values()
         if row["variant"] == name and row["epochs"] == epochs and row["network"].endswith(bits)
-        if (usual := rows.get((USUAL, row["network"], row["seed"], epochs)))
+        if row["recipe"] == replace(Recipe(), **VARIANTS[name]).digest
+        if (usual := rows.get((USUAL, row["network"], row["seed"], epochs, Recipe().digest)))
     ]
     gains = [row["top1"] - usual["top1"] for row, usual in pairs]
     facts: dict[str, Any] = {"variant": name, "bits": bits, "n": len(gains)}

@@ -46,8 +46,8 @@ Feature = tuple[str, object]
 
 
 def features(genotype: Genotype) -> set[Feature]:
-    """Operations with their strides, batch norm or not, and whether anything is concatenated."""
-    found: set[Feature] = {("batch norm", genotype.batch_norm)}
+    """Operations with their strides, batch norm and projections or not, and whether anything is concatenated."""
+    found: set[Feature] = {("batch norm", genotype.batch_norm), ("projected", genotype.projected)}
     for position in range(genotype.cells):
         for branch in (branch for step in genotype.cell(position) for branch in step):
             halves = position in genotype.reductions and branch.state < CELL_INPUTS
@@ -60,11 +60,13 @@ def features(genotype: Genotype) -> set[Feature]:
 WANTED: set[Feature] = {(operation, stride) for operation in OPERATIONS for stride in (1, 2)} | {
     ("batch norm", True),
     ("batch norm", False),
+    ("projected", True),
+    ("projected", False),
     ("concat", True),
 }
 
 
-SPACE = replace(find_space("tiny"), operations=tuple(OPERATIONS), max_params=1_000_000, max_macs=0)
+SPACE = replace(find_space("tiny"), operations=tuple(OPERATIONS), projected=0.5, max_params=1_000_000, max_macs=0)
 """Offers every operation of the table: a new row is held to all that stands here."""
 
 
