@@ -239,8 +239,8 @@ def test_a_run_reads_as_a_table(search: tuple[qnas.SearchRun, Told]) -> None:
 @pytest.mark.export
 def test_progress_tells_every_stage_to_its_end(search: tuple[qnas.SearchRun, Told]) -> None:
     told = search[1]
-    check_progress(told, "screen", "calibrate", "refine", "halve", "finish", whole=False)
-    check_progress([one for one in told if one[0] != "screen"], "calibrate", "refine", "halve", "finish")
+    check_progress(told, "screen", "calibrate", "halve", "finish", whole=False)
+    check_progress([one for one in told if one[0] != "screen"], "calibrate", "halve", "finish")
 
 
 @pytest.mark.export
