@@ -26,8 +26,8 @@ from qnas.scores.surrogate import Surrogate, fit_surrogate
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
 PER_DOUBLING = 0.5
-"""Points of accuracy that a doubled run gains, about, when it has some passes over the images behind it: 1.4 from 2.5 to 5
-passes over Fashion-MNIST, and much less for small networks that have seen more."""
+"""Points of accuracy that a doubled run gains, about, when it has some passes over the images behind it: on
+Fashion-MNIST 1.4 from 2.5 to 5 passes, and much less for small networks that have seen more."""
 Costs = tuple[str, ...]
 """Names of the costs that count beside accuracy."""
 
