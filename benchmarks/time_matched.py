@@ -10,7 +10,7 @@ random    two networks of the space drawn within the budget, likewise
 halving   successive halving from random parameters: twelve short runs, then the two best for the rest of the time,
           which is what the search does without its scores, estimates and predicted starts
 
-A line a network: validation and test accuracy, costs, passes over the training images and seconds. What lies in the
+A line a network: validation and test accuracy, costs and seconds. What lies in the
 file of results is not done again. The last line is JSON: for every way its best network by validation, as a user would
 choose, with its test accuracy and that accuracy's standard error over the test images.
 """

@@ -1,6 +1,6 @@
 """What a training step of a network costs in time, from its plan alone, relative to other networks.
 
-A search that is given minutes trains all candidates for the same time, not for the same steps: networks of equal
+A search that is given minutes gives all full runs the same time, not the same steps: networks of equal
 multiply-accumulates differ threefold in images a second. Timing each would let chance decide who gets how many steps,
 so prices are counted, and only how long the usual network takes is measured, once.
 """
