@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
 
     loss = torch.nn.functional.cross_entropy(winner.train()(image), torch.tensor([4]))  # one step on images of your own
     loss.backward()
-    torch.optim.SGD(winner.parameters(), lr=1e-3).step()
+    torch.optim.Adam(winner.parameters(), lr=1e-3).step()
     print("Tuned and exported to", qnas.export(winner, out=folder / "tuned").folder)
 
 

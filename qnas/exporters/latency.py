@@ -95,14 +95,20 @@ class Onnxruntime:
 
 def signature(plan: Plan, node: Node) -> str:
     """What tells a layer's time from another's: kind, shapes, kernel, stride, dilation, groups and bit widths."""
-    sources = [plan.nodes[source] for source in node.inputs]
     read = " ".join(
         f"{'x'.join(map(str, source.shape))}a{source.bits.activations if source.quantized else ' unrounded'}"
-        for source in sources
+        for source in _sources(plan, node)
     )
     bits = node.bits if node.kind in ("conv", "linear") else f"a{node.bits.activations}"
     made = "x".join(map(str, node.shape))
     return f"{node.kind} {read} > {made} k{node.kernel} s{node.stride} d{node.dilation} g{node.groups} {bits}"
+
+
+def _sources(plan: Plan, node: Node) -> list[Node]:
+    """What a layer reads, as it reads it: a concatenation reads sums unrounded."""
+    sources = [plan.nodes[source] for source in node.inputs]
+    raw = node.kind == "concat"
+    return [source._replace(quantized=source.quantized and not (raw and source.kind == "sum")) for source in sources]
 
 
 def time_layer(plan: Plan, node: Node) -> float:
@@ -114,8 +120,8 @@ def time_layer(plan: Plan, node: Node) -> float:
 def _copies(plan: Plan, node: Node, count: int) -> DeployedNetwork:
     """A network of inputs like those that a layer reads, and of so many layers like it, with weights of all sorts."""
     sources = [
-        plan.nodes[source]._replace(name=f"input{place}", kind="input", inputs=())
-        for place, source in enumerate(node.inputs)
+        source._replace(name=f"input{place}", kind="input", inputs=())
+        for place, source in enumerate(_sources(plan, node))
     ]
     copies = [node._replace(name=f"{node.name}/{number}", inputs=tuple(range(len(sources)))) for number in range(count)]
     shapes = {copy.name: shape for copy in copies if (shape := _weight_shape(plan, node))}

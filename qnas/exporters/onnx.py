@@ -31,7 +31,7 @@ class _Graph:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self.values: list[str] = []
-        self.unrounded: list[str] = []
+        self.unrounded: dict[int, str] = {}
 
     def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
@@ -148,7 +148,8 @@ def _sum(graph: _Graph, node: Node, inputs: list[str]) -> str:
 
 
 def _concat(graph: _Graph, node: Node, inputs: list[str]) -> str:
-    return graph.add("Concat", [graph.unrounded[source] for source in node.inputs], node.name, axis=1)
+    parts = [graph.unrounded.get(source, graph.values[source]) for source in node.inputs]
+    return graph.add("Concat", parts, node.name, axis=1)
 
 
 WRITERS: dict[str, Callable[[_Graph, Node, list[str]], str]] = {
@@ -174,9 +175,10 @@ def write_onnx(network: DeployedNetwork, packed_bits: int = PACKED_BITS) -> Mode
         A model from ``images`` (batch, channels, height, width) to ``logits`` (batch, classes).
     """
     graph = _Graph(network, packed_bits)
-    for node in network.plan.nodes:
+    for place, node in enumerate(network.plan.nodes):
         value, grid = graph.node(node), network.activations.get(node.name)
-        graph.unrounded.append(value)
+        if node.kind == "sum":
+            graph.unrounded[place] = value
         graph.values.append(value if grid is None else graph.quantized(value, grid))
     graph.add("Identity", [graph.values[-1]], OUTPUT)
     logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
@@ -194,7 +196,6 @@ def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
     for place, node in enumerate(nodes):
         value = node.name if place < inputs else graph.node(node)
         grid = network.activations.get(node.name)
-        graph.unrounded.append(value)
         if place < inputs:
             graph.values.append(value if grid is None else graph.quantized(value, grid))
         else:

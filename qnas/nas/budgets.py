@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, compress, product
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
@@ -11,7 +11,7 @@ from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.space.genes import operation_choices
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.genotype import CELL_INPUTS, Branch, Cell, Genotype, is_connected
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 
@@ -70,8 +70,10 @@ def _small_cells(space: SearchSpace) -> list[Cell]:
         kernels[operation] = min(int(kernel), kernels.get(operation, int(kernel)))
     inputs = [Branch(state, *choice) for choice in kernels.items() for state in range(CELL_INPUTS)]
     inner = [Branch(CELL_INPUTS, *choice) for choice in kernels.items()]
-    starts = [pair for pair in combinations_with_replacement(inputs, 2) if PREVIOUS in (pair[0].state, pair[1].state)]
-    seconds = [[pair] for pair in combinations_with_replacement(inner, 2)] if space.steps[0] > 1 else [[]]
-    others = [[(branch, branch)] * (space.steps[0] - 2) for branch in inner] if space.steps[0] > 2 else [[]]
+    few, (branches, _) = space.steps[0], space.branches
+    starts = combinations_with_replacement(inputs, branches)
+    seconds = [[step] for step in combinations_with_replacement(inner, branches)] if few > 1 else [[]]
+    others = [[(branch,) * branches] * (few - 2) for branch in inner] if few > 2 else [[]]
     cells: list[Cell] = [(start, *second, *rest) for start in starts for second in seconds for rest in others]
-    return [cell for cell in cells if any(OPERATIONS[branch.operation].learns for step in cell for branch in step)]
+    learns = [any(OPERATIONS[branch.operation].learns for step in cell for branch in step) for cell in cells]
+    return [cell for cell in compress(cells, learns) if is_connected(cell)]

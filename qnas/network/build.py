@@ -44,13 +44,13 @@ def _build_cell(builder: Builder, genotype: Genotype, context: CellContext, inpu
         stride = context.input_strides[state]
         states[state] = builder.conv(f"input{state}", inputs[state], context.channels, 1, stride)
     for number, step in enumerate(genotype.cell(context.position)):
-        ends = []
-        for side, branch in zip(("left", "right"), step, strict=True):
+        made = []
+        for side, branch in zip(("left", "right"), step, strict=False):
             builder.scope = f"cell{context.position}_step{number}_{side}_"
             stride = context.stride(branch.state, genotype.projected)
             builder.bits = genotype.branch_bits(branch, context.position)
             build = OPERATIONS[branch.operation].build
-            ends.append(build(builder, states[branch.state], context.channels, branch.kernel, stride))
+            made.append(build(builder, states[branch.state], context.channels, branch.kernel, stride))
         builder.scope = f"cell{context.position}_"
-        states.append(builder.sum(f"step{number}", ends[0], ends[1]))
-    return builder.concat("output", states[CELL_INPUTS:])
+        states.append(builder.sum(f"step{number}", made[0], made[1]) if len(made) > 1 else made[0])
+    return builder.concat("output", [states[CELL_INPUTS + number] for number in genotype.ends(context.position)])

@@ -89,7 +89,7 @@ def count_parameters(genotype: Genotype, task: Task) -> int:
                     channels, stride = (before, context.channels), context.stride(branch.state, genotype.projected)
                     cells[alike] += _branch_parameters(branch.operation, branch.kernel, channels, stride, norm)
         total += cells[alike]
-    width = context.channels * len(genotype.cell(context.position))
+    width = context.channels * len(genotype.ends(context.position))
     return total + (width + 1) * task.classes
 
 

@@ -61,7 +61,7 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
                 value = inputs[0] + inputs[1]
             case "concat":
                 channels = [plan.nodes[source].shape[0] for source in node.inputs]
-                value = concatenated([unrounded[source] for source in node.inputs], channels)
+                value = concatenated([unrounded.get(source, values[source]) for source in node.inputs], channels)
         if node.relu:
             value = value.relu_()
         if node.kind == "sum":

@@ -109,7 +109,7 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
                 value = ended(node, total.multiple) if position in layout.rounded else total
                 sums[position] = Steps(total.multiple.relu(), step) if node.relu else total
             case "concat":
-                parts = [sums[source].over(steps[node.name]) for source in node.inputs]
+                parts = [sums.get(source, values[source]).over(steps[node.name]) for source in node.inputs]
                 value = ended(node, torch.cat(parts, 1))
         values.append(value)
     return values[-1].multiple

@@ -38,11 +38,11 @@ def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor
 
 
 def first_tiles_suffice(plan: Plan) -> bool:
-    """Whether a plan can be computed from first tiles: whether dense layers alone read its concatenations."""
+    """Whether a plan can be computed from first tiles: whether dense layers and pools alone read its concatenations."""
     parted: set[int] = set()
     for place, node in enumerate(plan.nodes):
         reads = parted.intersection(node.inputs)
-        if reads and (node.kind == "sum" or node.groups > 1):
+        if reads and (node.kind in ("sum", "concat") or node.groups > 1):
             return False
         if node.kind == "concat" or (reads and node.kind in ("max_pool", "avg_pool", "global_avg")):
             parted.add(place)

@@ -11,7 +11,7 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import count_parameters, macs
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.genotype import CELL_INPUTS, Branch, Cell, Genotype, is_connected
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 
@@ -51,12 +51,19 @@ def draw(space: SearchSpace, rng: random.Random) -> Genotype:
 
 
 def _draw_cell(space: SearchSpace, steps: int, rng: random.Random) -> Cell:
-    """Steps with a convolution somewhere, one of which reads the previous cell."""
+    """Steps with a convolution somewhere, one of which reads the previous cell; none of them a skip alone."""
+    least, most = space.branches
     while True:
-        branches = [_draw_branch(space, CELL_INPUTS + place // 2, rng) for place in range(2 * steps)]
-        learnable = any(OPERATIONS[branch.operation].learns for branch in branches)
-        if learnable and any(branch.state == PREVIOUS for branch in branches):
-            return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(steps))
+        cell = tuple(
+            tuple(
+                _draw_branch(space, CELL_INPUTS + step, rng)
+                for _ in range(least if least == most else rng.randint(least, most))
+            )
+            for step in range(steps)
+        )
+        learnable = any(OPERATIONS[branch.operation].learns for step in cell for branch in step)
+        if learnable and is_connected(cell):
+            return cell
 
 
 def _draw_branch(space: SearchSpace, states: int, rng: random.Random) -> Branch:

@@ -37,7 +37,9 @@ def gene_choices(space: SearchSpace, layer_choices: tuple[Bits, ...] = ()) -> Ch
         choices["projected"] = (True, False)
     for cell in CELLS:
         for step in range(space.steps[1]):
-            for side in SIDES:
+            if space.branches[0] < space.branches[1]:
+                choices[f"{cell}{step}_branches"] = tuple(range(space.branches[0], space.branches[1] + 1))
+            for side in SIDES[: space.branches[1]]:
                 choices[f"{cell}{step}_{side}_state"] = tuple(range(CELL_INPUTS + step))
                 choices[f"{cell}{step}_{side}"] = operation_choices(space)
     return choices | {name: tuple(str(bits) for bits in layer_choices) for name in _bit_genes(space) if layer_choices}
@@ -47,7 +49,7 @@ def _bit_genes(space: SearchSpace) -> list[str]:
     most, steps = space.cells[1], space.steps[1]
     inner = [f"bits_cell{position}_inputs" for position in range(most)]
     for position in range(most):
-        inner += [f"bits_cell{position}_{step}_{side}" for step in range(steps) for side in SIDES]
+        inner += [f"bits_cell{position}_{step}_{side}" for step in range(steps) for side in SIDES[: space.branches[1]]]
     return ["bits_stem", *inner, "bits_classifier"]
 
 
@@ -80,8 +82,8 @@ def _with_layer_bits(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
 
     normal, reduction = (
         tuple(
-            (branch(kind, step, "left", left), branch(kind, step, "right", right))
-            for step, (left, right) in enumerate(cell)
+            tuple(branch(kind, number, side, plain) for side, plain in zip(SIDES, step, strict=False))
+            for number, step in enumerate(cell)
         )
         for kind, cell in ((False, genotype.normal), (True, genotype.reduction))
     )
@@ -91,14 +93,23 @@ def _with_layer_bits(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:
 
 
 def _decode_cell(space: SearchSpace, genes: Mapping[str, Any], cell: str) -> Cell:
-    branches = []
-    for step in range(genes["steps"]):
-        for side in SIDES:
-            operation, kernel = genes[f"{cell}{step}_{side}"].split()
-            branches.append(Branch(genes[f"{cell}{step}_{side}_state"], operation, int(kernel)))
-    if all(branch.state != PREVIOUS for branch in branches):
-        branches[0] = branches[0]._replace(state=PREVIOUS)
-    if not any(OPERATIONS[branch.operation].learns for branch in branches):
-        operation = next(OPERATIONS[name] for name in space.operations if OPERATIONS[name].learns)
-        branches[-1] = branches[-1]._replace(operation=operation.name, kernel=operation.kernels(space.kernels)[0])
-    return tuple((branches[2 * step], branches[2 * step + 1]) for step in range(genes["steps"]))
+    learning = next(OPERATIONS[name] for name in space.operations if OPERATIONS[name].learns)
+
+    def mended(branch: Branch) -> Branch:
+        return branch._replace(operation=learning.name, kernel=learning.kernels(space.kernels)[0])
+
+    steps = []
+    for number in range(genes["steps"]):
+        step = []
+        for side in SIDES[: genes.get(f"{cell}{number}_branches", space.branches[1])]:
+            operation, kernel = genes[f"{cell}{number}_{side}"].split()
+            step.append(Branch(genes[f"{cell}{number}_{side}_state"], operation, int(kernel)))
+        steps.append(step)
+    for step in steps:
+        if [branch.operation for branch in step] == ["skip"]:
+            step[0] = mended(step[0])
+    if all(branch.state != PREVIOUS for step in steps for branch in step):
+        steps[0][0] = steps[0][0]._replace(state=PREVIOUS)
+    if not any(OPERATIONS[branch.operation].learns for step in steps for branch in step):
+        steps[-1][-1] = mended(steps[-1][-1])
+    return tuple(map(tuple, steps))

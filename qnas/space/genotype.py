@@ -1,11 +1,14 @@
 """A genotype: one architecture with its bit widths, immutable, hashable and written as JSON.
 
 A network is a stem, a row of cells and a classifier (DARTS: Liu et al., 2019). A cell has two input states, the
-outputs of the cell before the previous one (state 0) and of the previous one (state 1). Each step adds a state: the
-sum of two branches, each an operation on an earlier state; the cell's output is the concatenation of its steps.
-Reduction cells halve the resolution and double the channels; all normal cells are alike, and so are all reduction
-cells. In DARTS every input first passes a 1 x 1 convolution that gives it the cell's channels; a genotype may leave
-these out, and then the operations do it themselves: chains and residual networks are among such networks.
+outputs of the cell before the previous one (state 0) and of the previous one (state 1). Each step adds a state: an
+operation on an earlier state, or the sum of two. Reduction cells halve the resolution and double the channels; all
+normal cells are alike, and so are all reduction cells.
+
+In DARTS every input first passes a 1 x 1 convolution that gives it the cell's channels, and a cell's output is the
+concatenation of all its steps. A genotype may leave those convolutions out: then the operations give the channels
+themselves, and only steps that no other step reads are put together (Zoph et al., 2018). Chains such as VGG and
+residual networks such as ResNet are among such networks.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +22,7 @@ from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits, widest
 from qnas.space.operations import OPERATIONS, Reshaping, find_operation
 
-FEWEST_CELLS, MOST_STEPS = 2, 6
+FEWEST_CELLS, MOST_STEPS, MOST_BRANCHES = 2, 6, 2
 CELL_INPUTS = 2
 PREVIOUS = 1
 """The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
@@ -37,7 +40,8 @@ class Branch(NamedTuple):
     bits: tuple[Bits, ...] = ()
 
 
-Step = tuple[Branch, Branch]
+Step = tuple[Branch, ...]
+"""One or two; a skip is never alone."""
 Cell = tuple[Step, ...]
 
 
@@ -107,10 +111,10 @@ class Genotype:
                 "use a kernel such as 3."
             )
         for name, cell in (("reduction", self.reduction), ("normal", self.normal)):
-            if (name == "reduction" or self.has_normal_cells) and not _connected(cell):
+            if (name == "reduction" or self.has_normal_cells) and not is_connected(cell):
                 raise QnasError(
-                    f"The {name} cell has 1 to {MOST_STEPS} steps that read earlier states, one state {PREVIOUS}, "
-                    f"got {cell}; draw a valid one with `qnas.sample(count=1)`."
+                    f"The {name} cell has 1 to {MOST_STEPS} steps of an operation or two that read earlier states, one "
+                    f"state {PREVIOUS}, and no skip alone, got {cell}; draw a valid one with `qnas.sample(count=1)`."
                 )
         counts = [len(self.layer_bits), *(len(branch.bits) for _, _, branch in self._branches())]
         wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
@@ -162,6 +166,12 @@ class Genotype:
         """The steps of the cell at ``position``."""
         return self.reduction if position in self.reductions else self.normal
 
+    def ends(self, position: int) -> list[int]:
+        """The steps of the cell at ``position``, by number, whose concatenation is its output."""
+        cell = self.cell(position)
+        read = {branch.state - CELL_INPUTS for step in cell for branch in step if not self.projected}
+        return [number for number in range(len(cell)) if number not in read]
+
     @cached_property
     def contexts(self) -> list[CellContext]:
         """The cells from the stem to the classifier."""
@@ -172,7 +182,7 @@ class Genotype:
             reduction = position in self.reductions
             channels *= 2 if reduction else 1
             contexts.append(CellContext(position, reduction, channels, (before, previous), (stride, 1)))
-            before, previous = previous, channels * len(self.cell(position))
+            before, previous = previous, channels * len(self.ends(position))
             stride = 2 if reduction else 1
         return contexts
 
@@ -282,7 +292,7 @@ def _where(there: list[bool], bits: tuple[Bits, ...], otherwise: Bits) -> tuple[
 
 
 def _changed(cell: Cell, change: Callable[[Branch], Branch]) -> Cell:
-    return tuple((change(left), change(right)) for left, right in cell)
+    return tuple(tuple(map(change, step)) for step in cell)
 
 
 def _cell_json(cell: Cell) -> list[list[list[Any]]]:
@@ -293,8 +303,7 @@ def _cell_json(cell: Cell) -> list[list[list[Any]]]:
 
 
 def _read_cell(steps: Any) -> Cell:
-    pairs = [[_read_branch(*branch) for branch in step] for step in steps]
-    return tuple((left, right) for left, right in pairs)
+    return tuple(tuple(_read_branch(*branch) for branch in step) for step in steps)
 
 
 def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
@@ -304,10 +313,12 @@ def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
     return branch
 
 
-def _connected(cell: Cell) -> bool:
-    if len(cell) > MOST_STEPS:
+def is_connected(cell: Cell) -> bool:
+    """Whether a cell's steps make a network: they read earlier states, one the previous cell, and no skip is alone."""
+    sizes = [len(step) - ([branch.operation for branch in step] == ["skip"]) for step in cell]
+    if len(cell) > MOST_STEPS or not all(1 <= size <= MOST_BRANCHES for size in sizes):
         return False
-    reads = [(branch.state, CELL_INPUTS + step) for step, pair in enumerate(cell) for branch in pair]
+    reads = [(branch.state, CELL_INPUTS + number) for number, step in enumerate(cell) for branch in step]
     return any(state == PREVIOUS for state, _ in reads) and all(0 <= state < before for state, before in reads)
 
 
@@ -317,9 +328,9 @@ def _canonical_cell(cell: Cell) -> Cell:
     A step's structural key describes its whole tree of operations; only steps of equal keys need to be permuted.
     """
     keys: list[Any] = [(0, "0"), (0, "1")]
-    for pair in cell:
-        below = sorted((branch.operation, branch.kernel, branch.bits, keys[branch.state]) for branch in pair)
-        keys.append((1 + max(keys[branch.state][0] for branch in pair), repr(below)))
+    for step in cell:
+        below = sorted((branch.operation, branch.kernel, branch.bits, keys[branch.state]) for branch in step)
+        keys.append((1 + max(keys[branch.state][0] for branch in step), repr(below)))
     order = sorted(range(CELL_INPUTS, len(keys)), key=keys.__getitem__)
     return min(_relabelled(cell, new_order) for new_order in _tie_orders(order, keys))
 
@@ -332,8 +343,5 @@ def _tie_orders(order: list[int], keys: list[Any]) -> Iterator[list[int]]:
 
 def _relabelled(cell: Cell, order: list[int]) -> Cell:
     new = {0: 0, 1: 1} | {state: CELL_INPUTS + place for place, state in enumerate(order)}
-    steps = []
-    for state in order:
-        left, right = (branch._replace(state=new[branch.state]) for branch in cell[state - CELL_INPUTS])
-        steps.append((left, right) if left <= right else (right, left))
-    return tuple(steps)
+    steps = (cell[state - CELL_INPUTS] for state in order)
+    return tuple(tuple(sorted(branch._replace(state=new[branch.state]) for branch in step)) for step in steps)

@@ -14,7 +14,7 @@ from typing import Any
 from qnas.digest import digest_of
 from qnas.errors import QnasError, check_known, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import FEWEST_CELLS, MOST_STEPS, Genotype
+from qnas.space.genotype import FEWEST_CELLS, MOST_BRANCHES, MOST_STEPS, Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.splits import SPLITS
 from qnas.task import Task
@@ -30,6 +30,7 @@ class SearchSpace:
         kernels: of the convolutions, odd.
         cells: fewest and most cells.
         steps: fewest and most steps of a cell.
+        branches: fewest and most operations of a step, of at most two; two if the file does not say.
         channels: choices for the first cells.
         stem_kernels: choices for the first convolution, odd.
         stem_strides: choices for its stride.
@@ -59,6 +60,7 @@ class SearchSpace:
     max_macs: int
     task: Task
     projected: float = 1.0
+    branches: tuple[int, int] = (MOST_BRANCHES, MOST_BRANCHES)
     split: str = "id"
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     whole: "SearchSpace | None" = field(default=None, compare=False, repr=False)
@@ -74,13 +76,14 @@ class SearchSpace:
         for key in ("kernels", "stem_kernels"):
             if any(kernel < 1 or kernel % 2 == 0 for kernel in getattr(self, key)):
                 raise _bad(self.name, key, list(getattr(self, key)), "use odd sizes such as 3, 5 and 7.")
-        for key in ("cells", "steps"):
+        for key in ("cells", "steps", "branches"):
             pair = getattr(self, key)
             if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
                 raise _bad(self.name, key, list(pair), "give the fewest and the most, such as [2, 4].")
-        if self.cells[0] < FEWEST_CELLS or self.steps[1] > MOST_STEPS:
-            sizes = f"cells from {FEWEST_CELLS}, steps up to {MOST_STEPS}"
-            raise _bad(self.name, "cells or steps", [*self.cells, *self.steps], f"use {sizes}.")
+        if self.cells[0] < FEWEST_CELLS or self.steps[1] > MOST_STEPS or self.branches[1] > MOST_BRANCHES:
+            sizes = f"cells from {FEWEST_CELLS}, steps up to {MOST_STEPS}, branches up to {MOST_BRANCHES}"
+            given = [*self.cells, *self.steps, *self.branches]
+            raise _bad(self.name, "cells, steps or branches", given, f"use {sizes}.")
         for key in _PROBABILITIES:
             if not 0 <= getattr(self, key) <= 1:
                 raise _bad(self.name, key, getattr(self, key), "give a probability from 0 to 1.")
@@ -115,8 +118,9 @@ class SearchSpace:
         """The space as plain lists, numbers and strings: what tells it from all others."""
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("task", "whole")}
         image: dict[str, Any] = {"image": self.task.image, "classes": self.task.classes}
-        if self.projected == 1:
-            del plain["projected"]  # so that a space from before this key keeps its hash
+        for key in _OPTIONAL:
+            if getattr(self, key) == getattr(SearchSpace, key):
+                del plain[key]  # so that a space from before this key keeps its hash
         content: dict[str, Any] = json.loads(json.dumps({**plain, **image}))
         return content
 
@@ -140,6 +144,11 @@ class SearchSpace:
             ("cells", genotype.cells, range(self.cells[0], self.cells[1] + 1)),
             ("projected", genotype.projected, {self.projected > 0, self.projected == 1}),
             *(("steps", len(cell), range(self.steps[0], self.steps[1] + 1)) for cell in cells),
+            *(
+                ("branches", len(step), range(self.branches[0], self.branches[1] + 1))
+                for cell in cells
+                for step in cell
+            ),
             *(("operations", branch.operation, self.operations) for branch in branches),
             *(("kernels", one.kernel, OPERATIONS[one.operation].kernels(self.kernels)) for one in branches),
         ]
@@ -155,9 +164,10 @@ def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
 
 
 _TASK = ("image", "classes")
+_OPTIONAL = ("projected", "branches")
 _PROBABILITIES = ("batch_norm", "projected")
 _KEYS = {item.name for item in fields(SearchSpace)} - {"name", "split", "overrides", "whole", "task"} | set(_TASK)
-_LIST_OF_NUMBERS = ("kernels", "cells", "steps", "channels", "stem_kernels", "stem_strides", "image")
+_LIST_OF_NUMBERS = ("kernels", "cells", "steps", "branches", "channels", "stem_kernels", "stem_strides", "image")
 
 
 def _convert(space: str, key: str, value: Any) -> Any:
@@ -195,7 +205,7 @@ def read_space(path: Path) -> SearchSpace:
     for split in set(splits) - set(SPLITS):
         raise QnasError(f"Search space {path.stem!r}: unknown split {split!r}; {did_you_mean(split, SPLITS)}")
     values = {key: _convert(path.stem, key, value) for key, value in data.items()}
-    for missing in sorted(_KEYS - set(values) - {"projected"}):
+    for missing in sorted(_KEYS - set(values) - set(_OPTIONAL)):
         raise QnasError(f"Search space {path.stem!r}: {missing} is missing; copy it from a shipped space.")
     overrides = {
         split: {key: _convert(path.stem, key, value) for key, value in table.items()} for split, table in splits.items()

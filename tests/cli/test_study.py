@@ -28,7 +28,7 @@ def test_a_table_is_made_continued_and_not_mixed_with_another(
     assert ended(monkeypatch, *STUDY, "--out", out) == 0
     made = (tmp_path / "table" / "truth.jsonl.gz").read_bytes()
     (entry,) = load_table(tmp_path / "table" / "truth.jsonl.gz").entries
-    lengths = {(start, steps) for start in ("predicted", "random") for steps in (1, 9)}
+    lengths = {(start, steps) for start in ("predicted", "random") for steps in (1, 17)}
     assert {(run.start, run.steps) for run in entry.runs} == lengths
 
     runs = (tmp_path / "table" / "training.jsonl").read_bytes()  # whatever is done again is written down again

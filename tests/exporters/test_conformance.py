@@ -46,14 +46,14 @@ Feature = tuple[str, object]
 
 
 def features(genotype: Genotype) -> set[Feature]:
-    """Operations with their strides, batch norm and projections or not, and whether anything is concatenated."""
+    """Operations with their strides, batch norm and projections or not, and what is concatenated."""
     found: set[Feature] = {("batch norm", genotype.batch_norm), ("projected", genotype.projected)}
     for position in range(genotype.cells):
         for branch in (branch for step in genotype.cell(position) for branch in step):
             halves = position in genotype.reductions and branch.state < CELL_INPUTS
             found.add((branch.operation, 2 if halves else 1))
-        if len(genotype.cell(position)) > 1:
-            found.add(("concat", True))
+        if len(ends := genotype.ends(position)) > 1:
+            found.update(("concat", len(genotype.cell(position)[end])) for end in ends)
     return found
 
 
@@ -62,11 +62,14 @@ WANTED: set[Feature] = {(operation, stride) for operation in OPERATIONS for stri
     ("batch norm", False),
     ("projected", True),
     ("projected", False),
-    ("concat", True),
+    ("concat", 1),
+    ("concat", 2),
 }
 
 
-SPACE = replace(find_space("tiny"), operations=tuple(OPERATIONS), projected=0.5, max_params=1_000_000, max_macs=0)
+SPACE = replace(
+    find_space("tiny"), operations=tuple(OPERATIONS), projected=0.5, branches=(1, 2), max_params=1_000_000, max_macs=0
+)
 """Offers every operation of the table: a new row is held to all that stands here."""
 
 
@@ -193,10 +196,11 @@ def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits
 
 @pytest.fixture(scope="session")
 def mixed(ghn: GHN, digits_data: DataSet) -> list[DeployedNetwork]:
-    """Trained networks of random genes, each layer with widths of its own."""
+    """Trained networks of random genes and many layers, each with widths of its own."""
     rng, networks = Random(4), []
     for _ in range(MIXED):
-        genes = {name: rng.choice(choices) for name, choices in gene_choices(SPACE, WIDTHS).items()}
+        choices = gene_choices(replace(SPACE, branches=(2, 2)), WIDTHS)
+        genes = {name: rng.choice(of) for name, of in choices.items()}
         genotype = decode(SPACE, genes, FP32)
         networks.append(deploy(train_network(genotype, digits_data, Recipe(STEPS), 0, ghn)))
     return networks

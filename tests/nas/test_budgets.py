@@ -36,6 +36,8 @@ SPACES = {
     "three steps": small_space(operations=("conv", "max_pool"), cells=(2, 2), steps=(3, 3), channels=(8,)),
     "one or two steps": small_space(operations=("sep_conv", "avg_pool"), cells=(2, 2), steps=(1, 2), channels=(8,)),
     "bottlenecks": small_space(operations=("mb_conv3", "mb_conv6", "skip"), cells=(2, 2), steps=(1, 1)),
+    "chains": small_space(operations=("conv", "sep_conv", "skip"), cells=(2, 3), steps=(1, 1), branches=(1, 1)),
+    "chains and sums": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(1, 2), branches=(1, 2)),
     "one kernel of its own": small_space(operations=("conv1x1", "mb_conv3"), cells=(2, 2), steps=(1, 1)),
 }
 
@@ -48,10 +50,13 @@ def every_cell(space: SearchSpace) -> list[Cell]:
     found: list[Cell] = []
     for count in range(space.steps[0], space.steps[1] + 1):
         states = [[Branch(state, *branch) for state in range(2 + step) for branch in branches] for step in range(count)]
-        for cell in product(*(combinations_with_replacement(step, 2) for step in states)):
+        sizes = range(space.branches[0], space.branches[1] + 1)
+        steps = [[pair for size in sizes for pair in combinations_with_replacement(step, size)] for step in states]
+        for cell in product(*steps):
             used = [branch for step in cell for branch in step]
+            alone = [step[0].operation for step in cell if len(step) == 1]
             if any(b.state == PREVIOUS for b in used) and any(OPERATIONS[b.operation].learns for b in used):
-                found.append(cell)
+                found += [cell] * ("skip" not in alone)
     return found
 
 

@@ -171,6 +171,24 @@ def test_without_projections_operations_read_inputs_of_all_shapes() -> None:
     ]
 
 
+def test_without_projections_only_steps_that_no_step_reads_are_put_together() -> None:
+    first, second, third = (
+        (Branch(1, "conv", 3),),
+        (Branch(2, "conv", 5), Branch(1, "skip", 1)),
+        (Branch(0, "conv", 3),),
+    )
+    cell = (first, second, third)
+    genotype = replace(SMALL, cells=3, normal=cell, reduction=cell, projected=False)
+    assert [context.input_channels for context in genotype.contexts] == [(4, 4), (4, 8), (8, 16)]
+    plan = build_plan(genotype, Task((3, 16, 16), 7))
+    (output,) = (node for node in plan.nodes if node.name == "cell0_output")
+    assert [plan.nodes[source].name for source in output.inputs] == ["cell0_step1", "cell0_step2_left_conv"]
+    chain = replace(genotype, normal=(first,), reduction=(first,))
+    assert [one.name for one in build_plan(chain, Task((3, 16, 16), 7)).nodes] == [
+        "image", "stem", *(f"cell{place}_step0_left_conv" for place in range(3)), "pool", "classifier",
+    ]  # fmt: skip
+
+
 def test_the_channels_of_cells_double_at_each_reduction() -> None:
     contexts = replace(SMALL, cells=7).contexts
     assert [context.channels for context in contexts] == [4, 4, 8, 8, 16, 16, 16]

@@ -129,7 +129,7 @@ def test_genes_offer_every_choice_of_the_space(space: SearchSpace) -> None:
             for side in ("left", "right"):
                 assert choices[f"{cell}{step}_{side}_state"] == tuple(range(2 + step))
                 assert choices[f"{cell}{step}_{side}"] == operation_choices(space)
-    assert len(choices) == 6 + 8 * space.steps[1]
+    assert len(choices) == 6 + (8 + 2 * (space.branches == (1, 2))) * space.steps[1]
 
 
 def test_operations_come_with_each_of_their_kernels() -> None:

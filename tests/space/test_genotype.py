@@ -34,10 +34,13 @@ def branches(draw: st.DrawFn, states: int, most_operations: int) -> Branch:
 @st.composite
 def connected_cells(draw: st.DrawFn, most_steps: int = 4, most_operations: int = 4) -> Cell:
     count = draw(st.integers(1, most_steps))
-    steps = [[draw(branches(2 + step, most_operations)) for _ in range(2)] for step in range(count)]
-    step, side = draw(st.integers(0, count - 1)), draw(st.integers(0, 1))
-    steps[step][side] = steps[step][side]._replace(state=1)
-    return tuple((left, right) for left, right in steps)
+    steps = []
+    for step in range(count):
+        pair = [draw(branches(2 + step, most_operations)) for _ in range(2)]
+        steps.append(pair[: 2 if pair[0].operation == "skip" else draw(st.integers(1, 2))])
+    step = draw(st.integers(0, count - 1))
+    steps[step][-1] = steps[step][-1]._replace(state=1)
+    return tuple(map(tuple, steps))
 
 
 widths = st.one_of(st.just(FP32), st.builds(Bits, st.integers(2, 8), st.integers(2, 8)))
@@ -65,11 +68,12 @@ def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[P
     for reduction, cell in ((False, genotype.normal), (True, genotype.reduction)):
         steps: list[Step] = []
         for number, pair in enumerate(cell):
-            left, right = (
-                branch._replace(bits=tuple(choose((at, number, side)) for at in genotype.positions(reduction)))
-                for side, branch in enumerate(pair)
+            steps.append(
+                tuple(
+                    branch._replace(bits=tuple(choose((at, number, side)) for at in genotype.positions(reduction)))
+                    for side, branch in enumerate(pair)
+                )
             )
-            steps.append((left, right))
         cells.append(tuple(steps))
     return replace(genotype, normal=cells[0], reduction=cells[1], layer_bits=outer)
 
@@ -87,7 +91,12 @@ def nodes_of(genotype: Genotype) -> tuple[Node, ...]:
 
 def places(genotype: Genotype) -> list[Place]:
     cells = ((position, genotype.cell(position)) for position in range(genotype.cells))
-    return [(position, step, side) for position, cell in cells for step in range(len(cell)) for side in range(2)]
+    return [
+        (position, number, side)
+        for position, cell in cells
+        for number, step in enumerate(cell)
+        for side in range(len(step))
+    ]
 
 
 def places_with_weights(genotype: Genotype) -> set[Place]:
@@ -121,8 +130,8 @@ def rearranged(cell: Cell, rng: Random) -> Cell:
     place = {2 + step: 2 + position for position, step in enumerate(order)} | {0: 0, 1: 1}
     steps: list[Step] = []
     for step in order:
-        left, right = (branch._replace(state=place[branch.state]) for branch in cell[step])
-        steps.append((left, right) if rng.random() < 0.5 else (right, left))
+        changed = [branch._replace(state=place[branch.state]) for branch in cell[step]]
+        steps.append(tuple(changed if rng.random() < 0.5 else reversed(changed)))
     return tuple(steps)
 
 
@@ -245,6 +254,9 @@ UNCONNECTED: dict[str, Cell] = {
     "reads a later step": ((Branch(1, "conv", 3), Branch(3, "skip", 1)), (Branch(0, "conv", 3), Branch(0, "conv", 3))),
     "has too many steps": ((Branch(1, "conv", 3), Branch(0, "skip", 1)),) * 7,
     "reads a negative state": ((Branch(1, "conv", 3), Branch(-1, "skip", 1)),),
+    "has a step of nothing": ((Branch(1, "conv", 3),), ()),
+    "has a step of three": ((Branch(1, "conv", 3), Branch(1, "conv", 5), Branch(1, "skip", 1)),),
+    "has a skip alone": ((Branch(1, "conv", 3),), (Branch(1, "skip", 1),)),
 }
 
 
@@ -255,8 +267,8 @@ def test_a_cell_that_cannot_be_built_is_refused(genotype: Genotype, cell: Cell, 
     with pytest.raises(QnasError) as error:
         replace(genotype, cells=5, normal=cells["normal"], reduction=cells["reduction"])
     assert str(error.value) == (
-        f"The {name} cell has 1 to 6 steps that read earlier states, one state 1, got {cell}; "
-        "draw a valid one with `qnas.sample(count=1)`."
+        f"The {name} cell has 1 to 6 steps of an operation or two that read earlier states, one state 1, and no skip "
+        f"alone, got {cell}; draw a valid one with `qnas.sample(count=1)`."
     )
 
 
@@ -291,7 +303,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
     "stem of three": {"stem": [3, 1, 1]},
     "no number": {"channels": "many"},
     "nothing": {"cells": None},
-    "a step of one branch": {"reduction": [[[1, "conv", 3]]]},
+    "a step of no branch": {"reduction": [[[1, "conv", 3]], []]},
     "a branch of two": {"reduction": [[[1, "conv"], [0, "skip", 1]]]},
     "bits that are a number": {"bits": 4},
 }

@@ -59,11 +59,12 @@ def so_far(builder: Builder) -> Plan:
 def with_operation(
     name: str, bits: Bits = FP32, batch_norm: bool = True, kernel: int = 5, projected: bool = True
 ) -> Genotype:
-    """A network with the operation at both strides, in normal and in reduction cells."""
+    """A network with the operation at both strides, in normal and in reduction cells; alone too, if they are direct."""
     size = OPERATIONS[name].kernels((kernel,))[0]
     cell = (
         (Branch(0, name, size), Branch(1, name, size)),
         (Branch(1, "conv", 3), Branch(2, name, size)),
+        *([] if projected or name == "skip" else [(Branch(2, name, size),)]),
     )
     return Genotype(3, 1, 4, 3, batch_norm, cell, cell, bits, projected=projected)
 

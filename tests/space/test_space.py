@@ -317,9 +317,32 @@ def test_a_space_is_its_own_id_split(tmp_path: Path) -> None:
 
 def test_a_space_of_before_projections_could_be_left_out_keeps_its_hash() -> None:
     space = find_space("tiny")
-    assert "projected" not in space.to_json()
+    assert not {"projected", "branches"} & set(space.to_json())
     assert replace(space, projected=0.5).to_json()["projected"] == 0.5
-    assert replace(space, projected=0.5).digest != space.digest
+    assert replace(space, branches=(1, 2)).to_json()["branches"] == [1, 2]
+    assert len({space.digest, replace(space, projected=0.5).digest, replace(space, branches=(1, 2)).digest}) == 3
+
+
+@pytest.mark.parametrize("branches", [(1, 1), (2, 2), (1, 2)])
+def test_draws_and_genes_have_as_many_branches_as_the_space_says(branches: tuple[int, int]) -> None:
+    space = replace(find_space("tiny"), branches=branches)
+    drawn = list(islice(stream(space, 0), 20))
+    assert {len(step) for one in drawn for step in (*one.normal, *one.reduction)} == set(branches)
+    for one in drawn:
+        space.check(one)
+    choices = gene_choices(space)
+    assert choices.get("normal0_branches") == (None if branches[0] == branches[1] else (1, 2))
+    assert ("normal0_right" in choices) == (branches[1] == 2)
+    for number in range(2):
+        genes = {name: of[number % len(of)] for name, of in choices.items()}
+        space.check(decode(space, genes, FP32))
+    for count in branches:
+        other, one = (
+            replace(space, branches=(3 - count,) * 2),
+            next(one for one in drawn if len(one.reduction[0]) == count),
+        )
+        with pytest.raises(QnasError, match="allows branches"):
+            other.check(one)
 
 
 @pytest.mark.parametrize(("share", "allowed"), [(1.0, {True}), (0.0, {False}), (0.5, {True, False})])

@@ -13,7 +13,7 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.genotype import Branch, Genotype
-from qnas.training.jobs import Job, run_job
+from qnas.training.jobs import Job, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger
@@ -71,7 +71,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
     found = {}
     jobs = [replace(JOB, recipe=Recipe(steps)) for steps in range(1, 4)]
     for workers in (1, 2):
-        with Pool(run_job, Ledger(tmp_path / str(workers)), workers) as pool:
+        with Pool(run_job, Ledger(tmp_path / str(workers)), workers, one_thread) as pool:
             found[workers] = {job.name: result["top1"] for job, result in pool.run(jobs)}
     assert found[1] == found[2]
     assert Ledger(tmp_path / "2").results.keys() == found[2].keys()
