@@ -1,4 +1,4 @@
-"""What networks of a space reach in a given time: random networks, each trained once, for random times.
+"""What networks of a space reach in a given time: random networks, each trained for random times.
 
     python benchmarks/learning_curves.py --space fashion --data fashion --networks 300 --out runs/curves.jsonl
 
@@ -9,7 +9,7 @@ again. The last line is JSON: how well the logarithm of the error follows the lo
 
 import random
 import time
-from itertools import islice
+from itertools import islice, product
 from math import log
 from pathlib import Path
 
@@ -29,31 +29,34 @@ from qnas.training.recipe import Recipe
 def main() -> None:
     """Train what is not there yet."""
     given = options(
-        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], networks=300, first=0,
+        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], networks=300, seeds=1,
         shortest=(10.0, "seconds of a run, on the machine that prices are for"), longest=(160.0, "likewise"),
         out=Path("runs/learning_curves.jsonl"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
-    rows = {row["key"]: row for row in read_rows(given.out)}
-    for number, drawn in enumerate(islice(stream(space, 0), given.first, given.networks), given.first):
-        genotype = drawn.with_bits(qnas.Bits.parse(given.bits[number % len(given.bits)]))
-        if genotype.key in rows:
+    rows = {(row["key"], row["seed"]): row for row in read_rows(given.out)}
+    networks = [
+        one.with_bits(qnas.Bits.parse(given.bits[number % len(given.bits)]))
+        for number, one in enumerate(islice(stream(space, 0), given.networks))
+    ]
+    for seed, genotype in product(range(given.seeds), networks):
+        if (genotype.key, seed) in rows:
             continue
-        rng, plan = random.Random(number), build_plan(genotype, space.task)
+        rng, plan = random.Random(f"{seed}/{genotype.key}"), build_plan(genotype, space.task)
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
         paid, cost = price(plan, Recipe.batch), costs(plan)
         steps, started = max(1, round(seconds * 1e6 / (paid * Recipe.batch))), time.process_time()
-        network = train_network(genotype, data, Recipe(steps), 0)
+        network = train_network(genotype, data, Recipe(steps), seed)
         row = {
-            "key": genotype.key, "top1": deployed_accuracy(network, data.validation).top1, "steps": steps,
+            "key": genotype.key, "seed": seed, "top1": deployed_accuracy(network, data.validation).top1, "steps": steps,
             "passes": steps * Recipe.batch / len(data.train), "price": paid, "seconds": time.process_time() - started,
-            "params": cost.params, "macs": cost.macs, "recipe": Recipe().digest, "genotype": genotype.to_json(),
+            "params": cost.params, "macs": cost.macs, "activation_bytes": cost.activation_bytes, "recipe": Recipe().digest, "genotype": genotype.to_json(),
         }  # fmt: skip
-        rows[genotype.key] = row
+        rows[genotype.key, seed] = row
         append_row(given.out, row)
-        print(genotype.key, *(f"{row[name]:.2f}" for name in ("top1", "passes", "seconds")), flush=True)
+        print(genotype.key, seed, *(f"{row[name]:.2f}" for name in ("top1", "passes", "seconds")), flush=True)
     known = list(rows.values())
     inputs = np.array([[1.0, log(row["passes"]), log(row["params"])] for row in known])
     errors = np.array([log(100 - row["top1"]) for row in known])
