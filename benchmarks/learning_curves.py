@@ -52,7 +52,8 @@ def main() -> None:
         row = {
             "key": genotype.key, "seed": seed, "top1": deployed_accuracy(network, data.validation).top1, "steps": steps,
             "passes": steps * Recipe.batch / len(data.train), "price": paid, "seconds": time.process_time() - started,
-            "params": cost.params, "macs": cost.macs, "activation_bytes": cost.activation_bytes, "recipe": Recipe().digest, "genotype": genotype.to_json(),
+            "params": cost.params, "macs": cost.macs, "activation_bytes": cost.activation_bytes,
+            "recipe": Recipe().digest, "genotype": genotype.to_json(),
         }  # fmt: skip
         rows[genotype.key, seed] = row
         append_row(given.out, row)
