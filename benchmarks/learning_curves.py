@@ -1,69 +1,111 @@
-"""What networks of a space reach in a given time: random networks, each trained for random times.
+"""What networks of a space reach in a given time: random networks, each trained for a random time.
 
-    python benchmarks/learning_curves.py --space fashion --data fashion --networks 300 --out runs/curves.jsonl
+    python benchmarks/learning_curves.py --networks 200 --out benchmarks/results/curves-fashion.jsonl \
+        --table checkpoints/fashion/curves.jsonl.gz
 
-Times are between the shortest and the longest, their logarithms uniform, and become steps by the training price
-(``qnas.training.price``), so the machine does not matter. Prints a line a network; what lies in the file is not done
-again. The last line is JSON: how well the logarithm of the error follows the logarithms of passes and parameters.
+Searches that are given minutes choose by such a table (``qnas.scores.outlook``). The logarithms of times are uniform,
+and times become steps by the training price (``qnas.training.price``), so the machine does not matter. With
+``--drawn``, networks are the best of several by what the rows so far let expect: so the table knows those well that a
+search looks at. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well the
+regression does on rows that it was not fitted to.
 """
 
+import gzip
+import json
 import random
 import time
-from itertools import islice, product
-from math import log
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import finish, load, options, settle
+from sklearn.model_selection import KFold, cross_val_predict
 
 import qnas
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.runs.files import append_row, read_rows
+from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.sampling.generator import stream
+from qnas.scores.outlook import inputs, regression
+from qnas.scores.ranks import kendall
+from qnas.scores.surrogate import accuracy_of, log_odds
+from qnas.space.genotype import Genotype
+from qnas.task import Task
 from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
+FEWEST = 12
+"""Rows without which nothing can be expected."""
+FOLDS = 10
+
+
+def table(rows: list[dict[str, Any]], task: Task) -> tuple[Any, Any]:
+    """Inputs and accuracies of the regression."""
+    read = [inputs(build_plan(Genotype.from_json(row["genotype"]), task), row["images"]) for row in rows]
+    return np.array(read), np.array([row["top1"] for row in rows])
+
+
+def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
+    """The steps of a network in so many seconds of the machine that prices are for."""
+    return max(1, round(seconds * 1e6 / (price(build_plan(genotype, task), Recipe.batch) * Recipe.batch)))
+
+
+def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task) -> Genotype:
+    """The network that is expected to reach the most in so many seconds; the first, as long as there are few rows."""
+    if len(drawn) == 1 or len(rows) < FEWEST:
+        return drawn[0]
+    x, y = table(rows, task)
+    model = regression().fit(x, log_odds(y))
+    read = [inputs(build_plan(one, task), Recipe.batch * steps_in(seconds, one, task)) for one in drawn]
+    return drawn[int(np.argmax(model.predict(np.array(read))))]
+
 
 def main() -> None:
-    """Train what is not there yet."""
+    """Train what is not there yet, and write the table."""
     given = options(
-        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], networks=300, seeds=1,
-        shortest=(10.0, "seconds of a run, on the machine that prices are for"), longest=(160.0, "likewise"),
-        out=Path("runs/learning_curves.jsonl"),
+        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], networks=200,
+        seed=(0, "of the draws"), drawn=(1, "networks of which the most promising is trained"),
+        shortest=(8.0, "seconds of a run, on the machine that prices are for"), longest=(80.0, "likewise"),
+        out=Path("runs/curves.jsonl"), more=([""], "files of further rows"), table=(Path, "file that gathers all rows"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
-    rows = {(row["key"], row["seed"]): row for row in read_rows(given.out)}
-    networks = [
-        one.with_bits(qnas.Bits.parse(given.bits[number % len(given.bits)]))
-        for number, one in enumerate(islice(stream(space, 0), given.networks))
-    ]
-    for seed, genotype in product(range(given.seeds), networks):
-        if (genotype.key, seed) in rows:
+    rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
+    draws = stream(space, given.seed)
+    for number in range(given.networks):
+        bits = qnas.Bits.parse(given.bits[number % len(given.bits)])
+        drawn = [one.with_bits(bits) for one in islice(draws, given.drawn)]
+        if number < len(rows):
             continue
-        rng, plan = random.Random(f"{seed}/{genotype.key}"), build_plan(genotype, space.task)
+        rng = random.Random(f"{given.seed}/{number}")
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
-        paid, cost = price(plan, Recipe.batch), costs(plan)
-        steps, started = max(1, round(seconds * 1e6 / (paid * Recipe.batch))), time.process_time()
-        network = train_network(genotype, data, Recipe(steps), seed)
+        genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task), time.process_time()
+        steps, cost = steps_in(seconds, genotype, space.task), costs(build_plan(genotype, space.task))
+        network = train_network(genotype, data, Recipe(steps), given.seed)
+        top1 = deployed_accuracy(network, data.validation).top1
         row = {
-            "key": genotype.key, "seed": seed, "top1": deployed_accuracy(network, data.validation).top1, "steps": steps,
-            "passes": steps * Recipe.batch / len(data.train), "price": paid, "seconds": time.process_time() - started,
-            "params": cost.params, "macs": cost.macs, "activation_bytes": cost.activation_bytes,
-            "recipe": Recipe().digest, "genotype": genotype.to_json(),
+            "key": genotype.key, "images": steps * Recipe.batch, "top1": top1,
+            "seconds": round(time.process_time() - started, 2), "params": cost.params, "macs": cost.macs,
+            "recipe": Recipe(steps).digest, "genotype": genotype.to_json(),
         }  # fmt: skip
-        rows[genotype.key, seed] = row
+        rows.append(row)
         append_row(given.out, row)
-        print(genotype.key, seed, *(f"{row[name]:.2f}" for name in ("top1", "passes", "seconds")), flush=True)
-    known = list(rows.values())
-    inputs = np.array([[1.0, log(row["passes"]), log(row["params"])] for row in known])
-    errors = np.array([log(100 - row["top1"]) for row in known])
-    weights, *_ = np.linalg.lstsq(inputs, errors, rcond=None)
-    explained = 1 - np.var(errors - inputs @ weights) / np.var(errors)
-    finish(data=given.data, space=given.space, networks=len(known), explained=explained, weights=list(weights))
+        print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
+    known = [*rows, *more]
+    x, y = table(known, space.task)
+    folds = KFold(min(FOLDS, len(known)), shuffle=True, random_state=0)
+    expected = accuracy_of(cross_val_predict(regression(), x, log_odds(y), cv=folds))
+    if given.table:
+        short = [{key: row[key] for key in ("genotype", "images", "top1")} for row in known]
+        lines = "".join(json.dumps(row) + "\n" for row in short)
+        write_bytes(given.table, gzip.compress(lines.encode(), mtime=0))
+    finish(
+        data=given.data, space=given.space, networks=len(known), tau=kendall(expected, y),
+        mean_absolute_error=float(np.abs(expected - y).mean()),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

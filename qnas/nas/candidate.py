@@ -16,8 +16,8 @@ class Candidate:
     """One network and its accuracies, in per cent.
 
     ``predicted`` is with predicted parameters; ``graph`` are the statistics of its graph; ``price`` is what training it
-    costs, where it counts; ``estimate`` is for a short run, ``trained`` by the steps of each run, all on validation
-    images; ``test`` on the test images, read once at the end.
+    costs, where it counts; ``estimate`` is for a short run, or where time is given for a full one, ``trained`` by the
+    steps of each rung, all on validation images; ``test`` on the test images, read once at the end.
     """
 
     genotype: Genotype

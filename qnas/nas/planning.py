@@ -1,8 +1,8 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
-time is given, all full runs take the same time (``qnas.training.price``), there are as many of them as processes, up to
-``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
+time is given, all runs of a rung take the same time (``qnas.training.price``), there are as many full ones as
+processes, up to ``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
 """
 
 import tempfile
@@ -22,6 +22,7 @@ from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.nas.prepare import Prepared
+from qnas.nas.samplers import EXPECTED
 from qnas.nas.settings import MIDDLE, SHORT, SearchSettings
 from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
@@ -45,8 +46,6 @@ QUANTILE = 0.7
 RACED = 1.1
 """What a candidate's score costs of one that is not cut short. Races are, to 0.86 of the images with the first
 hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
-DEARER = 1.2
-"""What short runs of equal steps take of as many of the usual network, the median one: the mean is above it."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes."""
 FEW, MANY = 8, 12
@@ -103,9 +102,7 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     screen = (PILOTS + settings.trials * RACED / workers) * pace.score
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
     fixed += settings.top * test + validation + WRITING
-    steps = rounds[0] / SHORT + rounds[1] / MIDDLE
-    full_runs = rounds[2] + (DEARER * steps if settings.minutes else steps)
-    return Estimate(fixed, pace.step * full_runs)
+    return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE + rounds[2]))
 
 
 def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
@@ -132,7 +129,8 @@ def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSet
         workers: processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
     """
-    top, sampler = top or min(workers, MOST_TOP), "random" if settings.sampler == "auto" else settings.sampler
+    top = top or min(workers, MOST_TOP)
+    sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
     return replace(settings, labels=FEW if workers == 1 else MANY, survivors=top, top=top, sampler=sampler)
 
 
@@ -147,7 +145,7 @@ def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> Sea
     return replace(
         settings,
         recipe=settings.recipe.of(there.get("steps", settings.recipe.steps)),
-        sampler=there.get("sampler", "random") if settings.sampler == "auto" else settings.sampler,
+        sampler=there.get("sampler", EXPECTED) if settings.sampler == "auto" else settings.sampler,
         usual_price=there.get("usual_price", 0.0),
         labels=there.get("calibration", settings.labels),
         survivors=there.get("survivors", settings.survivors),

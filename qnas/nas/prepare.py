@@ -14,9 +14,10 @@ from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.nas.budgets import check_possible
-from qnas.nas.samplers import check_sampler
+from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
 from qnas.runs.folder import open_run
+from qnas.scores.outlook import Outlook, find_curves, read_outlook
 from qnas.space.space import SearchSpace, find_space
 
 
@@ -24,13 +25,15 @@ from qnas.space.space import SearchSpace, find_space
 class Prepared:
     """Data, space and hypernetwork, loaded and checked against each other.
 
-    ``identity`` tells one run from another: the settings, and hashes of the space and of the checkpoint's weights.
+    ``identity`` tells one run from another: the settings, and hashes of the space, of the checkpoint's weights and,
+    where time is given, of the ``outlook``'s table.
     """
 
     data: DataSet
     space: SearchSpace
     ghn: GHN
     identity: dict[str, Any]
+    outlook: Outlook | None = None
 
 
 def prepare(settings: SearchSettings) -> Prepared:
@@ -40,6 +43,8 @@ def prepare(settings: SearchSettings) -> Prepared:
         QnasError: data, space, checkpoint or sampler cannot be used, or no network keeps a budget.
     """
     check_sampler(settings.sampler)
+    if settings.sampler == EXPECTED and not settings.minutes:
+        raise QnasError(f"`sampler={EXPECTED!r}` goes by time, and none is given; add `minutes=10`.")
     prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
     limits = replace(settings.limits.within(prepared.space), latency=0.0)  # which takes a run folder to measure
     check_possible(prepared.space, limits, settings.narrowest)
@@ -60,10 +65,13 @@ def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Pre
             f"Checkpoint {ghn!r} predicts {checkpoint.ghn.config.classes} classes, data set {images.name!r} has "
             f"{images.task.classes}; train one with `qnas.fit_ghn(data={data!r})`."
         )
-    weights = (checkpoint.path / WEIGHTS).read_bytes()
-    return Prepared(
-        images, searched, checkpoint.ghn, {**identity, "space_hash": searched.digest, "ghn_hash": digest(weights)}
-    )
+    hashes = {"space_hash": searched.digest, "ghn_hash": digest((checkpoint.path / WEIGHTS).read_bytes())}
+    prepared = Prepared(images, searched, checkpoint.ghn, {**identity, **hashes})
+    if not identity.get("minutes"):
+        return prepared
+    curves = find_curves(checkpoint.path)
+    seen = {**prepared.identity, "curves_hash": digest(curves.read_bytes())}
+    return replace(prepared, identity=seen, outlook=read_outlook(curves, images.task))
 
 
 def open_prepared(prepared: Prepared, folder: Path) -> None:

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 
-from qnas.nas.samplers import FixedSpace, check_sampler, make_sampler
+from qnas.nas.samplers import Choose, FixedSpace, check_sampler, first, make_sampler
 from qnas.space.genes import Choices
 from qnas.work.queue import Directions
 
@@ -47,12 +47,22 @@ class Proposer:
         seed: of the run.
         choices: of every gene.
         directions: of the values, ``maximize`` or ``minimize``.
+        choose: finds the most promising of some sets of genes, where the sampler asks.
     """
 
-    def __init__(self, sampler: str, seed: int, choices: Choices, directions: Directions = ("maximize",)) -> None:
+    def __init__(
+        self,
+        sampler: str,
+        seed: int,
+        choices: Choices,
+        directions: Directions = ("maximize",),
+        choose: Choose = first,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_sampler(sampler)
         self.sampler, self.seed, self.choices = sampler, seed, choices
+        single = {name: values[0] for name, values in choices.items() if len(values) == 1}
+        self.choose: Choose = lambda drawn: choose([{**single, **genes} for genes in drawn])
         self.distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values) for name, values in choices.items()
         }
@@ -67,7 +77,7 @@ class Proposer:
             self._recall_parents()
         result = []
         for number in range(self.told, self.told + count):
-            sampler = make_sampler(self.sampler, self.seed * 1_000_003 + number)
+            sampler = make_sampler(self.sampler, self.seed * 1_000_003 + number, self.choose)
             self.study.sampler = FixedSpace(sampler, self.distributions)
             trial = self.study.ask()
             genes = {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}

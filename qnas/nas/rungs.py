@@ -1,48 +1,48 @@
 """Which candidates get how much training: rungs that each train longer and fewer than the one before.
 
-Where time is given, full runs are equally long in time, all others in steps: so short ones do not favour networks that
-are cheap to train and end low. What the dearer networks' fewer steps will cost them in the end is taken off
-(``PER_DOUBLING``).
-
-calibrate   short training of a few candidates; a regression from score, size and graph to their accuracy ranks all
-refine      short training of half as many more, the best estimates; the regression is fitted anew
+calibrate   short training of a few candidates, by which the estimates of all are mended
 halve       middle training of the best of them; nothing where all of those go on
 finish      full training of the best
 
-Nothing here computes or writes: who trains is an argument, so a search, a replay on a table and a test share it.
+Where steps are given, estimates are a regression's, fitted to the short runs (``qnas.scores.surrogate``). Where time is
+given, all runs of a rung take the same time, and estimates are what an outlook expects of so long a full run
+(``qnas.scores.outlook``), mended by what the candidate's short run gave beyond what was expected of that.
+
+Nothing here computes or writes: who trains and who expects are arguments, so a search, a replay on a table and a test
+share it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import log2
 from typing import Protocol
 
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
-from qnas.scores.surrogate import Surrogate, fit_surrogate
+from qnas.scores.surrogate import Surrogate, accuracy_of, fit_surrogate, log_odds
 
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
-PER_DOUBLING = 0.5
-"""Points of accuracy that a doubled run gains, about, when it has some passes over the images behind it: on
-Fashion-MNIST 1.4 from 2.5 to 5 passes, and much less for small networks that have seen more."""
+OWN = 0.6
+"""Of what a short run gave beyond what was expected, in log-odds: the share that its full run will give too."""
 Costs = tuple[str, ...]
 """Names of the costs that count beside accuracy."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One length of training, and whether the trained weights are kept.
-
-    ``timed``: who is dearer to train than the usual network gets fewer steps, for the same time.
-    """
+    """One length of training, in steps of the usual network, and whether the trained weights are kept."""
 
     name: str
     steps: int
     keep: bool = False
-    timed: bool = False
+
+
+class Outlook(Protocol):
+    """What expects."""
+
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        """Accuracy in per cent that each candidate is expected to reach by a rung."""
 
 
 class Trainer(Protocol):
@@ -66,29 +66,28 @@ class Selection:
     surrogate: Surrogate | None
 
 
-def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSettings) -> Selection:
+def select(
+    candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSettings, outlook: Outlook | None = None
+) -> Selection:
     """Climb the rungs.
 
     Args:
         candidates: scored ones.
         trainer: trains.
         settings: of the search: how many get how much, and which costs count.
+        outlook: expects, where time is given.
     """
-    costs = settings.pareto
+    costs, wanted = settings.pareto, max(settings.survivors, settings.top)
     short, middle, full = rungs_of(settings)
-    explored = settings.labels - settings.labels // 3
-    first = (
-        spread_over_prices(candidates, explored) if settings.usual_price else stratified(candidates, explored, costs)
-    )
-    known = train(candidates, first, short, trainer)
-    known, _ = estimate(known, short.steps)
-    refine = replace(short, name="refine")
-    untried = best(untrained(known), settings.labels - explored, costs)
-    known = train(known, untried, refine, trainer) if untried else known
-    known, surrogate = estimate(known, short.steps)
-    wanted = max(settings.survivors, settings.top)
-    tried = [one for one in known if one.trained]
-    chosen = best(tried if len(tried) >= wanted else known, wanted, costs)
+    if outlook:
+        known = foreseen(candidates, full, outlook)
+        known = train(known, rank(known, expectation, costs)[: settings.labels], short, trainer)
+        known, surrogate = mended(known, short, full, outlook), None
+        chosen = rank((one for one in known if one.trained), expectation, costs)[:wanted]
+    else:
+        known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
+        known, surrogate = estimate(known, short.steps)
+        chosen = best(known, wanted, costs)
     if len(chosen) > settings.top:
         known = train(known, chosen, middle, trainer)
         chosen = best_trained(known, middle.steps, settings.top, costs)
@@ -100,14 +99,29 @@ def select(candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSe
 def rungs_of(settings: SearchSettings) -> tuple[Rung, Rung, Rung]:
     """The rungs of a search."""
     short, middle, full = settings.lengths
-    timed = settings.usual_price > 0
-    return Rung("calibrate", short), Rung("halve", middle), Rung("finish", full, keep=True, timed=timed)
+    return Rung("calibrate", short), Rung("halve", middle), Rung("finish", full, keep=True)
 
 
 def train(known: Sequence[Candidate], chosen: Sequence[Candidate], rung: Rung, trainer: Trainer) -> list[Candidate]:
     """All candidates, the chosen ones with their accuracy after a rung."""
     accuracies = dict(zip((one.key for one in chosen), trainer(chosen, rung), strict=True))
     return [one.after(rung.steps, accuracies[one.key]) if one.key in accuracies else one for one in known]
+
+
+def foreseen(candidates: Sequence[Candidate], rung: Rung, outlook: Outlook) -> list[Candidate]:
+    """All candidates with what is expected of a rung as their estimate."""
+    return [replace(one, estimate=value) for one, value in zip(candidates, outlook(candidates, rung), strict=True)]
+
+
+def mended(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook) -> list[Candidate]:
+    """All candidates, those that had a short run with an estimate of a full one that takes it into account."""
+    labelled = [one for one in known if short.steps in one.trained]
+    expected, at_the_end = (log_odds(outlook(labelled, rung)) for rung in (short, full))
+    surprise = log_odds([one.trained[short.steps] for one in labelled]) - expected
+    usual = surprise.mean() if labelled else 0.0
+    values = accuracy_of(at_the_end + usual + OWN * (surprise - usual)).tolist()
+    estimates = dict(zip((one.key for one in labelled), values, strict=True))
+    return [replace(one, estimate=estimates.get(one.key, one.estimate)) for one in known]
 
 
 def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], Surrogate | None]:
@@ -144,34 +158,21 @@ def stratified(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -
     return ranked[:first] + [others[int(place * step)] for place in range(count - first)]
 
 
-def spread_over_prices(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
-    """A few candidates to label where time counts: from cheap to dear in equal parts, of each part the best score."""
-    ranked = sorted(candidates, key=lambda one: (one.price, one.key))
-    ends = (
-        [len(ranked) * place // count for place in range(count + 1)] if len(ranked) > count else range(len(ranked) + 1)
-    )
-    return [max(ranked[start:end], key=lambda one: one.score) for start, end in pairwise(ends)]
-
-
 def promise(candidate: Candidate) -> tuple[float, float]:
-    """What candidates are ranked by: the estimate, averaged with a short run's accuracy where there is one.
-
-    Where prices count, less what the dearer networks' fewer steps will cost them.
-    """
+    """The estimate of a regression, averaged with the short run's accuracy where there is one; then the score."""
     expected = candidate.estimate if candidate.estimate is not None else candidate.score
     seen = candidate.best_trained
-    late = PER_DOUBLING * log2(candidate.price) if candidate.price else 0.0
-    return (expected if seen is None else (expected + seen) / 2) - late, candidate.score
-
-
-def untrained(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Those that had no training run."""
-    return [one for one in candidates if not one.trained]
+    return expected if seen is None else (expected + seen) / 2, candidate.score
 
 
 def best(candidates: Iterable[Candidate], count: int, costs: Costs = ()) -> list[Candidate]:
     """The most promising candidates, best first."""
     return rank(candidates, promise, costs)[:count]
+
+
+def expectation(candidate: Candidate) -> tuple[float, float]:
+    """The estimate of an outlook; then the score."""
+    return candidate.estimate or 0.0, candidate.score
 
 
 def best_trained(candidates: Iterable[Candidate], steps: int, count: int, costs: Costs = ()) -> list[Candidate]:

@@ -1,9 +1,9 @@
 """Optuna's samplers of genes, and aging evolution, each seeded anew for every proposal.
 
-A new sampler is a row in ``SAMPLERS``, at the end: from a seed to an ``optuna.samplers.BaseSampler``.
+A new sampler is a row in ``SAMPLERS``, at the end: from a seed, and who chooses, to an Optuna sampler.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from random import Random
 from typing import Any
@@ -19,9 +19,24 @@ from qnas.errors import check_known
 POPULATION = 20
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """A sampler by its name, fresh."""
-    return SAMPLERS[name](seed)
+Choose = Callable[[Sequence[Mapping[str, Any]]], int]
+"""The place of the most promising of some sets of genes."""
+
+
+def first(drawn: Sequence[Mapping[str, Any]]) -> int:
+    """Who has no idea takes the first."""
+    return 0
+
+
+def make_sampler(name: str, seed: int, choose: Choose = first) -> BaseSampler:
+    """A sampler by its name, fresh.
+
+    Args:
+        name: one of ``SAMPLERS``.
+        seed: of its choices.
+        choose: whom ``EXPECTED`` asks.
+    """
+    return SAMPLERS[name](seed, choose)
 
 
 def check_sampler(name: str) -> None:
@@ -77,6 +92,37 @@ class EvolutionSampler(BaseSampler):
         return self.rng.choice(_choices(distribution))
 
 
+class TournamentSampler(BaseSampler):
+    """Draws some sets of genes at random, and proposes the most promising of them.
+
+    Args:
+        seed: of the draws.
+        choose: says which one is.
+        drawn: how many there are.
+    """
+
+    def __init__(self, seed: int, choose: Choose, drawn: int = 32) -> None:
+        self.rng, self.choose, self.drawn = Random(seed), choose, drawn
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: the space is given from outside."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The best of the draws."""
+        choices = {name: _choices(one) for name, one in search_space.items()}
+        drawn = [{name: self.rng.choice(values) for name, values in choices.items()} for _ in range(self.drawn)]
+        return drawn[self.choose(drawn)]
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        """A random gene."""
+        return self.rng.choice(_choices(distribution))
+
+
 def _dominates(one: FrozenTrial, other: FrozenTrial, directions: list[StudyDirection]) -> bool:
     signs = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in directions]
     gains = [sign * (a - b) for sign, a, b in zip(signs, one.values, other.values, strict=True)]
@@ -120,14 +166,16 @@ class FixedSpace(BaseSampler):
         self.inner.before_trial(study, trial)
 
 
-def _nsga2(seed: int) -> BaseSampler:
+def _nsga2(seed: int, _: Choose) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+EXPECTED = "expected"
+SAMPLERS: dict[str, Callable[[int, Choose], BaseSampler]] = {
     "auto": _nsga2,  # the better one of genes under a budget at some hundred trials
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
+    "tpe": lambda seed, _: TPESampler(seed=seed, multivariate=True),
     "nsga2": _nsga2,
-    "evolution": EvolutionSampler,
-    "random": lambda seed: RandomSampler(seed=seed),
+    "evolution": lambda seed, _: EvolutionSampler(seed),
+    "random": lambda seed, _: RandomSampler(seed=seed),
+    EXPECTED: TournamentSampler,
 }

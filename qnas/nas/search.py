@@ -20,14 +20,16 @@ from qnas.exporters.latency import LatencyTable
 from qnas.ghn.model import GHN
 from qnas.nas.budgets import CostModel, check_possible
 from qnas.nas.candidate import Candidate
+from qnas.nas.foresight import Foresight
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
 from qnas.nas.proposer import Proposer
 from qnas.nas.result import PICKS, write_result
 from qnas.nas.rungs import Rung, select
+from qnas.nas.samplers import first
 from qnas.nas.screen import Scorer, Screen
-from qnas.nas.settings import SearchSettings
+from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
@@ -108,7 +110,8 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
             ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"])
         pool = stack.enter_context(Pool(means.do, ledger, means.workers, one_thread))
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
-        chosen = select(found, JobTrainer(settings, pool, means, str(folder / PICKS)), settings)
+        trainer = JobTrainer(settings, pool, means, str(folder / PICKS))
+        chosen = select(found, trainer, settings, foresight_of(settings, prepared))
     data, grids = prepared.data, weight_grids(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
@@ -145,8 +148,13 @@ class JobTrainer:
         """The training run of a candidate."""
         settings = self.settings
         output = f"{self.folder}/{candidate.key}.safetensors" if rung.keep else ""
-        recipe = settings.recipe.of(settings.steps_for(rung.steps, candidate.price) if rung.timed else rung.steps)
+        recipe = settings.recipe.of(paid_steps(rung.steps, settings.usual_price, candidate.price))
         return Job(candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output)
+
+
+def foresight_of(settings: SearchSettings, prepared: Prepared) -> Foresight | None:
+    """What a search that is given time expects; nothing for others."""
+    return Foresight(prepared.outlook, settings, prepared.space) if prepared.outlook else None
 
 
 def _agree(queue: WorkQueue, identity: dict[str, Any], folder: Path) -> None:
@@ -179,7 +187,9 @@ def _screen(
 ) -> list[Candidate]:
     space = prepared.space
     genes = gene_choices(space, settings.layer_choices)
-    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions)
+    foresight = foresight_of(settings, prepared)
+    choose = foresight.choose if foresight else first
+    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose)
     device = torch.device(means.device)
     scorer = means.scorer(space, settings.bits, prepared.data.to(device), prepared.ghn.to(device), settings.seed)
     return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)
@@ -193,7 +203,7 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
         if parent is not None and not parent.is_alive():
             raise SystemExit("the search was stopped")
 
-    prepared = load_named(settings.data, settings.space, settings.ghn, {})
+    prepared = load_named(settings.data, settings.space, settings.ghn, {"minutes": settings.minutes})
     with closing(WorkQueue(address, settings.directions)) as queue:
         _screen(settings, prepared, folder, means, queue, report)
 

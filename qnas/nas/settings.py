@@ -34,8 +34,8 @@ class SearchSettings:
         mixed: whether every layer has widths of its own, which are genes.
         pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
         minutes: time that the whole run was planned for, once (``qnas.nas.planning``); 0 where steps were given.
-        usual_price: training price (``qnas.training.price``) of a network whose full run has as many steps as the
-            recipe says: others have more or fewer, so that all full runs take the same time; 0 for the same steps.
+        usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
+            says: others have more or fewer, so that all runs of a rung take the same time; 0 for the same steps.
 
     Raises:
         QnasError: a count is out of range, or a cost unknown.
@@ -70,10 +70,6 @@ class SearchSettings:
     def lengths(self) -> tuple[int, int, int]:
         """Training steps of a short, a middle and a full run."""
         return training_lengths(self.recipe.steps)
-
-    def steps_for(self, steps: int, price: float) -> int:
-        """The steps of a network of this training price in a run of which the usual network has ``steps``."""
-        return paid_steps(steps, self.usual_price, price)
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""

@@ -35,7 +35,8 @@ def log_odds(accuracy: ArrayLike) -> Floats:
     return odds
 
 
-def _per_cent(odds: Floats) -> Floats:
+def accuracy_of(odds: ArrayLike) -> Floats:
+    """Accuracies in per cent, of their log-odds."""
     accuracy: Floats = 100 * expit(odds)
     return accuracy
 
@@ -65,7 +66,7 @@ def _weighed(known: int, rows: Floats) -> Floats:
 def estimator(known: int = KNOWN) -> TransformedTargetRegressor:
     """Ridge regression of accuracies' log-odds on standardised features, of which those after ``known`` count less."""
     rows = make_pipeline(StandardScaler(), FunctionTransformer(partial(_weighed, known)), Ridge(STIFFNESS))
-    return TransformedTargetRegressor(rows, func=log_odds, inverse_func=_per_cent, check_inverse=False)
+    return TransformedTargetRegressor(rows, func=log_odds, inverse_func=accuracy_of, check_inverse=False)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,9 @@ def test_there_is_a_full_run_for_every_process_unless_a_number_is_asked_for(work
     assert replace(timed, labels=12, survivors=6, top=3, sampler="auto") == SETTINGS
 
 
-def test_proposals_are_random_unless_a_sampler_is_named() -> None:
-    assert in_equal_time(SETTINGS, 2, 0).sampler == "random"
+def test_proposals_are_those_of_whom_most_is_expected_unless_a_sampler_is_named_or_costs_count() -> None:
+    assert in_equal_time(SETTINGS, 2, 0).sampler == "expected"
+    assert in_equal_time(replace(SETTINGS, pareto=("params",)), 2, 0).sampler == "random"
     assert in_equal_time(replace(SETTINGS, sampler="tpe"), 2, 0).sampler == "tpe"
 
 
@@ -61,7 +62,7 @@ def test_a_run_that_was_begun_keeps_its_plan() -> None:
     timed = replace(in_equal_time(SETTINGS, 2, 0), recipe=SETTINGS.recipe.of(777), usual_price=41.0)
     assert begun_with(SETTINGS, timed.identity(), 0) == timed
     assert begun_with(SETTINGS, timed.identity(), 7).top == 7
-    assert begun_with(SETTINGS, {}, 0) == replace(SETTINGS, sampler="random")
+    assert begun_with(SETTINGS, {}, 0) == replace(SETTINGS, sampler="expected")
 
 
 def test_a_plan_is_told_in_words() -> None:

@@ -10,17 +10,17 @@ import pytest
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import (
-    PER_DOUBLING,
+    OWN,
     Rung,
     best,
     best_trained,
     estimate,
+    mended,
     on_front,
     promise,
     rank,
     rungs_of,
     select,
-    spread_over_prices,
     stratified,
     train,
 )
@@ -29,6 +29,7 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
+from qnas.scores.surrogate import accuracy_of, log_odds
 from qnas.space.genotype import Branch, Genotype
 from qnas.space.space import find_space
 from qnas.training.recipe import Recipe
@@ -98,33 +99,6 @@ def test_the_others_are_spread_evenly() -> None:
 def test_as_many_as_wanted_are_chosen_and_none_twice(there: int, count: int) -> None:
     chosen = scores_of(stratified(candidates([float(place) for place in range(there)]), count))
     assert len(set(chosen)) == len(chosen) == min(there, count)
-
-
-def test_where_time_counts_labels_go_to_the_best_scores_of_every_price() -> None:
-    made = [replace(one, price=float((7 * place) % 20 + 1)) for place, one in enumerate(candidates(range(20)))]
-    chosen = spread_over_prices(made, 5)
-    assert [1 + (one.price - 1) // 4 for one in chosen] == [1, 2, 3, 4, 5]
-    for place, one in enumerate(chosen):
-        assert one.score == max(other.score for other in made if 4 * place < other.price <= 4 * place + 4)
-    assert sorted(scores_of(spread_over_prices(made[:3], 5))) == [0, 1, 2]
-    assert spread_over_prices([], 5) == []
-
-
-def test_who_is_trained_first_where_time_counts_is_spread_over_prices() -> None:
-    trainer = Noting(lambda one, rung: 90 - one.price)
-    made = [replace(one, price=float(place + 1)) for place, one in enumerate(candidates(range(50, 70)))]
-    chosen = select(made, trainer, replace(SETTINGS, usual_price=5.0, labels=8, survivors=2))
-    assert trainer.scores["calibrate"] == [52, 55, 59, 62, 65, 69]
-    assert max(trainer.scores["refine"]) < 60  # the cheap ones did better
-    assert chosen.surrogate is not None
-    assert [(rung.name, rung.timed) for rung, _ in trainer.asked][-1] == ("finish", True)
-
-
-def test_a_network_of_twice_the_price_has_to_promise_what_its_steps_will_cost_it() -> None:
-    cheap, dear = estimated(candidates([50.0, 50.0]), [80.0, 80.0 + PER_DOUBLING])
-    cheap, dear = replace(cheap, price=300.0), replace(dear, price=600.0)
-    assert promise(cheap)[0] == pytest.approx(promise(dear)[0])
-    assert promise(replace(dear, price=601.0))[0] < promise(cheap)[0] < promise(replace(dear, price=599.0))[0]
 
 
 def test_the_best_are_those_of_the_highest_estimate() -> None:
@@ -236,21 +210,19 @@ def test_each_rung_goes_to_those_that_stood_out_on_the_one_before() -> None:
     trainer = Noting()
     found = candidates([float((37 * place) % 100) for place in range(100)])
     chosen = select(found, trainer, SETTINGS)
-    calibrate, halve, finish = rungs_of(SETTINGS)
-    assert [rung for rung, _ in trainer.asked] == [calibrate, replace(calibrate, name="refine"), halve, finish]
+    assert [rung for rung, _ in trainer.asked] == list(rungs_of(SETTINGS))
     assert trainer.scores == {
-        "calibrate": [99, 98, 97, 96],
-        "refine": [95, 94],
+        "calibrate": [99, 98, 97, 96, 95, 47],
         "halve": [99, 98, 97, 96],
         "finish": [99, 98],
     }
     assert scores_of(chosen.picks) == [99, 98]
     by_score = {candidate.score: set(candidate.trained) for candidate in chosen.candidates if candidate.trained}
-    assert by_score == {99: {10, 30, 120}, 98: {10, 30, 120}, 97: {10, 30}, 96: {10, 30}, 95: {10}, 94: {10}}
+    assert by_score == {99: {10, 30, 120}, 98: {10, 30, 120}, 97: {10, 30}, 96: {10, 30}, 95: {10}, 47: {10}}
 
 
 def test_what_a_rung_gives_decides_who_gets_the_next() -> None:
-    trainer = Noting(lambda one, rung: one.score if rung.steps == 10 else 100 - one.score)
+    trainer = Noting(lambda one, rung: one.score if rung.name == "calibrate" else 100 - one.score)
     chosen = select(candidates([float(score) for score in range(50, 70)]), trainer, SETTINGS)
     assert trainer.scores["halve"] == [69, 68, 67, 66]
     assert trainer.scores["finish"] == [66, 67]
@@ -269,22 +241,13 @@ def test_picks_come_by_their_full_run_best_first() -> None:
 def test_a_middle_run_goes_to_as_many_as_are_trained_in_full_at_least() -> None:
     trainer = Noting()
     select(candidates([float(score) for score in range(50, 70)]), trainer, replace(SETTINGS, survivors=1, top=5))
-    assert [len(scores) for scores in trainer.scores.values()] == [4, 2, 5]
+    assert {name: len(scores) for name, scores in trainer.scores.items()} == {"calibrate": 6, "finish": 5}
 
 
 def test_where_all_go_on_to_a_full_run_there_is_no_middle_one() -> None:
     trainer = Noting()
     select(candidates([float(score) for score in range(50, 70)]), trainer, replace(SETTINGS, survivors=2))
-    assert trainer.scores == {"calibrate": [69, 68, 67, 66], "refine": [65, 64], "finish": [69, 68]}
-
-
-def test_who_is_refined_follows_what_the_short_runs_gave_and_a_full_run_goes_to_none_without_one() -> None:
-    trainer = Noting(lambda one, rung: 150 - one.score)
-    scores = [float((37 * place) % 100) for place in range(100)]
-    select(candidates(scores), trainer, replace(SETTINGS, labels=12, survivors=2))
-    assert min(trainer.scores["calibrate"][:4]) == 96
-    assert max(trainer.scores["refine"]) < 20
-    assert set(trainer.scores["finish"]) <= {*trainer.scores["calibrate"], *trainer.scores["refine"]}
+    assert set(trainer.scores) == {"calibrate", "finish"}
 
 
 def test_all_that_were_found_come_back_in_their_order() -> None:
@@ -313,7 +276,7 @@ def test_trainers_see_candidates_as_they_are_known_by_then() -> None:
     trainer = Noting()
     select(candidates([float(score) for score in range(50, 70)]), trainer, SETTINGS)
     seen = [[(sorted(one.trained), one.estimate is None) for one in chosen] for _, chosen in trainer.asked]
-    assert seen == [[([], True)] * 4, [([], False)] * 2, [([10], False)] * 4, [([10, 30], False)] * 2]
+    assert seen == [[([], True)] * 6, [([10], False)] * 4, [([10, 30], False)] * 2]
 
 
 def test_without_enough_labels_scores_and_short_runs_decide() -> None:
@@ -334,8 +297,42 @@ def test_where_costs_count_each_rung_goes_front_by_front() -> None:
     made = candidates([50.0, 40.0, 60.0, 55.0])  # the later the costlier
     trainer = Noting()
     chosen = select(made, trainer, replace(SETTINGS, labels=3, survivors=3, pareto=("params",)))
-    assert trainer.scores["calibrate"] == [60, 50]
-    assert trainer.scores["refine"] == [55]
+    assert trainer.scores["calibrate"] == [60, 50, 55]
     assert trainer.scores["finish"] == [60, 50]
     assert scores_of(chosen.picks) == [60, 50]
     assert scores_of(chosen.front) == [60, 50]
+
+
+def by_score(candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+    """An outlook that expects a quarter of the score of a short run, and more of a longer one."""
+    return [one.score / 4 + rung.steps / 100 for one in candidates]
+
+
+def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_expected() -> None:
+    trainer, made = Noting(lambda one, rung: 50.0), candidates(range(40, 60))
+    timed = replace(SETTINGS, labels=5, survivors=2, top=2)
+    chosen = select(made, trainer, timed, by_score)
+    assert trainer.scores == {"calibrate": [59, 58, 57, 56, 55], "finish": [59, 58]}
+    assert chosen.surrogate is None
+    untrained = [one for one in chosen.candidates if not one.trained]
+    assert [one.estimate for one in untrained] == by_score(untrained, rungs_of(timed)[-1])
+
+
+def test_a_short_run_mends_what_is_expected_of_a_full_one() -> None:
+    short, _, full = rungs_of(SETTINGS)
+    *made, other = estimated(candidates([80, 60, 70]), [70] * 3)
+    made = trained_to(made, short.steps, [20.0, 40.0])
+    worse, better, unknown = mended([*made, other], short, full, by_score)
+    assert (better.estimate or 0) > (worse.estimate or 0)
+    assert unknown.estimate == 70
+    surprise = log_odds([20.0, 40.0]) - log_odds(by_score(made, short))
+    usual = surprise.mean()
+    expected = accuracy_of(log_odds(by_score(made, full)) + usual + OWN * (surprise - usual))
+    assert [worse.estimate, better.estimate] == pytest.approx(expected.tolist())
+    assert mended([unknown], short, full, by_score) == [unknown]
+
+
+def test_short_runs_that_surprise_decide_who_trains_in_full() -> None:
+    trainer = Noting(lambda one, rung: 100 - one.score)
+    select(candidates(range(40, 60)), trainer, replace(SETTINGS, labels=5, survivors=2, top=2), by_score)
+    assert trainer.scores["finish"] == [55, 56]

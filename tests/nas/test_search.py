@@ -55,7 +55,7 @@ SETTINGS = SearchSettings(
 
 def checked(stage: str, share: float, remark: str) -> None:
     """Watches the progress."""
-    assert stage in ("screen", "calibrate", "refine", "halve", "finish")
+    assert stage in ("screen", "calibrate", "halve", "finish")
     assert 0 <= share <= 1
 
 
@@ -445,9 +445,9 @@ def test_a_trainer_gives_all_the_same_time_where_there_is_a_usual_price(tmp_path
     settings = replace(SETTINGS, usual_price=50.0)
     made = [replace(wide(8), price=100.0), replace(wide(4), price=25.0)]
     trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means(), "picks")
-    trainer(made, Rung("finish", 1000, timed=True))
+    trainer(made, Rung("finish", 1000))
     trainer(made, Rung("calibrate", 10))
-    assert [job.recipe.steps for job in asked] == [500, 2000, 10, 10]
+    assert [job.recipe.steps for job in asked] == [500, 2000, 5, 20]
 
 
 def test_a_trainer_trains_nothing_again_that_its_ledger_has(tmp_path: Path) -> None:
