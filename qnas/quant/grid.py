@@ -23,6 +23,8 @@ from torch import Tensor
 from qnas.quant.ranges import Ends, Fit, range_of, usual_fit
 
 SMALLEST_SCALE = torch.finfo(torch.float32).eps
+FARTHEST = torch.finfo(torch.float32).max / 4
+"""How far from 0 a range reaches at most, so that no difference and no multiple of its scale overflows."""
 SHRINKING = tuple(step / 40 for step in range(40, 7, -1))
 """Shares of the absolute range among which a least-square range is looked for."""
 
@@ -144,9 +146,14 @@ class Grid:
 
 def asymmetric(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Scale s (equation 2) and zero point Z (equation 3) of the range ``low..high``, elementwise."""
-    low, high = low.clamp(max=0), high.clamp(min=0)
+    low, high = _bounded(low).clamp(max=0), _bounded(high).clamp(min=0)
     scale = ((high - low) / levels(bits)).clamp(min=SMALLEST_SCALE)
     return scale, (-low / scale).round().clamp(max=levels(bits))
+
+
+def _bounded(end: Tensor) -> Tensor:
+    """Ends of ranges within ``FARTHEST``; those that are not finite stay as they are, for the caller to see."""
+    return torch.where(end.isfinite(), end.clamp(-FARTHEST, FARTHEST), end)
 
 
 def in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
@@ -156,14 +163,15 @@ def in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
     Ends that are not finite give what is no number, not an error: a network that diverged is for the caller to see.
     """
     kind = float if low.dtype == torch.float64 else np.float32
-    first, last = min(low.item(), 0.0), max(high.item(), 0.0)
+    first, last = (min(max(end.item(), -FARTHEST), FARTHEST) if end.isfinite() else end.item() for end in (low, high))
+    first, last = min(first, 0.0), max(last, 0.0)
     scale = max(float(kind(float(kind(last - first)) / levels(bits))), SMALLEST_SCALE)
     return scale, min(float(np.rint(kind(-first / scale))), float(levels(bits)))
 
 
 def symmetric(low: Tensor, high: Tensor, bits: int) -> tuple[Number, Number]:
     """Scale and zero point of integers with a sign, or of those without where the range begins at 0, elementwise."""
-    scale = symmetric_scale(low, high, bits).clamp(min=SMALLEST_SCALE)
+    scale = symmetric_scale(_bounded(low), _bounded(high), bits).clamp(min=SMALLEST_SCALE)
     zero_point = torch.where(low < 0, float(1 << (bits - 1)), torch.zeros_like(low))
     return (scale, zero_point) if low.dim() or low.is_cuda else (scale.item(), zero_point.item())
 

@@ -49,6 +49,15 @@ def test_other_settings_are_refused_with_what_differs(begun: Path) -> None:
     assert (begun / "run.json").read_bytes() == before
 
 
+def test_a_search_that_is_given_time_has_an_outlook_and_others_have_none(prepared: Prepared) -> None:
+    timed = prepare(replace(SETTINGS, minutes=5, sampler="expected"))
+    assert timed.outlook is not None
+    assert timed.identity.keys() - prepared.identity.keys() == {"curves_hash"}
+    assert prepared.outlook is None
+    with pytest.raises(QnasError, match="`sampler='expected'` goes by time, and none is given; add `minutes=10`"):
+        prepare(replace(SETTINGS, sampler="expected"))
+
+
 def test_the_same_settings_are_accepted(begun: Path, prepared: Prepared) -> None:
     open_prepared(prepared, begun)
 

@@ -1,12 +1,15 @@
 """The names of samplers, and what aging evolution changes of which network."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import create_trial
 
 from qnas.errors import QnasError
-from qnas.nas.samplers import SAMPLERS, EvolutionSampler, FixedSpace, check_sampler, make_sampler
+from qnas.nas.samplers import EXPECTED, SAMPLERS, EvolutionSampler, FixedSpace, check_sampler, make_sampler
 
 SPACE: dict[str, BaseDistribution] = {
     "a": CategoricalDistribution(tuple(range(21))),
@@ -34,6 +37,23 @@ def test_every_listed_sampler_is_known_and_proposes(name: str) -> None:
         trial = study.ask(SPACE)
         assert trial.params.keys() == SPACE.keys()
         study.tell(trial, 1.0)
+
+
+def test_a_tournament_proposes_the_chosen_one_of_several_draws() -> None:
+    asked: list[int] = []
+
+    def largest(drawn: Sequence[Mapping[str, Any]]) -> int:
+        asked.append(len(drawn))
+        return max(range(len(drawn)), key=lambda place: drawn[place]["a"])
+
+    study = optuna.create_study()
+    found = []
+    for seed in range(20):
+        study.sampler = FixedSpace(make_sampler(EXPECTED, seed, largest), SPACE)
+        found.append(study.ask(SPACE).params)
+    assert asked == [32] * 20
+    assert min(one["a"] for one in found) >= 15  # 21 choices, 32 draws
+    assert {one["b"] for one in found} == {"x", "y"}
 
 
 def parents(points: list[Point], directions: list[str], excess: tuple[float, ...] = (), seeds: int = 150) -> set[int]:

@@ -300,3 +300,19 @@ def test_a_least_square_range_leaves_outliers_out() -> None:
     fitted, absolute = (Grid.of(x, 4, fit=fit) for fit in ("least_squares", "absolute"))
     assert fitted.scale < 0.8 * absolute.scale
     assert (fitted.round(x) - x).square().sum() < 0.9 * (absolute.round(x) - x).square().sum()
+
+
+@pytest.mark.parametrize("from_zero", [False, True])
+@pytest.mark.parametrize("kind", ["asymmetric", "symmetric", "power_of_two"])
+@pytest.mark.parametrize("fit", ["absolute", "percentile", "least_squares"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_ranges_that_would_overflow_stay_finite(bits: int, fit: Fit, kind: Kind, from_zero: bool) -> None:
+    x = torch.tensor([-3e38, 3e38, 1.0]).clamp(min=0 if from_zero else -3e38)
+    grid = Grid.of(x, bits, fit=fit, kind=kind, from_zero=from_zero)
+    rounded = grid.round(x)
+    assert rounded.isfinite().all()
+    assert grid.dequantize(grid.integers(x)).isfinite().all()
+    assert rounded[1] > 1e37
+    assert (rounded[0] < -1e37) == (not from_zero)
+    both = torch.stack([x, x / 1e38])
+    assert Grid.of(both, bits, fit=fit, kind=kind, from_zero=from_zero, axis=0).round(both).isfinite().all()

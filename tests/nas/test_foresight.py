@@ -1,0 +1,70 @@
+"""Foresight with an outlook that counts parameters: what is expected by a rung, and which genes are chosen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import log
+from random import Random
+from typing import Any
+
+import pytest
+
+from qnas.nas.candidate import Candidate
+from qnas.nas.foresight import Foresight
+from qnas.nas.limits import Limits
+from qnas.nas.rungs import rungs_of
+from qnas.nas.settings import SearchSettings
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.quant.scheme import Bits
+from qnas.scores.predicted import Score
+from qnas.space.genes import decode, gene_choices
+from qnas.space.space import find_space
+from qnas.training.price import price
+from qnas.training.recipe import Recipe
+
+BITS, SPACE = Bits(4, 4), find_space("fashion")
+SETTINGS = SearchSettings(BITS, minutes=1, usual_price=1000.0, recipe=Recipe(steps=1200))
+GENES: list[dict[str, Any]] = [
+    {name: rng.choice(choices) for name, choices in gene_choices(SPACE).items()} for rng in map(Random, range(12))
+]
+
+
+class First:
+    """An outlook that gives one of the inputs as it is."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def of(self, rows: Sequence[Sequence[float]]) -> list[float]:
+        return [row[self.place] for row in rows]
+
+
+def foresight(place: int, **changes: Any) -> Foresight:
+    return Foresight(First(place), replace(SETTINGS, **changes), SPACE)  # type: ignore[arg-type]
+
+
+def parameters(genes: dict[str, Any]) -> int:
+    return costs(build_plan(decode(SPACE, genes, BITS), SPACE.task)).params
+
+
+def test_what_is_expected_counts_the_images_that_a_network_sees_in_its_time() -> None:
+    genotype = decode(SPACE, GENES[0], BITS)
+    plan = build_plan(genotype, SPACE.task)
+    candidate = Candidate.of(genotype, plan, costs(plan), Score(50.0, 1.0, 0.0))
+    short, _, full = rungs_of(SETTINGS)
+    few, many = (foresight(0)([candidate], rung)[0] for rung in (short, full))
+    seen = 64 * round(1200 * 1000 / price(plan, 64))
+    assert many == pytest.approx(log(seen))
+    assert many - few == pytest.approx(log(12), abs=0.02)
+
+
+def test_those_genes_are_chosen_of_which_most_is_expected() -> None:
+    sizes = [parameters(genes) for genes in GENES]
+    limit = sorted(sizes)[6]
+    within = [size for size in sizes if size <= limit]
+    assert sizes[foresight(1, limits=Limits(params=limit)).choose(GENES)] == max(within)
+    assert sizes[foresight(1).choose(GENES)] == max(size for size in sizes if size <= SPACE.max_params)
+
+
+def test_where_none_keeps_the_budgets_the_first_is_proposed() -> None:
+    assert foresight(1, limits=Limits(params=10)).choose(GENES) == 0

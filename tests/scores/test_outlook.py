@@ -1,0 +1,88 @@
+"""The outlook: its inputs, a law that it has to find, and tables that are there, missing or damaged."""
+
+import gzip
+import json
+from itertools import islice
+from math import log
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from qnas.checkpoints.store import checkpoint_names
+from qnas.errors import QnasError
+from qnas.graph.statistics import graph_statistics
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.quant.scheme import Bits
+from qnas.resources import shipped
+from qnas.sampling.generator import stream
+from qnas.scores.outlook import CURVES, MAIN, find_curves, inputs, read_outlook
+from qnas.scores.ranks import kendall
+from qnas.scores.surrogate import accuracy_of
+from qnas.space.genotype import Genotype
+from qnas.space.space import find_space
+
+SPACE = find_space("fashion")
+NETWORKS = list(islice(stream(SPACE, 0, bits=Bits(4, 4)), 80))
+SEEN = [2_000.0 * 4 ** (place % 5) for place in range(len(NETWORKS))]
+
+
+def law(genotype: Genotype, images: float) -> float:
+    """An accuracy that grows with images and parameters."""
+    return float(accuracy_of(0.4 * log(images) + 0.3 * log(costs(build_plan(genotype, SPACE.task)).params) - 4))
+
+
+def written(folder: Path, networks: list[Genotype], seen: list[float]) -> Path:
+    rows = [
+        {"genotype": one.to_json(), "images": images, "top1": law(one, images)}
+        for one, images in zip(networks, seen, strict=True)
+    ]
+    (folder / CURVES).write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    return folder / CURVES
+
+
+def test_inputs_are_what_is_known_before_training() -> None:
+    plan = build_plan(NETWORKS[0].with_bits(Bits(2, 8)), SPACE.task)
+    cost = costs(plan)
+    sizes = [log(value) for value in (500, cost.params, cost.macs, cost.activation_bytes)]
+    assert inputs(plan, 500) == pytest.approx([*sizes, 1, 3, *graph_statistics(plan)])
+    assert MAIN == 6
+    assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[4:6] == [3, 3]
+
+
+def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path: Path) -> None:
+    outlook = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
+    unseen, seen = NETWORKS[60:], SEEN[60:]
+    read = [inputs(build_plan(one, SPACE.task), images) for one, images in zip(unseen, seen, strict=True)]
+    expected, true = outlook.of(read), [law(one, images) for one, images in zip(unseen, seen, strict=True)]
+    assert outlook.runs == 60
+    assert kendall(expected, true) > 0.9
+    assert fmean(abs(one - other) for one, other in zip(expected, true, strict=True)) < 2
+    assert outlook.of([]) == []
+
+
+def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None:
+    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
+    plans = [build_plan(one, SPACE.task) for one in NETWORKS[:30]]
+    few, many = (outlook.of([inputs(plan, images) for plan in plans]) for images in (30_000, 300_000))
+    assert sum(more > less for more, less in zip(many, few, strict=True)) >= 28
+    assert 60 < min(few) < max(many) < 98
+
+
+@pytest.mark.parametrize("name", checkpoint_names())
+def test_every_checkpoint_has_a_table_or_takes_that_of_the_embedded_images(name: str) -> None:
+    assert find_curves(shipped("checkpoints") / name).is_file()
+
+
+def test_a_table_beside_a_checkpoint_comes_first(tmp_path: Path) -> None:
+    usual = find_curves(tmp_path)
+    assert usual.parent.name == "fashion"
+    assert find_curves(written(tmp_path, [], []).parent) == tmp_path / CURVES
+
+
+@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")])
+def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CURVES).write_bytes(content)
+    with pytest.raises(QnasError, match="cannot be read as a table of learning curves"):
+        read_outlook(tmp_path / CURVES, SPACE.task)
