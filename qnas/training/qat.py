@@ -4,6 +4,7 @@ The first part of a run trains with the statistics of each batch; the last part 
 averages, so that what is trained at the end is exactly what is deployed.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,10 +23,14 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.space.genotype import Genotype
+from qnas.training.guard import Guard
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
 
 Batch = tuple[Tensor, Tensor]
+log = logging.getLogger("qnas")
+SLOWER = 0.3
+"""What the learning rate is multiplied by after a collapse."""
 TEMPERATURE = 4.0
 """Of the teacher's and the network's answers while they are compared."""
 
@@ -92,6 +97,7 @@ class Training:
         self.batches = batches_of(data, recipe, seed)
         self.parameters: list[Tensor] = list(network.parameters())
         self.averages = [parameter.detach().clone() for parameter in self.parameters] if recipe.averaging else []
+        self.guard = Guard(recipe.steps, self.plan.classes)
 
     def step(self) -> Tensor:
         """One update; returns the loss, a scalar."""
@@ -101,7 +107,8 @@ class Training:
         network.train()
         network.frozen = progress >= 1 - recipe.frozen_share
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(progress, recipe.rate, recipe.warm_up, schedule=recipe.schedule)
+            rate = recipe.rate * (SLOWER if self.guard.was_lost else 1)
+            group["lr"] = learning_rate(progress, rate, recipe.warm_up, schedule=recipe.schedule)
         images, labels = next(self.batches)
         loss = self._loss(images, labels)
         self.optimizer.zero_grad()
@@ -113,10 +120,36 @@ class Training:
         self.done += 1
         if self.averages:
             torch._foreach_lerp_(self.averages, self.parameters, 1 - min(recipe.averaging, self.done / (self.done + 9)))
+        self.guard.note(loss.detach())
+        if self.done % self.guard.every == 0:
+            self._watch()
         return loss.detach()
+
+    def _watch(self) -> None:
+        """Hold a good state; go back to the last one, once, where the run is lost."""
+        if not self.guard.is_lost():
+            self.guard.keep(self._own_state())
+        elif self.guard.good and not self.guard.was_lost:
+            lost_at = self.done
+            self._load_own(self.guard.good)
+            self.guard = Guard(self.recipe.steps, self.plan.classes)
+            self.guard.was_lost = True
+            log.warning(
+                "Training collapsed before step %d; it goes on from step %d at a rate %g times lower.",
+                lost_at, self.done, 1 / SLOWER,
+            )  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
         """All that decides the further course, by names; ``load_state`` reads it."""
+        return {**self._own_state(), **{f"guard/{name}": value for name, value in self.guard.state().items()}}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from ``state()`` of a training of the same network, data, recipe and seed."""
+        guard = {name.removeprefix("guard/"): value for name, value in state.items() if name.startswith("guard/")}
+        self.guard.load_state(guard)
+        self._load_own({name: value for name, value in state.items() if not name.startswith("guard/")})
+
+    def _own_state(self) -> dict[str, Tensor]:
         state = {f"network/{name}": value for name, value in self.network.state_dict().items()}
         state |= {f"average/{place}": value for place, value in enumerate(self.averages)}
         for place, parameter in enumerate(self.parameters):
@@ -124,8 +157,7 @@ class Training:
                 state[f"optimizer/{place}/{name}"] = value
         return {**state, "done": torch.tensor(self.done)}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from ``state()`` of a training of the same network, data, recipe and seed."""
+    def _load_own(self, state: dict[str, Tensor]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
         for key, value in state.items():
             kind, _, name = key.partition("/")
@@ -137,7 +169,7 @@ class Training:
         for key, value in parts["optimizer"].items():
             place, _, name = key.partition("/")
             parameter = self.parameters[int(place)]
-            self.optimizer.state[parameter][name] = value.to(parameter.device)
+            self.optimizer.state[parameter][name] = value.to(parameter.device, copy=True)
         self.done = int(state["done"])
         self.least = self._least_bits(max(0, self.done - 1) / self.recipe.steps)
         self.network.plan = raised(self.plan, self.least)
