@@ -34,7 +34,7 @@ from qnas.task import Task
 CURVES, USUAL = "curves.jsonl.gz", "fashion"
 MAIN = 6
 """How many inputs, the first, also count by their squares and products."""
-STIFFNESS = 10.0
+STIFFNESS = 3.0
 
 
 def inputs(plan: Plan, images: float) -> list[float]:

@@ -62,7 +62,7 @@ class Recipe:
     clip: float = 5.0
     smoothing: float = 0.0
     shift: bool = True
-    shift_from: float = 30.0
+    shift_from: float = 60.0
     mirror: bool = True
     erase: float = 0.0
     weights: str = "channel"
