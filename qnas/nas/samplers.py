@@ -1,6 +1,6 @@
 """Optuna's samplers of genes, and aging evolution, each seeded anew for every proposal.
 
-A new sampler is a row in ``SAMPLERS``, at the end: from a seed, and who chooses, to an Optuna sampler.
+A new sampler is a row in ``SAMPLERS``, at the end: from a seed to an ``optuna.samplers.BaseSampler``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ def make_sampler(name: str, seed: int, choose: Choose = first) -> BaseSampler:
         seed: of its choices.
         choose: whom ``EXPECTED`` asks.
     """
-    return SAMPLERS[name](seed, choose)
+    return TournamentSampler(seed, choose) if name == EXPECTED else SAMPLERS[name](seed)
 
 
 def check_sampler(name: str) -> None:
@@ -101,7 +101,7 @@ class TournamentSampler(BaseSampler):
         drawn: how many there are.
     """
 
-    def __init__(self, seed: int, choose: Choose, drawn: int = 32) -> None:
+    def __init__(self, seed: int, choose: Choose = first, drawn: int = 32) -> None:
         self.rng, self.choose, self.drawn = Random(seed), choose, drawn
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -166,16 +166,16 @@ class FixedSpace(BaseSampler):
         self.inner.before_trial(study, trial)
 
 
-def _nsga2(seed: int, _: Choose) -> BaseSampler:
+def _nsga2(seed: int) -> BaseSampler:
     return NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
 EXPECTED = "expected"
-SAMPLERS: dict[str, Callable[[int, Choose], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "auto": _nsga2,  # the better one of genes under a budget at some hundred trials
-    "tpe": lambda seed, _: TPESampler(seed=seed, multivariate=True),
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
     "nsga2": _nsga2,
-    "evolution": lambda seed, _: EvolutionSampler(seed),
-    "random": lambda seed, _: RandomSampler(seed=seed),
+    "evolution": EvolutionSampler,
+    "random": lambda seed: RandomSampler(seed=seed),
     EXPECTED: TournamentSampler,
 }
