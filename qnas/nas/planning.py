@@ -48,8 +48,8 @@ RACED = 1.1
 hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes."""
-FEW, MANY = 8, 12
-"""Its short runs in one process, and in several."""
+LABELS = 8
+"""Its short runs."""
 STARTING, WRITING = 8.0, 6.0
 """Seconds until a process works, and of exporting the winner."""
 
@@ -131,7 +131,7 @@ def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSet
     """
     top = top or min(workers, MOST_TOP)
     sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
-    return replace(settings, labels=FEW if workers == 1 else MANY, survivors=top, top=top, sampler=sampler)
+    return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler)
 
 
 def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> SearchSettings:

@@ -71,7 +71,7 @@ def test_a_plan_is_told_in_words() -> None:
         "minutes."
     )
     timed = replace(in_equal_time(SETTINGS, 2, 0), usual_price=41.0)
-    assert "12 trained for 2 steps, 2 for 24 (2.0 passes over the images), or as many as fit" in told(
+    assert "8 trained for 2 steps, 2 for 24 (2.0 passes over the images), or as many as fit" in told(
         timed, Estimate(0, 1), 12
     )
 
