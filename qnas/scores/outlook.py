@@ -34,7 +34,7 @@ from qnas.task import Task
 CURVES, USUAL = "curves.jsonl.gz", "fashion"
 MAIN = 6
 """How many inputs, the first, also count by their squares and products."""
-STIFFNESS = 3.0
+STIFFNESS = 1.0
 
 
 def inputs(plan: Plan, images: float) -> list[float]:
@@ -45,8 +45,9 @@ def inputs(plan: Plan, images: float) -> list[float]:
         images: that it is trained on, each as often as it is seen.
 
     Returns:
-        Logarithms of images, parameters, MACs and activation bytes and mean binary logarithms of the layers' bits of
-        weights and activations: ``MAIN`` of them; then the statistics of the graph.
+        The images to the power of -1/2: errors fall by a power of them (Hestness et al., 2017), and what is expected
+        beyond the table's longest runs stays bounded; logarithms of parameters, MACs and activation bytes; mean binary
+        logarithms of the layers' bits of weights and activations: ``MAIN`` of them; then the statistics of the graph.
     """
     cost = costs(plan)
     layers = [node.bits for node in plan.nodes if node.kind in ("conv", "linear")]
@@ -54,7 +55,8 @@ def inputs(plan: Plan, images: float) -> list[float]:
         fmean(log2(min(HIGHEST, kind)) for kind in kinds)
         for kinds in zip(*((one.weights, one.activations) for one in layers), strict=True)
     ]
-    return [*map(log, (images, cost.params, cost.macs, cost.activation_bytes)), *bits, *graph_statistics(plan)]
+    sizes = map(log, (cost.params, cost.macs, cost.activation_bytes))
+    return [images**-0.5, *sizes, *bits, *graph_statistics(plan)]
 
 
 @dataclass(frozen=True)
