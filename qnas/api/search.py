@@ -13,7 +13,7 @@ from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of
-from qnas.nas.planning import begun_with, estimate, in_equal_time, measured, steps_within, told
+from qnas.nas.planning import SCORED, begun_with, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
@@ -102,7 +102,7 @@ def search(
     space: str | Path = "",
     ghn: str | Path = "",
     sampler: str = SearchSettings.sampler,
-    trials: int = SearchSettings.trials,
+    trials: int = 0,
     top: int = 0,
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
@@ -131,7 +131,7 @@ def search(
         space: name or ``.toml`` file of a search space; the data's if empty.
         ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
         sampler: who proposes networks: one of ``qnas.nas.samplers.SAMPLERS``.
-        trials: different networks within the budget to score.
+        trials: different networks within the budget to score; 0 for 48 where an outlook proposes them, else for 200.
         top: networks to train in full; 0 for one a worker, at most three, or for three where steps are given.
         recipe: how they are trained, or a file of that.
         steps: training steps of a full run, instead of minutes; a recipe that is given says so too.
@@ -169,7 +169,7 @@ def search(
         space=str(space) or default_space(known),
         ghn=str(ghn) or default_checkpoint(known),
         sampler=sampler,
-        trials=trials,
+        trials=trials or (SCORED if minutes and sampler == "auto" and not pareto else SearchSettings.trials),
         top=top or SearchSettings.top,
         recipe=of_epochs(how, epochs, find_data(known)) if epochs else how,
         seed=seed,

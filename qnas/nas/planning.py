@@ -39,6 +39,8 @@ from qnas.work.pool import Pool
 
 TIMED = 6
 """Networks that are timed."""
+PROPOSED = 0.1
+"""Seconds of a proposal that an outlook chooses; every process makes all of them."""
 DRAWN = 5_000
 """Networks among which those are looked for that keep the budgets."""
 QUANTILE = 0.7
@@ -48,8 +50,8 @@ RACED = 1.1
 hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes."""
-LABELS = 8
-"""Its short runs."""
+SCORED, LABELS = 48, 8
+"""Networks that it scores, each the best of many by an outlook, and its short runs."""
 STARTING, WRITING = 8.0, 6.0
 """Seconds until a process works, and of exporting the winner."""
 
@@ -99,7 +101,7 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     image = EVALUATION * pace.step / pace.batch
     validation, test = len(prepared.data.validation) * image, len(prepared.data.test) * image
     job = settings.recipe.calibration * pace.step + validation
-    screen = (PILOTS + settings.trials * RACED / workers) * pace.score
+    screen = (PILOTS + settings.trials * RACED / workers) * pace.score + PROPOSED * settings.trials
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
     fixed += settings.top * test + validation + WRITING
     return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE + rounds[2]))

@@ -101,7 +101,7 @@ class TournamentSampler(BaseSampler):
         drawn: how many there are.
     """
 
-    def __init__(self, seed: int, choose: Choose = first, drawn: int = 32) -> None:
+    def __init__(self, seed: int, choose: Choose = first, drawn: int = 128) -> None:
         self.rng, self.choose, self.drawn = Random(seed), choose, drawn
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
