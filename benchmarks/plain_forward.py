@@ -63,8 +63,10 @@ def forward(plan: Plan, parameters: dict[str, Tensor], images: Tensor) -> Tensor
             case "sum":
                 value = inputs[0] + inputs[1]
             case "concat":
-                value = torch.cat([unrounded[source] for source in node.inputs], dim=1)
-        value = unrounded[position] = value.relu() if node.relu else value
+                value = torch.cat([unrounded.get(source, values[source]) for source in node.inputs], dim=1)
+        value = value.relu() if node.relu else value
+        if node.kind == "sum":
+            unrounded[position] = value
         exact = node.bits.is_float or not node.quantized
         values.append(value if exact else rounded(value, node.bits.activations))
     return values[-1]

@@ -40,6 +40,12 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             "--out {out}/rows.jsonl",
             {"results"},
         ),
+        ("train.py --networks 1 --repeats 1 --data digits --space tiny", {"ratio", "images_per_second"}),
+        (
+            "learning_curves.py --data digits --space tiny --networks 12 --shortest 0.02 --longest 0.05 "
+            "--out {out}/rows.jsonl --table {out}/curves.jsonl.gz",
+            {"tau", "mean_absolute_error"},
+        ),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
@@ -56,6 +62,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "space gate",
         "ingredients",
         "time matched",
+        "train",
+        "learning curves",
         "ablation",
     ],
 )

@@ -1,13 +1,14 @@
 """Training one network."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from qnas.api.arguments import (
+    PATH_LIKE,
     AnyArchitecture,
     as_architecture,
     as_recipe,
@@ -20,14 +21,14 @@ from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.devices import computing, pick_device
-from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
-from qnas.ghn.model import GHN
+from qnas.errors import QnasError
+from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.handmade import HandMade
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
-from qnas.training.qat import deployed_accuracy
+from qnas.training.qat import Kept, Predictor, deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.training.run import STATE, steps_within, train_in
 
@@ -56,12 +57,13 @@ def train(
     The same call again continues a run that was stopped, bit for bit, and returns one that is finished.
 
     Args:
-        network: a genotype, or a hand-made network such as ``resnet8`` (``qnas.network.handmade.HAND_MADE``).
+        network: a genotype, a hand-made network such as ``resnet8`` (``qnas.network.handmade.HAND_MADE``), or the
+            folder of a winner: its network, which goes on from its weights.
         bits: its widths; the network's own if empty.
         width: channels of a hand-made network's first layers; 0 for its makers'.
         data: see ``search``.
         ghn: checkpoint that predicts its initial parameters, or ``None`` for random ones; if empty, the data's for a
-            genotype, and none for a hand-made network.
+            genotype, and none for a hand-made network or a winner.
         recipe: how, or a file of that.
         steps: training steps, instead of the recipe's; 0 for those.
         epochs: passes over the training images, instead of steps.
@@ -78,17 +80,24 @@ def train(
     Raises:
         QnasError: an argument is wrong, no pass over the images fits into the time, or the folder is of another run.
     """
-    known, architecture = chosen_data(data), as_architecture(network, bits, width)
+    known, winner = chosen_data(data), winner_in(network)
+    architecture = as_architecture(winner.genotype if winner else network, bits, width)
     how, target = as_recipe(recipe, steps), pick_device(device)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     images = find_data(known).to(target)
-    name = None if ghn is None or (not ghn and isinstance(architecture, HandMade)) else ghn or default_checkpoint(known)
-    model = load_checkpoint(str(name)).ghn.to(target) if name else None
+    predicts = ghn is not None and not (winner or isinstance(architecture, HandMade))
+    name = str(ghn or (default_checkpoint(known) if predicts else ""))
+    model: Predictor | None = load_checkpoint(name).ghn.to(target) if name else None
+    if winner and not name:
+        check_start(winner, images, architecture)
+        model, how = Kept(winner), replace(how, noise=0.0)
     folder = Path(out) if out else Path("runs") / f"{images.name}-{architecture.key}"
     identity: dict[str, Any] = {
-        "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "ghn": str(name or ""),
+        "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "ghn": name,
         "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
     }  # fmt: skip
+    if winner and not name:
+        identity["start"] = read_manifest(winner.folder)["sha256"][WEIGHTS]
     with computing(threads):
         how = planned(how, architecture, images, model, identity, folder)
         identity |= {"steps": how.steps, "recipe": how.ingredients}
@@ -100,8 +109,34 @@ def train(
     return load_winner(folder)
 
 
+def winner_in(network: AnyArchitecture) -> Winner | None:
+    """The winner whose folder is named, if it is one."""
+    folder = Path(network) if isinstance(network, PATH_LIKE) else None
+    return load_winner(folder) if folder and (folder / MANIFEST).is_file() else None
+
+
+def check_start(winner: Winner, data: DataSet, architecture: Architecture) -> None:
+    """Check that a winner's weights fit the images.
+
+    Raises:
+        QnasError: they do not.
+    """
+    if {slot.name: slot.shape for slot in build_plan(architecture, data.task).slots} != {
+        name: tuple(value.shape) for name, value in winner.slots.items()
+    }:
+        raise QnasError(
+            f"The weights in {winner.folder} are for images {winner.task.image} of {winner.task.classes} classes, got "
+            f"{data.name} with {data.task.image} and {data.task.classes}; give `ghn=None` to train from random ones."
+        )
+
+
 def planned(
-    recipe: Recipe, architecture: Architecture, data: DataSet, ghn: GHN | None, identity: dict[str, Any], folder: Path
+    recipe: Recipe,
+    architecture: Architecture,
+    data: DataSet,
+    ghn: Predictor | None,
+    identity: dict[str, Any],
+    folder: Path,
 ) -> Recipe:
     """The recipe with the length that epochs or minutes ask for; minutes are planned once, when the run begins."""
     if identity["epochs"]:
@@ -122,7 +157,7 @@ def _train(
     data: DataSet,
     recipe: Recipe,
     seed: int,
-    ghn: GHN | None,
+    ghn: Predictor | None,
     identity: dict[str, Any],
     progress: Progress,
 ) -> None:

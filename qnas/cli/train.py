@@ -10,7 +10,11 @@ from qnas.training.recipe import Recipe
 
 def train(
     network: Annotated[
-        str, typer.Argument(help="resnet8, resnet20, ds_cnn, vgg_small, or a file of a genotype.", show_default=False)
+        str,
+        typer.Argument(
+            help="resnet8, resnet20, ds_cnn, vgg_small, a genotype's file, or a winner's folder to go on from.",
+            show_default=False,
+        ),
     ],
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the genotype's own, or fp32.")] = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,

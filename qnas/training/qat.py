@@ -5,7 +5,7 @@ averages, so that what is trained at the end is exactly what is deployed.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
-from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters, with_noise
 from qnas.network.module import Network, WeightGrids, has_weights
@@ -28,6 +27,8 @@ from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
 
 Batch = tuple[Tensor, Tensor]
+Predictor = Callable[[list[Plan]], Sequence[Mapping[str, Tensor]]]
+"""What gives plans their initial parameters: a hypernetwork, or ``Kept``."""
 log = logging.getLogger("qnas")
 SLOWER = 0.3
 """What the learning rate is multiplied by after a collapse."""
@@ -35,7 +36,20 @@ TEMPERATURE = 4.0
 """Of the teacher's and the network's answers while they are compared."""
 
 
-def initial_parameters(plan: Plan, ghn: GHN | None, noise: float, generator: torch.Generator) -> dict[str, Tensor]:
+class Kept:
+    """Predicts what is known already: the parameters of a trained network."""
+
+    def __init__(self, network: Network) -> None:
+        self.parameters = dict(network.slots)
+
+    def __call__(self, plans: list[Plan]) -> list[dict[str, Tensor]]:
+        """The same for every plan."""
+        return [self.parameters for _ in plans]
+
+
+def initial_parameters(
+    plan: Plan, ghn: Predictor | None, noise: float, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork."""
     if ghn is None:
         return he_parameters(plan, generator)
@@ -50,7 +64,7 @@ def input_range(images: Images) -> tuple[float, float]:
     return ((low - images.mean) / images.deviation).min().item(), ((high - images.mean) / images.deviation).max().item()
 
 
-def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Network:
+def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor | None = None) -> Network:
     """The network that training begins with: initial parameters, steps and averages set by a few batches."""
     generator = torch.Generator().manual_seed(seed)
     parameters = initial_parameters(plan, ghn, recipe.noise, generator)
@@ -255,7 +269,7 @@ def train_network(
     data: DataSet,
     recipe: Recipe,
     seed: int,
-    ghn: GHN | None = None,
+    ghn: Predictor | None = None,
     report: Callable[[int], None] = lambda step: None,
 ) -> Network:
     """Train a genotype at its bit widths on the data set's training images, where they lie.
@@ -279,7 +293,7 @@ def train_plan(
     data: DataSet,
     recipe: Recipe,
     seed: int,
-    ghn: GHN | None = None,
+    ghn: Predictor | None = None,
     report: Callable[[int], None] = lambda step: None,
 ) -> Network:
     """``train_network`` of any plan."""
@@ -290,7 +304,7 @@ def train_plan(
     return training.finish()
 
 
-def begun(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None = None) -> Training:
+def begun(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor | None = None) -> Training:
     """The training of a plan before its first step; where a teacher is asked for, after the teacher's."""
     if not recipe.distillation:
         return Training(untrained(plan, data, recipe, seed, ghn), data, recipe, seed)
@@ -302,7 +316,7 @@ def begun(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None 
     return Training(network, data, recipe, seed, teacher)
 
 
-def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: GHN | None) -> Network:
+def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor | None) -> Network:
     """The network in float, trained for the teacher's share of a run by the same recipe."""
     steps = max(1, round(recipe.steps * recipe.teacher_share))
     in_float = replace(plan, nodes=tuple(node._replace(bits=FP32) for node in plan.nodes))

@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.ghn.model import GHN
 from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.runs.files import write_tensors
 from qnas.runs.reading import reading
-from qnas.training.qat import begun
+from qnas.training.qat import Predictor, begun
 from qnas.training.recipe import Recipe
 
 STATE = "training.safetensors"
@@ -38,7 +37,7 @@ def train_in(
     data: DataSet,
     recipe: Recipe,
     seed: int,
-    ghn: GHN | None,
+    ghn: Predictor | None,
     report: Callable[[float, str], None],
     save_every: float = SAVED_EVERY,
 ) -> Network:
@@ -75,7 +74,7 @@ def train_in(
     return training.finish()
 
 
-def steps_within(minutes: float, plan: Plan, data: DataSet, recipe: Recipe, ghn: GHN | None) -> int:
+def steps_within(minutes: float, plan: Plan, data: DataSet, recipe: Recipe, ghn: Predictor | None) -> int:
     """How many steps fit into a time on this machine, with all that has to be done after them.
 
     Args:
@@ -101,7 +100,7 @@ def steps_within(minutes: float, plan: Plan, data: DataSet, recipe: Recipe, ghn:
     return steps
 
 
-def seconds_a_step(plan: Plan, data: DataSet, recipe: Recipe, ghn: GHN | None) -> float:
+def seconds_a_step(plan: Plan, data: DataSet, recipe: Recipe, ghn: Predictor | None) -> float:
     """The median time of a step on this machine."""
     training = begun(plan, data, replace(recipe, steps=10**6, distillation=0.0), 0, ghn)
     for _ in range(2):

@@ -209,6 +209,22 @@ def test_training_from_random_parameters_differs_and_a_seed_repeats_it(
     assert random.accuracies["test"] < again.accuracies["test"]
 
 
+@pytest.mark.export
+def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tmp_path: Path) -> None:
+    winner, few = trained[0], {"data": "digits", "steps": 1, "device": "cpu"}
+    on = qnas.train(winner.folder, out=tmp_path / "on", **few)  # type: ignore[arg-type]
+    assert on.genotype == winner.genotype
+    distances = [(on.slots[name] - value).abs().max().item() for name, value in winner.slots.items()]
+    assert 0 < max(distances) < 0.02  # a step of AdamW at 1e-2, from the very weights
+    narrower = qnas.train(winner.folder, "w2a2", out=tmp_path / "narrower", **few)  # type: ignore[arg-type]
+    assert narrower.genotype.bits == qnas.Bits(2, 2)
+    predicted = qnas.train(winner.folder, ghn="digits", out=tmp_path / "predicted", **few)  # type: ignore[arg-type]
+    assert max((predicted.slots[name] - value).abs().max().item() for name, value in winner.slots.items()) > 0.02
+    with pytest.raises(qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got fashion"):
+        qnas.train(winner.folder, out=tmp_path / "other", **{**few, "data": "fashion"})  # type: ignore[arg-type]
+    assert not (tmp_path / "other").exists()
+
+
 def searched(out: Path, progress: Progress) -> qnas.SearchRun:
     few = {"trials": 4, "top": 2, "steps": 4}
     return qnas.search("w4a4", data="digits", max_params=12_000, out=out, device="cpu", progress=progress, **few)  # type: ignore[arg-type]
@@ -396,7 +412,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("search", {"space": "nowhere"}, ["space", "'nowhere'", "tiny"]),
     ("search", {"ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
     ("search", {"sampler": "bayes"}, ["sampler", "'bayes'", "nsga2"]),
-    ("search", {"trials": 0}, ["`trials`", "got 0", "leave it out"]),
+    ("search", {"trials": -1}, ["`trials`", "got -1", "leave it out"]),
     ("search", {"top": -1}, ["`top`", "got -1", "leave it out"]),
     ("search", {"steps": -1}, ["`steps`", "got -1", "leave it out"]),
     ("search", {"workers": -1}, ["`workers`", "got -1", "leave it out"]),

@@ -114,7 +114,7 @@ SEARCHES = [
     ("--ghn {given}/text", ["is damaged"]),
     ("--ghn {given}/none", ["is damaged"]),
     ("--sampler bayes", ["'bayes'", "nsga2"]),
-    ("--trials 0", ["--trials is at least 1, got 0"]),
+    ("--trials=-1", ["--trials is at least 1, got -1"]),
     ("--top -1", ["--top is at least 1, got -1"]),
     ("--steps -1", ["--steps is at least 1, got -1"]),
     ("--workers -1", ["--workers", "got -1"]),

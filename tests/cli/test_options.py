@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
     "fit_ghn": FitSettings(),
     "table": TableSettings("", "", ""),
 }
-FROM_DATA = {"data", "space", "ghn", "bits", "recipe", "top"}
+FROM_DATA = {"data", "space", "ghn", "bits", "recipe", "top", "trials"}
 """Arguments of the face whose default says that the data, a recipe or the time decides."""
 RENAMED = {
     ("eval_ghn", "split"): "splits",
