@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 import qnas
+from qnas.api.train import check_start
 from qnas.data.images import DataSet
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
@@ -19,6 +21,7 @@ from qnas.reports.search import COSTS
 from qnas.runs.progress import Progress
 from qnas.scores.predicted import measure
 from qnas.studies.benchmark_table import BenchmarkTable, load_table
+from qnas.task import Task
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "numpy", "onnx", "typer")
@@ -220,9 +223,11 @@ def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tm
     assert narrower.genotype.bits == qnas.Bits(2, 2)
     predicted = qnas.train(winner.folder, ghn="digits", out=tmp_path / "predicted", **few)  # type: ignore[arg-type]
     assert max((predicted.slots[name] - value).abs().max().item() for name, value in winner.slots.items()) > 0.02
-    with pytest.raises(qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got fashion"):
-        qnas.train(winner.folder, out=tmp_path / "other", **{**few, "data": "fashion"})  # type: ignore[arg-type]
-    assert not (tmp_path / "other").exists()
+    colour: Any = SimpleNamespace(task=Task((3, 8, 8), 7), name="colour")
+    with pytest.raises(
+        qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got colour with \(3, 8, 8\) and 7"
+    ):
+        check_start(winner, colour, winner.genotype)
 
 
 def searched(out: Path, progress: Progress) -> qnas.SearchRun:
