@@ -224,9 +224,7 @@ def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tm
     predicted = qnas.train(winner.folder, ghn="digits", out=tmp_path / "predicted", **few)  # type: ignore[arg-type]
     assert max((predicted.slots[name] - value).abs().max().item() for name, value in winner.slots.items()) > 0.02
     colour: Any = SimpleNamespace(task=Task((3, 8, 8), 7), name="colour")
-    with pytest.raises(
-        qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got colour with \(3, 8, 8\) and 7"
-    ):
+    with pytest.raises(qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got colour"):
         check_start(winner, colour, winner.genotype)
 
 
