@@ -98,6 +98,7 @@ def search(
     max_latency: float = 0.0,
     pareto: str | Sequence[str] = (),
     mixed: bool = False,
+    edges: int = 0,
     data: str | Path = "auto",
     space: str | Path = "",
     ghn: str | Path = "",
@@ -127,6 +128,7 @@ def search(
         max_latency: most milliseconds an image in onnxruntime, measured on this machine.
         pareto: costs to keep small beside a high accuracy, such as ``params,weight_bytes``.
         mixed: whether each layer's widths are chosen, up to ``bits``.
+        edges: bits of the weights of the first and of the last layer, such as 8; 0 for as many as others have.
         data: ``auto``, the name of a known data set, or a folder of images.
         space: name or ``.toml`` file of a search space; the data's if empty.
         ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
@@ -174,6 +176,7 @@ def search(
         recipe=of_epochs(how, epochs, find_data(known)) if epochs else how,
         seed=seed,
         mixed=mixed,
+        edges=edges,
         pareto=tuple(cost for cost in pareto.replace("-", "_").split(",") if cost)
         if isinstance(pareto, str)
         else tuple(pareto),

@@ -25,7 +25,7 @@ from qnas.errors import QnasError
 from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.handmade import HandMade
-from qnas.quant.scheme import Bits
+from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
 from qnas.training.qat import Kept, Predictor, deployed_accuracy
@@ -40,6 +40,7 @@ def train(
     bits: str | Bits = "",
     *,
     width: int = 0,
+    edges: int = 0,
     data: str | Path = "auto",
     ghn: str | Path | None = "",
     recipe: Recipe | str | Path | None = None,
@@ -61,6 +62,7 @@ def train(
             folder of a winner: its network, which goes on from its weights.
         bits: its widths; the network's own if empty.
         width: channels of a hand-made network's first layers; 0 for its makers'.
+        edges: bits of the weights of the first and of the last layer, such as 8; 0 for the network's own.
         data: see ``search``.
         ghn: checkpoint that predicts its initial parameters, or ``None`` for random ones; if empty, the data's for a
             genotype, and none for a hand-made network or a winner.
@@ -81,7 +83,9 @@ def train(
         QnasError: an argument is wrong, no pass over the images fits into the time, or the folder is of another run.
     """
     known, winner = chosen_data(data), winner_in(network)
+    check_edges(edges)
     architecture = as_architecture(winner.genotype if winner else network, bits, width)
+    architecture = architecture.with_edges(edges) if edges else architecture
     how, target = as_recipe(recipe, steps), pick_device(device)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     images = find_data(known).to(target)

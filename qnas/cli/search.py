@@ -21,11 +21,14 @@ def search(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Choose each layer's widths, up to --bits.")
     ] = SearchSettings.mixed,
+    edges: Annotated[
+        int, typer.Option(help="Bits of the weights of the first and last layer, such as 8. Default: as all others.")
+    ] = SearchSettings.edges,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
     sampler: Annotated[
-        str, typer.Option(help="Who proposes: auto, tpe, nsga2, evolution, random.")
+        str, typer.Option(help="Who proposes: auto, expected, tpe, nsga2, evolution, random.")
     ] = SearchSettings.sampler,
     trials: Annotated[int, typer.Option(help="Different networks within the budget to score; 0: what suits.")] = 0,
     top: Annotated[int, typer.Option(help="Networks to train in full; 0: one a worker, at most three.")] = 0,
@@ -56,10 +59,10 @@ def search(
     with shown() as progress:
         run = qnas.search(
             bits, max_params=max_params, max_macs=max_macs, max_weight_bytes=max_weight_bytes,
-            max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, data=data,
-            space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs,
-            minutes=minutes, seed=seed, out=out, device=device, workers=workers, storage=storage, dry_run=dry_run,
-            progress=progress,
+            max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, edges=edges,
+            data=data, space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps,
+            epochs=epochs, minutes=minutes, seed=seed, out=out, device=device, workers=workers, storage=storage,
+            dry_run=dry_run, progress=progress,
         )  # fmt: skip
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")

@@ -18,6 +18,7 @@ def train(
     ],
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the genotype's own, or fp32.")] = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
+    edges: Annotated[int, typer.Option(help="Bits of the weights of the first and last layer, such as 8.")] = 0,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
     ghn: Annotated[
         str, typer.Option(help="Checkpoint that predicts the start, or none. Default: the data's, for genotypes.")
@@ -39,8 +40,9 @@ def train(
 
     with shown() as progress:
         winner = qnas.train(
-            network, bits, width=width, data=data, ghn=None if ghn == "none" else ghn, recipe=recipe, steps=steps,
-            epochs=epochs, minutes=minutes, seed=seed, device=device, threads=threads, out=out, progress=progress,
+            network, bits, width=width, edges=edges, data=data, ghn=None if ghn == "none" else ghn, recipe=recipe,
+            steps=steps, epochs=epochs, minutes=minutes, seed=seed, device=device, threads=threads, out=out,
+            progress=progress,
         )  # fmt: skip
     say(f"Trained network: {winner.folder}")
     print(json.dumps({"folder": str(winner.folder), "accuracy": winner.accuracies, "parity": winner.parity}))

@@ -10,7 +10,6 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.scores.outlook import Outlook, inputs
-from qnas.space.genes import decode
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
 
@@ -37,7 +36,7 @@ class Foresight:
 
         The first, if none does.
         """
-        plans = [build_plan(decode(self.space, genes, self.settings.bits), self.space.task) for genes in drawn]
+        plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
         fitting = [place for place, plan in enumerate(plans) if self.limits.excess(costs(plan)) <= 0]
         expected = self._expected([plans[place] for place in fitting], self.settings.recipe.steps)
         return max(zip(expected, fitting, strict=True), default=(0.0, 0))[1]

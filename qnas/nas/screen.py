@@ -20,7 +20,6 @@ from qnas.network.plan import Plan
 from qnas.runs.progress import Report
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
-from qnas.space.genes import decode
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
 from qnas.work.queue import WorkQueue, payload_of
@@ -111,7 +110,7 @@ class Screen:
                 self._note(self.queue.done[task])
         if not self.found:
             answered = self.queue.done.values()
-            different = {decode(self.space, trial.params, self.settings.bits).key for trial in answered}
+            different = {self.settings.decode(self.space, trial.params).key for trial in answered}
             raise QnasError(
                 f"None of {proposals.told} proposals ({len(different)} different networks) keeps all budgets together "
                 f"({self.limits}); raise one of them."
@@ -137,7 +136,7 @@ class Screen:
 
     def _consider(self, task: str, proposal: Proposal) -> None:
         """Claim a proposal and answer it, unless another process is at it."""
-        genotype = decode(self.space, proposal.genes, self.settings.bits)
+        genotype = self.settings.decode(self.space, proposal.genes)
         plan = build_plan(genotype, self.space.task)
         own = self.cost_model(plan)
         excess = self.limits.excess(own)
@@ -182,7 +181,7 @@ class Screen:
         if trial.constraints[BUDGET] > 0:
             return
         payload = payload_of(trial)
-        genotype = decode(self.space, trial.params, self.settings.bits)
+        genotype = self.settings.decode(self.space, trial.params)
         if genotype.key not in self.found:
             plan, score = build_plan(genotype, self.space.task), Score(*payload["score"])
             own = replace(costs(plan), latency=payload["latency"])

@@ -1,11 +1,15 @@
 """The settings of a search, which also tell one run folder from another."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from qnas.errors import QnasError, at_least_one, check_known
 from qnas.nas.limits import Limits
-from qnas.quant.scheme import Bits
+from qnas.quant.scheme import Bits, check_edges
+from qnas.space.genes import decode
+from qnas.space.genotype import Genotype
+from qnas.space.space import SearchSpace
 from qnas.training.recipe import Recipe
 
 MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
@@ -32,6 +36,7 @@ class SearchSettings:
         recipe: of a full training run; a middle one has a quarter of its steps, a short one a twelfth.
         seed: of everything random.
         mixed: whether every layer has widths of its own, which are genes.
+        edges: bits of the weights of the first and of the last layer, where that is more; 0 for as many as others have.
         pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
         minutes: time that the whole run was planned for, once (``qnas.nas.planning``); 0 where steps were given.
         usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
@@ -57,8 +62,10 @@ class SearchSettings:
     pareto: tuple[str, ...] = ()
     minutes: float = 0.0
     usual_price: float = 0.0
+    edges: int = 0
 
     def __post_init__(self) -> None:
+        check_edges(self.edges)
         for cost in self.pareto:
             check_known("cost", cost, COSTS)
         if self.mixed and len(self.layer_choices) < 2:
@@ -70,6 +77,11 @@ class SearchSettings:
     def lengths(self) -> tuple[int, int, int]:
         """Training steps of a short, a middle and a full run."""
         return training_lengths(self.recipe.steps)
+
+    def decode(self, space: SearchSpace, genes: Mapping[str, Any]) -> Genotype:
+        """The canonical genotype of a choice of genes, at its bit widths."""
+        genotype = decode(space, genes, self.bits)
+        return genotype.with_edges(self.edges) if self.edges else genotype
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""

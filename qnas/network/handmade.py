@@ -1,13 +1,13 @@
 """Networks that people made, as plans like any other: what a search has to beat."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qnas.digest import digest_of
 from qnas.errors import QnasError, check_known
 from qnas.network.plan import Builder, Plan
-from qnas.quant.scheme import FP32, Bits
+from qnas.quant.scheme import FP32, Bits, check_edges
 from qnas.task import Task
 
 
@@ -19,17 +19,20 @@ class HandMade:
         name: one of ``HAND_MADE``.
         width: channels of its first layers; 0 for its makers'.
         bits: of all layers.
+        edges: bits of the weights of the first and of the last layer, where that is more; 0 for as many as others have.
 
     Raises:
-        QnasError: no such name, or a width below 0.
+        QnasError: no such name, a width below 0, or edges that no weights can have.
     """
 
     name: str
     width: int = 0
     bits: Bits = FP32
+    edges: int = 0
 
     def __post_init__(self) -> None:
         check_known("hand-made network", self.name, HAND_MADE)
+        check_edges(self.edges)
         if self.width < 0:
             raise QnasError(f"`width` is at least 1, or 0 for the usual, got {self.width}; leave it out for that.")
         object.__setattr__(self, "width", self.width or HAND_MADE[self.name].width)
@@ -41,16 +44,26 @@ class HandMade:
 
     def with_bits(self, bits: Bits) -> "HandMade":
         """The same network at other bit widths."""
-        return HandMade(self.name, self.width, bits)
+        return replace(self, bits=bits)
+
+    def with_edges(self, weights: int) -> "HandMade":
+        """The same network with at least so many bits for the weights of its first and of its last layer."""
+        return replace(self, edges=weights)
 
     def build(self, task: Task) -> Plan:
         """Its plan for the images and classes of a task."""
         builder = Builder(task, True, self.bits)
-        return builder.classifier(HAND_MADE[self.name].build(builder, self.width))
+        plan = builder.classifier(HAND_MADE[self.name].build(builder, self.width))
+        layers = [place for place, node in enumerate(plan.nodes) if node.kind in ("conv", "linear")]
+        nodes = list(plan.nodes)
+        for place in (layers[0], layers[-1]):
+            nodes[place] = nodes[place]._replace(bits=nodes[place].bits.with_weights(self.edges))
+        return replace(plan, nodes=tuple(nodes))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; ``from_json`` reads them back."""
-        return {"network": self.name, "width": self.width, "bits": str(self.bits)}
+        edges = {"edges": self.edges} if self.edges else {}
+        return {"network": self.name, "width": self.width, "bits": str(self.bits), **edges}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "HandMade":
@@ -59,9 +72,10 @@ class HandMade:
         Raises:
             QnasError: it says something else.
         """
-        if set(data) != {"network", "width", "bits"} or type(data["width"]) is not int:
+        numbers = (data.get("width"), data.get("edges", 0))
+        if set(data) - {"edges"} != {"network", "width", "bits"} or any(type(number) is not int for number in numbers):
             raise QnasError(f"A hand-made network has network, width and bits, got {sorted(data)}; correct the file.")
-        return cls(str(data["network"]), data["width"], Bits.parse(str(data["bits"])))
+        return cls(str(data["network"]), data["width"], Bits.parse(str(data["bits"])), data.get("edges", 0))
 
 
 Build = Callable[[Builder, int], int]

@@ -37,6 +37,10 @@ class Bits:
         """Whether nothing is quantized."""
         return self.weights == FLOAT
 
+    def with_weights(self, least: int) -> "Bits":
+        """At least so many bits for the weights; floats stay floats."""
+        return Bits(max(self.weights, least), self.activations)
+
     @classmethod
     def parse(cls, text: str) -> "Bits":
         """Read ``"w4a8"`` or ``"fp32"``, in either case.
@@ -50,6 +54,16 @@ class Bits:
         if match is None:
             raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; give for example `bits='w4a4'`.")
         return cls(int(match[1]), int(match[2]))
+
+
+def check_edges(weights: int) -> None:
+    """Check the bits of the weights of first and last layers; 0 is for none of their own.
+
+    Raises:
+        QnasError: no weights can have them.
+    """
+    if weights and not LOWEST <= weights <= HIGHEST:
+        raise QnasError(f"`edges` is {LOWEST} to {HIGHEST} bits, got {weights}; give 8, or leave it out.")
 
 
 def widest(several: Iterable[Bits]) -> Bits:

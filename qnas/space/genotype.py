@@ -236,6 +236,21 @@ class Genotype:
         )
         return replace(self, normal=normal, reduction=reduction, bits=bits, layer_bits=())
 
+    def with_edges(self, weights: int) -> "Genotype":
+        """The same network with at least so many bits for the weights of its first and of its last layer."""
+        if self.bits.is_float:
+            return self
+        first, *inner, last = self.layer_bits or (self.bits,) * (self.cells + 2)
+        outer = (first.with_weights(weights), *inner, last.with_weights(weights))
+        if self.is_mixed:
+            return replace(self, layer_bits=outer).canonical()
+
+        def own(reduction: bool) -> Callable[[Branch], Branch]:
+            return lambda one: one._replace(bits=(self.bits,) * len(self.positions(reduction)))
+
+        normal, reduced = _changed(self.normal, own(False)), _changed(self.reduction, own(True))
+        return replace(self, normal=normal, reduction=reduced, layer_bits=outer).canonical()
+
     @cached_property
     def architecture(self) -> str:
         """Hash of the canonical architecture without its bit widths, 16 hexadecimal digits."""

@@ -7,8 +7,10 @@ import pytest
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
-from qnas.nas.settings import COSTS, SearchSettings
+from qnas.nas.settings import COSTS, SearchSettings, paid_steps
 from qnas.quant.scheme import Bits
+from qnas.space.genes import decode, gene_choices
+from qnas.space.space import find_space
 from qnas.training.recipe import Recipe
 
 USUAL = SearchSettings(Bits(4, 4))
@@ -22,12 +24,11 @@ def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, length
 
 
 def test_all_have_the_same_steps_where_there_is_no_usual_price() -> None:
-    assert [USUAL.steps_for(75, price) for price in (1.0, 3.0, 900.0)] == [75, 75, 75]
+    assert [paid_steps(75, 0.0, price) for price in (1.0, 3.0, 900.0)] == [75, 75, 75]
 
 
 def test_the_dearer_a_step_the_fewer_fit_into_the_time_of_the_usual_network() -> None:
-    timed = replace(USUAL, usual_price=300.0)
-    assert [timed.steps_for(75, price) for price in (300.0, 150.0, 600.0, 1e6)] == [75, 150, 38, 1]
+    assert [paid_steps(75, 300.0, price) for price in (300.0, 150.0, 600.0, 1e6)] == [75, 150, 38, 1]
 
 
 @pytest.mark.parametrize("name", ["trials", "top"])
@@ -35,6 +36,15 @@ def test_the_dearer_a_step_the_fewer_fit_into_the_time_of_the_usual_network() ->
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
     with pytest.raises(QnasError, match=f"^`{name}` is at least 1, got {value}; leave it out for the default"):
         replace(USUAL, **{name: value})
+
+
+def test_the_edges_of_all_networks_are_as_wide_as_the_settings_say() -> None:
+    space = find_space("tiny")
+    genes = {name: choices[0] for name, choices in gene_choices(space).items()}
+    assert USUAL.decode(space, genes) == decode(space, genes, USUAL.bits)
+    assert replace(USUAL, edges=8).decode(space, genes) == decode(space, genes, USUAL.bits).with_edges(8)
+    with pytest.raises(QnasError, match="`edges` is 2 to 8 bits, got 1; give 8, or leave it out"):
+        replace(USUAL, edges=1)
 
 
 @pytest.mark.parametrize("value", [0, -3])

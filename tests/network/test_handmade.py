@@ -47,11 +47,25 @@ def test_wider_ones_cost_more(name: str) -> None:
     assert len({HandMade(name, width).key for width in (4, 8, 16)}) == 3
 
 
-@given(st.sampled_from(sorted(HAND_MADE)), st.integers(0, 64), st.sampled_from([FP32, Bits(4, 4), Bits(2, 8)]))
-def test_they_survive_writing_and_reading(name: str, width: int, bits: Bits) -> None:
-    made = HandMade(name, width, bits)
+@given(
+    st.sampled_from(sorted(HAND_MADE)),
+    st.integers(0, 64),
+    st.sampled_from([FP32, Bits(4, 4), Bits(2, 8)]),
+    st.sampled_from([0, 8]),
+)
+def test_they_survive_writing_and_reading(name: str, width: int, bits: Bits, edges: int) -> None:
+    made = HandMade(name, width, bits, edges)
     assert HandMade.from_json(made.to_json()) == made
     assert made.with_bits(FP32).bits == FP32
+
+
+@EVERY
+def test_the_edges_of_one_can_be_wider(name: str) -> None:
+    narrow = HandMade(name, 8, Bits(2, 4))
+    layers = [node for node in build_plan(narrow.with_edges(8), CIFAR).nodes if node.kind in ("conv", "linear")]
+    assert [node.bits for node in layers] == [Bits(8, 4), *[Bits(2, 4)] * (len(layers) - 2), Bits(8, 4)]
+    assert narrow.with_edges(8).key != narrow.key
+    assert build_plan(HandMade(name, 8, FP32, 8), CIFAR) == build_plan(HandMade(name, 8), CIFAR)
 
 
 def test_what_is_none_is_refused() -> None:
@@ -59,5 +73,7 @@ def test_what_is_none_is_refused() -> None:
         HandMade("resnet9")
     with pytest.raises(QnasError, match="`width` is at least 1, or 0 for the usual, got -1"):
         HandMade("resnet8", -1)
+    with pytest.raises(QnasError, match="`edges` is 2 to 8 bits, got 9; give 8, or leave it out"):
+        HandMade("resnet8", edges=9)
     with pytest.raises(QnasError, match=r"has network, width and bits, got \['network'\]"):
         HandMade.from_json({"network": "resnet8"})

@@ -450,6 +450,22 @@ def test_bits_for_all_drop_the_widths(genotype: Genotype, bits: Bits, rng: Rando
     assert "widths" not in uniform.to_json()
 
 
+@given(st.one_of(genotypes, mixed_genotypes), st.integers(2, 8))
+def test_the_edges_of_a_network_can_be_wider_and_nothing_else_changes(genotype: Genotype, edges: int) -> None:
+    wider = genotype.with_edges(edges)
+    layers, others = (
+        [node for node in nodes_of(one) if node.kind in ("conv", "linear")] for one in (genotype.canonical(), wider)
+    )
+    expected = [node.bits for node in layers]
+    expected[0], expected[-1] = (expected[place].with_weights(edges) for place in (0, -1))
+    assert [node.bits for node in others] == expected
+    assert [node.bits.activations for node in nodes_of(wider)] == [
+        node.bits.activations for node in nodes_of(genotype.canonical())
+    ]
+    assert wider.with_edges(edges) == wider
+    assert Genotype.from_json(wider.to_json()) == wider
+
+
 def of_first_branch(genotype: Genotype, change: Callable[[tuple[Bits, ...]], tuple[Bits, ...]]) -> Cell:
     ((left, right), *rest) = genotype.reduction
     return ((left._replace(bits=change(left.bits)), right), *rest)
