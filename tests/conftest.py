@@ -21,7 +21,8 @@ from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 from qnas.studies.benchmark_table import BenchmarkTable, Entry, Run
 from qnas.task import Task

@@ -10,8 +10,9 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
+from qnas.space.cells import CELL_INPUTS, Branch, Cell, is_connected
 from qnas.space.genes import operation_choices
-from qnas.space.genotype import CELL_INPUTS, Branch, Cell, Genotype, is_connected
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 

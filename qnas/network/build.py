@@ -4,7 +4,8 @@ from typing import Any
 
 from qnas.network.handmade import HandMade
 from qnas.network.plan import Builder, Plan
-from qnas.space.genotype import CELL_INPUTS, CellContext, Genotype
+from qnas.space.cells import CELL_INPUTS, CellContext
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.task import Task
 

@@ -6,7 +6,8 @@ from math import prod
 
 from qnas.network.plan import Builder, Node, Plan
 from qnas.quant.scheme import FP32
-from qnas.space.genotype import CELL_INPUTS, Genotype
+from qnas.space.cells import CELL_INPUTS
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.task import Task
 

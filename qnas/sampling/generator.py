@@ -11,7 +11,8 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import count_parameters, macs
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import CELL_INPUTS, Branch, Cell, Genotype, is_connected
+from qnas.space.cells import CELL_INPUTS, Branch, Cell, is_connected
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 

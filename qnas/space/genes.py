@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import CELL_INPUTS, PREVIOUS, Branch, Cell, Genotype
+from qnas.space.cells import CELL_INPUTS, PREVIOUS, Branch, Cell
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace
 

@@ -14,56 +14,28 @@ residual networks such as ResNet are among such networks.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import compress, groupby, permutations, product
-from typing import Any, NamedTuple
+from itertools import compress
+from typing import Any
 
 from qnas.digest import digest_of
 from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits, widest
-from qnas.space.operations import OPERATIONS, Reshaping, find_operation
+from qnas.space.cells import (
+    CELL_INPUTS,
+    MOST_STEPS,
+    PREVIOUS,
+    Branch,
+    Cell,
+    CellContext,
+    canonical_cell,
+    cell_json,
+    changed,
+    is_connected,
+    read_cell,
+)  # fmt: skip
+from qnas.space.operations import OPERATIONS
 
-FEWEST_CELLS, MOST_STEPS, MOST_BRANCHES = 2, 6, 2
-CELL_INPUTS = 2
-PREVIOUS = 1
-"""The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
-
-
-class Branch(NamedTuple):
-    """One operation of a step: which state it reads, the operation's name, and its kernel size (1 for a skip).
-
-    ``bits`` are its layers' widths in each cell of its kind, in order; empty where the whole network has one width.
-    """
-
-    state: int
-    operation: str
-    kernel: int
-    bits: tuple[Bits, ...] = ()
-
-
-Step = tuple[Branch, ...]
-"""One or two; a skip is never alone."""
-Cell = tuple[Step, ...]
-
-
-class CellContext(NamedTuple):
-    """What a cell is built from: its position, channels of its steps and of its two inputs, and their strides."""
-
-    position: int
-    reduction: bool
-    channels: int
-    input_channels: tuple[int, int]
-    input_strides: tuple[int, int]
-
-    def stride(self, state: int, projected: bool) -> int:
-        """The stride of what reads a state."""
-        if state >= CELL_INPUTS:
-            return 1
-        return (2 if self.reduction else 1) * (1 if projected else self.input_strides[state])
-
-    def reshaping(self, state: int, projected: bool) -> Reshaping:
-        """How an operation that reads a state has to change its shape."""
-        widened = not projected and state < CELL_INPUTS and self.input_channels[state] != self.channels
-        return Reshaping(self.stride(state, projected) > 1, widened)
+FEWEST_CELLS = 2
 
 
 @dataclass(frozen=True)
@@ -201,7 +173,7 @@ class Genotype:
         form = replace(self, normal=normal)
         if self.is_mixed:
             form = form._with_used_bits()
-        form = replace(form, normal=_canonical_cell(form.normal), reduction=_canonical_cell(form.reduction))
+        form = replace(form, normal=canonical_cell(form.normal), reduction=canonical_cell(form.reduction))
         form.__dict__["_canonical"] = form  # it is its own
         return form
 
@@ -218,7 +190,7 @@ class Genotype:
         def marked(reduction: bool) -> Callable[[Branch], Branch]:
             return lambda one: one._replace(bits=_where(self._layers_of(one, reduction), one.bits, most))
 
-        normal, reduced = _changed(self.normal, marked(False)), _changed(self.reduction, marked(True))
+        normal, reduced = changed(self.normal, marked(False)), changed(self.reduction, marked(True))
         layer_bits = _where(outer, self.layer_bits, most)
         return replace(self, normal=normal, reduction=reduced, bits=most, layer_bits=layer_bits)
 
@@ -231,9 +203,7 @@ class Genotype:
         """The same architecture with one pair of bit widths for all layers."""
         if not self.is_mixed:
             return replace(self, bits=bits)
-        normal, reduction = (
-            _changed(cell, lambda one: one._replace(bits=())) for cell in (self.normal, self.reduction)
-        )
+        normal, reduction = (changed(cell, lambda one: one._replace(bits=())) for cell in (self.normal, self.reduction))
         return replace(self, normal=normal, reduction=reduction, bits=bits, layer_bits=())
 
     def with_edges(self, weights: int) -> "Genotype":
@@ -248,7 +218,7 @@ class Genotype:
         def own(reduction: bool) -> Callable[[Branch], Branch]:
             return lambda one: one._replace(bits=(self.bits,) * len(self.positions(reduction)))
 
-        normal, reduced = _changed(self.normal, own(False)), _changed(self.reduction, own(True))
+        normal, reduced = changed(self.normal, own(False)), changed(self.reduction, own(True))
         return replace(self, normal=normal, reduction=reduced, layer_bits=outer).canonical()
 
     @cached_property
@@ -274,8 +244,8 @@ class Genotype:
             "cells": self.cells,
             "batch_norm": self.batch_norm,
             **({} if self.projected else {"projected": False}),
-            "normal": _cell_json(self.normal),
-            "reduction": _cell_json(self.reduction),
+            "normal": cell_json(self.normal),
+            "reduction": cell_json(self.reduction),
         }
 
     @classmethod
@@ -287,7 +257,7 @@ class Genotype:
         """
         try:
             stem_kernel, stem_stride = data["stem"]
-            normal, reduction = (_read_cell(data[name]) for name in ("normal", "reduction"))
+            normal, reduction = (read_cell(data[name]) for name in ("normal", "reduction"))
             numbers = (stem_kernel, stem_stride, data["channels"], data["cells"])
             batch_norm, projected = data["batch_norm"], data.get("projected", True)
             if any(type(number) is not int for number in numbers) or not type(batch_norm) is type(projected) is bool:
@@ -304,59 +274,3 @@ class Genotype:
 def _where(there: list[bool], bits: tuple[Bits, ...], otherwise: Bits) -> tuple[Bits, ...]:
     """The bits of the layers that are there, and others for those that are not."""
     return tuple(one if layer else otherwise for one, layer in zip(bits, there, strict=True))
-
-
-def _changed(cell: Cell, change: Callable[[Branch], Branch]) -> Cell:
-    return tuple(tuple(map(change, step)) for step in cell)
-
-
-def _cell_json(cell: Cell) -> list[list[list[Any]]]:
-    return [
-        [[*branch[:3], *([[str(bits) for bits in branch.bits]] * bool(branch.bits))] for branch in step]
-        for step in cell
-    ]
-
-
-def _read_cell(steps: Any) -> Cell:
-    return tuple(tuple(_read_branch(*branch) for branch in step) for step in steps)
-
-
-def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
-    branch = Branch(int(state), str(name), int(kernel), tuple(Bits.parse(text) for text in bits))
-    if not find_operation(branch.operation).allows(branch.kernel):
-        raise ValueError(f"{name} cannot have kernel {kernel}")
-    return branch
-
-
-def is_connected(cell: Cell) -> bool:
-    """Whether a cell's steps make a network: they read earlier states, one the previous cell, and no skip is alone."""
-    sizes = [len(step) - ([branch.operation for branch in step] == ["skip"]) for step in cell]
-    if len(cell) > MOST_STEPS or not all(1 <= size <= MOST_BRANCHES for size in sizes):
-        return False
-    reads = [(branch.state, CELL_INPUTS + number) for number, step in enumerate(cell) for branch in step]
-    return any(state == PREVIOUS for state, _ in reads) and all(0 <= state < before for state, before in reads)
-
-
-def _canonical_cell(cell: Cell) -> Cell:
-    """The smallest relabelling among those that put the steps in the order of their structural keys.
-
-    A step's structural key describes its whole tree of operations; only steps of equal keys need to be permuted.
-    """
-    keys: list[Any] = [(0, "0"), (0, "1")]
-    for step in cell:
-        below = sorted((branch.operation, branch.kernel, branch.bits, keys[branch.state]) for branch in step)
-        keys.append((1 + max(keys[branch.state][0] for branch in step), repr(below)))
-    order = sorted(range(CELL_INPUTS, len(keys)), key=keys.__getitem__)
-    return min(_relabelled(cell, new_order) for new_order in _tie_orders(order, keys))
-
-
-def _tie_orders(order: list[int], keys: list[Any]) -> Iterator[list[int]]:
-    groups = [list(group) for _, group in groupby(order, key=keys.__getitem__)]
-    for choice in product(*(permutations(group) for group in groups)):
-        yield [state for group in choice for state in group]
-
-
-def _relabelled(cell: Cell, order: list[int]) -> Cell:
-    new = {0: 0, 1: 1} | {state: CELL_INPUTS + place for place, state in enumerate(order)}
-    steps = (cell[state - CELL_INPUTS] for state in order)
-    return tuple(tuple(sorted(branch._replace(state=new[branch.state]) for branch in step)) for step in steps)

@@ -14,7 +14,8 @@ from typing import Any
 from qnas.digest import digest_of
 from qnas.errors import QnasError, check_known, did_you_mean
 from qnas.resources import shipped
-from qnas.space.genotype import FEWEST_CELLS, MOST_BRANCHES, MOST_STEPS, Genotype
+from qnas.space.cells import MOST_BRANCHES, MOST_STEPS
+from qnas.space.genotype import FEWEST_CELLS, Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.splits import SPLITS
 from qnas.task import Task

@@ -29,8 +29,9 @@ from qnas.network.module import Network
 from qnas.network.plan import Node
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
+from qnas.space.cells import CELL_INPUTS, Branch
 from qnas.space.genes import decode, gene_choices
-from qnas.space.genotype import CELL_INPUTS, Branch, Genotype
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import find_space
 from qnas.task import Task

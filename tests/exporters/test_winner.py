@@ -18,7 +18,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 

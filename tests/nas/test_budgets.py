@@ -12,7 +12,8 @@ from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import PREVIOUS, Branch, Cell, Genotype
+from qnas.space.cells import PREVIOUS, Branch, Cell
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
 from qnas.space.space import SearchSpace, find_space
 

@@ -30,7 +30,8 @@ from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
 from qnas.scores.surrogate import accuracy_of, log_odds
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 from qnas.training.recipe import Recipe
 

@@ -22,8 +22,9 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
+from qnas.space.cells import Branch
 from qnas.space.genes import decode, gene_choices
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 from qnas.training.price import price
 from qnas.work.queue import Directions, StudyAddress, WorkQueue, payload_of

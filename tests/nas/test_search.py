@@ -33,7 +33,8 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome, Racer
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.training.jobs import Job, run_job
 from qnas.training.qat import deployed_accuracy

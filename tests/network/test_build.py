@@ -9,7 +9,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.space.space import space_names
 from qnas.task import Task
 

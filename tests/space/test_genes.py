@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from qnas.nas.settings import MIXED
 from qnas.network.build import build_plan
 from qnas.quant.scheme import FP32, Bits
+from qnas.space.cells import PREVIOUS
 from qnas.space.genes import decode, gene_choices, operation_choices
-from qnas.space.genotype import PREVIOUS, Genotype
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SearchSpace, find_space
 

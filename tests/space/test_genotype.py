@@ -18,7 +18,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Node
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import Branch, Cell, Genotype, Step
+from qnas.space.cells import Branch, Cell, Step
+from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 MIXED = (Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8))

@@ -28,8 +28,9 @@ from qnas.network.plan import Builder, Node, Plan
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.sampling.generator import stream
+from qnas.space.cells import Branch
 from qnas.space.genes import decode, gene_choices, operation_choices
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS, Reshaping, find_operation, learning
 from qnas.space.space import SearchSpace, find_space
 from qnas.task import Task

@@ -9,8 +9,9 @@ import pytest
 from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
+from qnas.space.cells import Branch, Cell
 from qnas.space.genes import decode, gene_choices
-from qnas.space.genotype import Branch, Cell, Genotype
+from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SPLITS, SearchSpace, find_space, read_space, space_names
 from qnas.task import Task

@@ -10,7 +10,8 @@ from torch import Tensor
 from qnas.data.images import DataSet
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.training.guard import LEAST, Guard
 from qnas.training.qat import SLOWER, Training, begun, deployed_accuracy, train_network
 from qnas.training.recipe import Recipe

@@ -12,7 +12,8 @@ from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe

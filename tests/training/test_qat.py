@@ -15,7 +15,8 @@ from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
-from qnas.space.genotype import Branch, Genotype
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
 from qnas.training.qat import batches_of, deployed_accuracy, initial_parameters, input_range, train_network, untrained
 from qnas.training.recipe import Recipe
 
