@@ -15,15 +15,16 @@ RESULT, PICKS = "result.json", "picks"
 def write_result(folder: Path, settings: SearchSettings, chosen: Selection) -> None:
     """Write what a search found; its picks' test accuracies are known by now."""
     keys, front = {pick.key for pick in chosen.picks}, {pick.key for pick in chosen.front}
-    surrogate = chosen.surrogate
+    trust = chosen.trust
     write_json(folder / RESULT, {
         "screened": len(chosen.candidates),
         "pareto": list(settings.pareto),
-        "calibration": surrogate and {
-            "labels": surrogate.labels,
-            "mean_absolute_error": surrogate.error,
-            "tau": surrogate.tau,
-            "tau_params": surrogate.tau_params,
+        "calibration": trust and {
+            "labels": trust.labels,
+            "mean_absolute_error": trust.error,
+            "tau": trust.tau,
+            "tau_params": trust.tau_params,
+            "estimates": "full runs" if settings.usual_price else "short runs",
         },
         "picks": [{**pick.to_json(), "front": pick.key in front} for pick in chosen.picks],
         "candidates": [one.to_json() for one in chosen.candidates if one.key not in keys],

@@ -19,7 +19,7 @@ from typing import Protocol
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
-from qnas.scores.surrogate import Surrogate, accuracy_of, fit_surrogate, log_odds
+from qnas.scores.surrogate import Trust, accuracy_of, fit_surrogate, log_odds
 
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
@@ -57,13 +57,14 @@ class Selection:
     """What the rungs have found.
 
     ``candidates`` are all, in their order, with what is known of them; ``picks`` the fully trained ones, best first;
-    ``front`` those of them that no other exceeds without costing more; ``surrogate`` the regression, if it had labels.
+    ``front`` those of them that no other exceeds without costing more; ``trust`` says how far estimates can be trusted,
+    if there were short runs enough to tell.
     """
 
     candidates: list[Candidate]
     picks: list[Candidate]
     front: list[Candidate]
-    surrogate: Surrogate | None
+    trust: Trust | None
 
 
 def select(
@@ -82,18 +83,19 @@ def select(
     if outlook:
         known = foreseen(candidates, full, outlook)
         known = train(known, rank(known, expectation, costs)[: settings.labels], short, trainer)
-        known, surrogate = mended(known, short, full, outlook), None
+        trust = trust_in(known, short, outlook)
+        known = mended(known, short, full, outlook)
         chosen = rank((one for one in known if one.trained), expectation, costs)[:wanted]
     else:
         known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
-        known, surrogate = estimate(known, short.steps)
+        known, trust = estimate(known, short.steps)
         chosen = best(known, wanted, costs)
     if len(chosen) > settings.top:
         known = train(known, chosen, middle, trainer)
         chosen = best_trained(known, middle.steps, settings.top, costs)
     known = train(known, chosen, full, trainer)
     picks = best_trained(known, full.steps, settings.top)
-    return Selection(known, picks, on_front(picks, full.steps, costs), surrogate)
+    return Selection(known, picks, on_front(picks, full.steps, costs), trust)
 
 
 def rungs_of(settings: SearchSettings) -> tuple[Rung, Rung, Rung]:
@@ -124,14 +126,23 @@ def mended(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook
     return [replace(one, estimate=estimates.get(one.key, one.estimate)) for one in known]
 
 
-def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], Surrogate | None]:
+def trust_in(known: Sequence[Candidate], short: Rung, outlook: Outlook) -> Trust | None:
+    """How well an outlook expected what the short runs gave."""
+    labelled = [one for one in known if short.steps in one.trained]
+    if len(labelled) < FEWEST_LABELS:
+        return None
+    seen, params = [one.trained[short.steps] for one in labelled], [one.costs.params for one in labelled]
+    return Trust.of(outlook(labelled, short), seen, params)
+
+
+def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], Trust | None]:
     """All candidates with an estimate, by a regression on those that had a short run, if they are enough."""
     labelled = [one for one in known if short in one.trained]
     if len(labelled) < FEWEST_LABELS:
         return list(known), None
     surrogate = fit_surrogate([one.features for one in labelled], [one.trained[short] for one in labelled])
     values = surrogate.estimate([one.features for one in known])
-    return [replace(one, estimate=value) for one, value in zip(known, values, strict=True)], surrogate
+    return [replace(one, estimate=value) for one, value in zip(known, values, strict=True)], surrogate.trust
 
 
 Value = Callable[[Candidate], tuple[float, ...]]

@@ -43,9 +43,9 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
 def trust_line(calibration: dict[str, Any]) -> str:
     """How far a run's own short runs say that its estimates can be trusted."""
     tau, params, labels = (calibration[key] for key in ("tau", "tau_params", "labels"))
-    line = f"Trust: over {labels} short runs, each left out in turn, estimates rank with Kendall's tau {tau:.2f}; "
+    line = f"Trust: over {labels} short runs that they did not know, estimates rank with Kendall's tau {tau:.2f}; "
     line += f"the number of parameters alone with {params:.2f}."
-    return line if tau > params else f"{line} The score is no better than size here: go by the trained accuracies."
+    return line if tau > params else f"{line} They are no better than size here: go by the trained accuracies."
 
 
 def picks_table(result: dict[str, Any]) -> Table:
@@ -54,9 +54,10 @@ def picks_table(result: dict[str, Any]) -> Table:
     title = f"top picks of {result['screened']} screened networks"
     if calibration:
         error, labels = calibration["mean_absolute_error"], calibration["labels"]
-        title += f"; estimates are off by {error:.1f} points on average ({labels} short runs, each left out in turn)"
+        title += f"; estimates are off by {error:.1f} points on average ({labels} short runs that they did not know)"
+    run = "a full run" if calibration and calibration.get("estimates") == "full runs" else "a short run"
     caption = (
-        "score: predicted parameters; estimate: after a short run; both, and trained, on validation images. "
+        f"score: predicted parameters; estimate: after {run}; both, and trained, on validation images. "
         "test: held-out test images, read once."
     )
     if result["pareto"]:

@@ -70,18 +70,34 @@ def estimator(known: int = KNOWN) -> TransformedTargetRegressor:
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """A fitted estimator of accuracies, and how well it did on its ``labels`` when each was left out in turn.
+class Trust:
+    """How well estimates did on short runs that they did not know.
 
-    ``error`` is its mean absolute error in points of accuracy, ``tau`` Kendall's τ of its estimates with the labels,
-    and ``tau_params`` that of the number of parameters, which any estimate should beat.
+    Args:
+        labels: how many short runs.
+        error: mean absolute error, in points of accuracy.
+        tau: Kendall's τ of the estimates with what the runs gave.
+        tau_params: that of the number of parameters, which any estimate should beat.
     """
 
-    model: TransformedTargetRegressor
-    error: float
     labels: int
+    error: float
     tau: float
     tau_params: float
+
+    @classmethod
+    def of(cls, estimates: ArrayLike, accuracies: ArrayLike, params: ArrayLike) -> "Trust":
+        """Of estimates and accuracies in per cent, and of parameters or their logarithms."""
+        x, y, sizes = (np.asarray(values, np.float64) for values in (estimates, accuracies, params))
+        return cls(len(y), float(np.abs(x - y).mean()), kendall(x, y), kendall(sizes, y))
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted estimator of accuracies, and how well it did on its labels when each was left out in turn."""
+
+    model: TransformedTargetRegressor
+    trust: Trust
 
     def estimate(self, rows: list[list[float]]) -> list[float]:
         """Estimated accuracy after a short run, per cent, for each row of features."""
@@ -94,5 +110,4 @@ def fit_surrogate(rows: list[list[float]], accuracies: list[float]) -> Surrogate
     x, y = np.array(rows), np.array(accuracies)
     model = estimator()
     left_out: Floats = cross_val_predict(model, x, y, cv=LeaveOneOut())
-    error = float(np.abs(left_out - y).mean())
-    return Surrogate(model.fit(x, y), error, len(y), kendall(left_out, y), kendall(x[:, PARAMS], y))
+    return Surrogate(model.fit(x, y), Trust.of(left_out, y, x[:, PARAMS]))

@@ -29,7 +29,7 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
-from qnas.scores.surrogate import accuracy_of, log_odds
+from qnas.scores.surrogate import Trust, accuracy_of, log_odds
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
@@ -162,8 +162,8 @@ def test_on_the_front_are_those_that_none_exceeds_without_costing_more() -> None
 def test_fewer_than_three_short_runs_give_no_estimates() -> None:
     left, right, other = candidates([10.0, 20.0, 30.0])
     made = [left.after(75, 50.0), right.after(75, 50.0), other]
-    known, surrogate = estimate(made, 75)
-    assert surrogate is None
+    known, trust = estimate(made, 75)
+    assert trust is None
     assert known == made
     assert [candidate.estimate for candidate in known] == [None] * 3
 
@@ -173,9 +173,9 @@ def test_all_candidates_get_an_estimate_that_follows_the_short_runs() -> None:
         one.after(75, 0.5 * one.score + 20) if place % 2 == 0 else one
         for place, one in enumerate(candidates(range(0, 100, 5)))
     ]
-    known, surrogate = estimate(made, 75)
-    assert surrogate is not None
-    assert surrogate.labels == 10
+    known, trust = estimate(made, 75)
+    assert trust is not None
+    assert trust.labels == 10
     estimates = [candidate.estimate for candidate in known]
     assert estimates == sorted(estimates, key=float)
     for candidate in known:
@@ -256,8 +256,8 @@ def test_all_that_were_found_come_back_in_their_order() -> None:
     chosen = select(found, Noting(), SETTINGS)
     assert [candidate.key for candidate in chosen.candidates] == [candidate.key for candidate in found]
     assert all(candidate.estimate is not None for candidate in chosen.candidates)
-    assert chosen.surrogate is not None
-    assert chosen.surrogate.labels == 6
+    assert chosen.trust is not None
+    assert chosen.trust.labels == 6
     assert [one for one in chosen.candidates if 120 in one.trained and one not in chosen.picks] == []
 
 
@@ -283,7 +283,7 @@ def test_trainers_see_candidates_as_they_are_known_by_then() -> None:
 def test_without_enough_labels_scores_and_short_runs_decide() -> None:
     trainer = Noting(lambda one, rung: 100 - one.score)
     chosen = select(candidates([10.0, 20.0, 30.0, 40.0]), trainer, replace(SETTINGS, labels=2, survivors=3, top=1))
-    assert chosen.surrogate is None
+    assert chosen.trust is None
     assert trainer.scores == {"calibrate": [40, 30], "halve": [40, 30, 20], "finish": [20]}
 
 
@@ -314,7 +314,9 @@ def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_expected() -
     timed = replace(SETTINGS, labels=5, survivors=2, top=2)
     chosen = select(made, trainer, timed, by_score)
     assert trainer.scores == {"calibrate": [59, 58, 57, 56, 55], "finish": [59, 58]}
-    assert chosen.surrogate is None
+    assert chosen.trust is not None
+    expected = [one / 4 + 0.1 for one in (59, 58, 57, 56, 55)]
+    assert chosen.trust == Trust.of(expected, [50.0] * 5, [1019, 1018, 1017, 1016, 1015])
     untrained = [one for one in chosen.candidates if not one.trained]
     assert [one.estimate for one in untrained] == by_score(untrained, rungs_of(timed)[-1])
 

@@ -78,13 +78,13 @@ def test_a_linear_relation_is_recovered_from_many_labels() -> None:
 
 def test_without_noise_the_error_left_out_is_next_to_nothing() -> None:
     rows = rows_of(1500)
-    assert fit_surrogate(rows, linear(rows)).error < 0.1
+    assert fit_surrogate(rows, linear(rows)).trust.error < 0.1
 
 
 def test_the_error_of_noise_is_of_its_size() -> None:
     rows, noise = rows_of(150), np.random.default_rng(4).normal(0, 5, 150)
     accuracies = [value + error for value, error in zip(linear(rows), noise, strict=True)]
-    assert fit_surrogate(rows, accuracies).error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
+    assert fit_surrogate(rows, accuracies).trust.error == pytest.approx(5 * (2 / np.pi) ** 0.5, rel=0.15)
 
 
 def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
@@ -95,10 +95,10 @@ def test_errors_and_ranks_are_those_of_each_label_left_out_in_turn() -> None:
         kept, truths = (values[:place] + values[place + 1 :] for values in (rows, accuracies))
         left_out.append(ridge(kept, truths, rows[place : place + 1])[0])
     found = fit_surrogate(rows, accuracies)
-    assert found.error == pytest.approx(np.abs(np.array(left_out) - accuracies).mean())
-    assert found.tau == pytest.approx(kendalltau(left_out, accuracies).statistic)
-    assert found.tau_params == pytest.approx(kendalltau(np.array(rows)[:, PARAMS], accuracies).statistic)
-    assert found.labels == 9
+    assert found.trust.error == pytest.approx(np.abs(np.array(left_out) - accuracies).mean())
+    assert found.trust.tau == pytest.approx(kendalltau(left_out, accuracies).statistic)
+    assert found.trust.tau_params == pytest.approx(kendalltau(np.array(rows)[:, PARAMS], accuracies).statistic)
+    assert found.trust.labels == 9
 
 
 def test_estimates_stay_within_zero_and_a_hundred_per_cent() -> None:
@@ -113,4 +113,4 @@ def test_alike_candidates_give_a_finite_estimate() -> None:
     same = [rows_of(1)[0]] * 4
     surrogate = fit_surrogate(same, [50.0] * 4)
     assert surrogate.estimate(same[:1]) == pytest.approx([50])
-    assert (surrogate.error, surrogate.tau, surrogate.tau_params) == pytest.approx((0, 0, 0))
+    assert (surrogate.trust.error, surrogate.trust.tau, surrogate.trust.tau_params) == pytest.approx((0, 0, 0))
