@@ -89,19 +89,20 @@ def train(
     how, target = as_recipe(recipe, steps), pick_device(device)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     images = find_data(known).to(target)
-    predicts = ghn is not None and not (winner or isinstance(architecture, HandMade))
-    name = str(ghn or (default_checkpoint(known) if predicts else ""))
+    predicted = ghn == "" and not (winner or isinstance(architecture, HandMade))
+    name = default_checkpoint(known) if predicted else str(ghn or "")
     model: Predictor | None = load_checkpoint(name).ghn.to(target) if name else None
-    if winner and not name:
-        check_start(winner, images, architecture)
-        model, how = Kept(winner), replace(how, noise=0.0)
+    goes_on = winner if ghn == "" else None
+    if goes_on:
+        check_start(goes_on, images, architecture)
+        model, how = Kept(goes_on), replace(how, noise=0.0)
     folder = Path(out) if out else Path("runs") / f"{images.name}-{architecture.key}"
     identity: dict[str, Any] = {
         "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "ghn": name,
         "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
     }  # fmt: skip
-    if winner and not name:
-        identity["start"] = read_manifest(winner.folder)["sha256"][WEIGHTS]
+    if goes_on:
+        identity["start"] = read_manifest(goes_on.folder)["sha256"][WEIGHTS]
     with computing(threads):
         how = planned(how, architecture, images, model, identity, folder)
         identity |= {"steps": how.steps, "recipe": how.ingredients}

@@ -221,8 +221,8 @@ def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tm
     assert 0 < max(distances) < 0.02  # a step of AdamW at 1e-2, from the very weights
     narrower = qnas.train(winner.folder, "w2a2", out=tmp_path / "narrower", **few)  # type: ignore[arg-type]
     assert narrower.genotype.bits == qnas.Bits(2, 2)
-    predicted = qnas.train(winner.folder, ghn="digits", out=tmp_path / "predicted", **few)  # type: ignore[arg-type]
-    assert max((predicted.slots[name] - value).abs().max().item() for name, value in winner.slots.items()) > 0.02
+    random = qnas.train(winner.folder, ghn=None, out=tmp_path / "random", **few)  # type: ignore[arg-type]
+    assert max((random.slots[name] - value).abs().max().item() for name, value in winner.slots.items()) > 0.1
     colour: Any = SimpleNamespace(task=Task((3, 8, 8), 7), name="colour")
     with pytest.raises(qnas.QnasError, match=r"are for images \(1, 8, 8\) of 10 classes, got colour"):
         check_start(winner, colour, winner.genotype)
