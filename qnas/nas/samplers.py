@@ -36,7 +36,7 @@ def make_sampler(name: str, seed: int, choose: Choose = first) -> BaseSampler:
         seed: of its choices.
         choose: whom ``EXPECTED`` asks.
     """
-    return TournamentSampler(seed, choose) if name == EXPECTED else SAMPLERS[name](seed)
+    return ClimbingSampler(seed, choose) if name == EXPECTED else SAMPLERS[name](seed)
 
 
 def check_sampler(name: str) -> None:
@@ -92,17 +92,22 @@ class EvolutionSampler(BaseSampler):
         return self.rng.choice(_choices(distribution))
 
 
-class TournamentSampler(BaseSampler):
-    """Draws some sets of genes at random, and proposes the most promising of them.
+class ClimbingSampler(BaseSampler):
+    """Climbs from the most promising of some random sets of genes to better neighbours, and proposes where it gets.
 
     Args:
         seed: of the draws.
-        choose: says which one is.
-        drawn: how many there are.
+        choose: says which of some sets is the most promising.
+        drawn: how many sets it begins with.
+        rounds: how often it looks for a better neighbour.
+        neighbours: among how many; each differs in one to three genes.
     """
 
-    def __init__(self, seed: int, choose: Choose = first, drawn: int = 128) -> None:
-        self.rng, self.choose, self.drawn = Random(seed), choose, drawn
+    def __init__(
+        self, seed: int, choose: Choose = first, drawn: int = 32, rounds: int = 8, neighbours: int = 12
+    ) -> None:
+        self.rng, self.choose = Random(seed), choose
+        self.drawn, self.rounds, self.neighbours = drawn, rounds, neighbours
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Nothing: the space is given from outside."""
@@ -111,10 +116,18 @@ class TournamentSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The best of the draws."""
+        """Where the climb ends."""
         choices = {name: _choices(one) for name, one in search_space.items()}
         drawn = [{name: self.rng.choice(values) for name, values in choices.items()} for _ in range(self.drawn)]
-        return drawn[self.choose(drawn)]
+        best = drawn[self.choose(drawn)]
+        for _ in range(self.rounds):
+            near = [best, *(self._neighbour(best, choices) for _ in range(self.neighbours))]
+            best = near[self.choose(near)]
+        return best
+
+    def _neighbour(self, genes: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
+        names = self.rng.sample(list(choices), min(self.rng.randint(1, 3), len(choices)))
+        return genes | {name: self.rng.choice(choices[name]) for name in names}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
@@ -177,5 +190,5 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "nsga2": _nsga2,
     "evolution": EvolutionSampler,
     "random": lambda seed: RandomSampler(seed=seed),
-    EXPECTED: TournamentSampler,
+    EXPECTED: ClimbingSampler,
 }
