@@ -81,7 +81,9 @@ def test_a_table_beside_a_checkpoint_comes_first(tmp_path: Path) -> None:
     assert find_curves(written(tmp_path, [], []).parent) == tmp_path / CURVES
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"{}\n"), gzip.compress(b"[1]\n")])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[1]\n", mtime=0)]
+)
 def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CURVES).write_bytes(content)
     with pytest.raises(QnasError, match="cannot be read as a table of learning curves"):
