@@ -208,18 +208,19 @@ class Genotype:
 
     def with_edges(self, weights: int) -> "Genotype":
         """The same network with at least so many bits for the weights of its first and of its last layer."""
-        if self.bits.is_float:
-            return self
-        first, *inner, last = self.layer_bits or (self.bits,) * (self.cells + 2)
+        form = self.canonical()
+        if form.bits.is_float:
+            return form
+        first, *inner, last = form.layer_bits or (form.bits,) * (form.cells + 2)
         outer = (first.with_weights(weights), *inner, last.with_weights(weights))
-        if self.is_mixed:
-            return replace(self, layer_bits=outer).canonical()
+        if form.is_mixed:
+            return replace(form, layer_bits=outer).canonical()
 
         def own(reduction: bool) -> Callable[[Branch], Branch]:
-            return lambda one: one._replace(bits=(self.bits,) * len(self.positions(reduction)))
+            return lambda one: one._replace(bits=(form.bits,) * len(form.positions(reduction)))
 
-        normal, reduced = changed(self.normal, own(False)), changed(self.reduction, own(True))
-        return replace(self, normal=normal, reduction=reduced, layer_bits=outer).canonical()
+        normal, reduced = changed(form.normal, own(False)), changed(form.reduction, own(True))
+        return replace(form, normal=normal, reduction=reduced, layer_bits=outer).canonical()
 
     @cached_property
     def architecture(self) -> str:

@@ -157,7 +157,7 @@ def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> N
     assert shapes == {slot.name: slot.shape for slot in plan.slots}
 
 
-@pytest.mark.parametrize(("passes", "moved"), [(11.0, False), (12.0, True), (40.0, True)])
+@pytest.mark.parametrize(("passes", "moved"), [(59.0, False), (60.0, True), (90.0, True)])
 def test_images_are_shifted_in_long_runs_only(passes: float, moved: bool) -> None:
     pixels = torch.randint(0, 255, (64, 1, 6, 6), dtype=torch.uint8).numpy()
     labels = torch.zeros(64, dtype=torch.int64).numpy()
