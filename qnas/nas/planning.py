@@ -30,15 +30,19 @@ from qnas.network.costs import costs
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
+from qnas.scores.outlook import inputs
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
+from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, ghn_of, one_thread
 from qnas.training.price import price
 from qnas.training.run import EVALUATION, seconds_a_step
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
 
-TIMED = 6
-"""Networks that are timed."""
+TIMED, AMONG = 6, 200
+"""Networks that are timed: of so many, those that are likely to be trained, for prices are off by kinds of networks."""
+FULL_SHARE = 0.6
+"""Of the time of a search: a full run's, about."""
 PROPOSED = 0.1
 """Seconds of a proposal that an outlook chooses; every process makes all of them."""
 DRAWN = 5_000
@@ -178,7 +182,8 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     started, limits, task = time.perf_counter(), settings.limits.within(prepared.space), prepared.space.task
     drawn = islice(stream(prepared.space, settings.seed, bits=settings.bits), DRAWN)
     fitting = (one for one in drawn if limits.excess(costs(build_plan(one, task))) <= 0)
-    chosen = list(islice(fitting, TIMED)) or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
+    chosen = _likeliest(list(islice(fitting, AMONG)), settings, prepared)[:TIMED]
+    chosen = chosen or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
     jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
         results = [result for _, result in pool.run(jobs)]
@@ -186,6 +191,16 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     step = usual * median(one["step"] / one["price"] for one in results)
     score = float(np.quantile([one["score"] for one in results], QUANTILE))
     return Pace(step, score, settings.recipe.batch, time.perf_counter() - started, usual)
+
+
+def _likeliest(fitting: list[Genotype], settings: SearchSettings, prepared: Prepared) -> list[Genotype]:
+    """Networks in the order in which an outlook expects them to be trained in full, if there is one."""
+    if not prepared.outlook:
+        return fitting
+    plans = [build_plan(one, prepared.space.task) for one in fitting]
+    seen = [FULL_SHARE * 60e6 * settings.minutes / price(plan, settings.recipe.batch) for plan in plans]
+    expected = prepared.outlook.of([inputs(plan, images) for plan, images in zip(plans, seen, strict=True)])
+    return [fitting[place] for place in sorted(range(len(fitting)), key=lambda place: -expected[place])]
 
 
 @torch.inference_mode()
