@@ -139,7 +139,7 @@ def search(
         steps: training steps of a full run, instead of minutes; a recipe that is given says so too.
         epochs: passes over the training images in a full run, instead of minutes.
         minutes: time of the whole search on this machine, ten if no length is given. What fits is planned once, at the
-            start: full runs take equal times, short ones equal steps; at least half of the time goes to the full runs.
+            start: all runs of a kind take equal times; at least half of the time goes to the full runs.
         seed: of everything random.
         out: run folder; named after the settings if there is none.
         device: ``cpu``, ``cuda``, or ``auto``.

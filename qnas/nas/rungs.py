@@ -83,8 +83,7 @@ def select(
     if outlook:
         known = foreseen(candidates, full, outlook)
         known = train(known, rank(known, expectation, costs)[: settings.labels], short, trainer)
-        trust = trust_in(known, short, outlook)
-        known = mended(known, short, full, outlook)
+        known, trust = mended(known, short, full, outlook)
         chosen = rank((one for one in known if one.trained), expectation, costs)[:wanted]
     else:
         known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
@@ -115,24 +114,22 @@ def foreseen(candidates: Sequence[Candidate], rung: Rung, outlook: Outlook) -> l
     return [replace(one, estimate=value) for one, value in zip(candidates, outlook(candidates, rung), strict=True)]
 
 
-def mended(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook) -> list[Candidate]:
-    """All candidates, those that had a short run with an estimate of a full one that takes it into account."""
+def mended(
+    known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook
+) -> tuple[list[Candidate], Trust | None]:
+    """All candidates, those that had a short run with an estimate of a full one that takes it into account.
+
+    And how well the outlook expected the short runs, if they are enough to tell.
+    """
     labelled = [one for one in known if short.steps in one.trained]
-    expected, at_the_end = (log_odds(outlook(labelled, rung)) for rung in (short, full))
-    surprise = log_odds([one.trained[short.steps] for one in labelled]) - expected
+    seen, expected = [one.trained[short.steps] for one in labelled], outlook(labelled, short)
+    surprise, at_the_end = log_odds(seen) - log_odds(expected), log_odds(outlook(labelled, full))
     usual = surprise.mean() if labelled else 0.0
     values = accuracy_of(at_the_end + usual + OWN * (surprise - usual)).tolist()
     estimates = dict(zip((one.key for one in labelled), values, strict=True))
-    return [replace(one, estimate=estimates.get(one.key, one.estimate)) for one in known]
-
-
-def trust_in(known: Sequence[Candidate], short: Rung, outlook: Outlook) -> Trust | None:
-    """How well an outlook expected what the short runs gave."""
-    labelled = [one for one in known if short.steps in one.trained]
-    if len(labelled) < FEWEST_LABELS:
-        return None
-    seen, params = [one.trained[short.steps] for one in labelled], [one.costs.params for one in labelled]
-    return Trust.of(outlook(labelled, short), seen, params)
+    enough = len(labelled) >= FEWEST_LABELS
+    trust = Trust.of(expected, seen, [one.costs.params for one in labelled]) if enough else None
+    return [replace(one, estimate=estimates.get(one.key, one.estimate)) for one in known], trust
 
 
 def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], Trust | None]:

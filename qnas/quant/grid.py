@@ -13,7 +13,7 @@ type; rounding is half to even, as in ONNX.
 """
 
 from dataclasses import dataclass
-from math import frexp
+from math import frexp, isfinite
 from typing import Literal
 
 import numpy as np
@@ -163,7 +163,7 @@ def in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
     Ends that are not finite give what is no number, not an error: a network that diverged is for the caller to see.
     """
     kind = float if low.dtype == torch.float64 else np.float32
-    first, last = (min(max(end.item(), -FARTHEST), FARTHEST) if end.isfinite() else end.item() for end in (low, high))
+    first, last = (min(max(end, -FARTHEST), FARTHEST) if isfinite(end) else end for end in (low.item(), high.item()))
     first, last = min(first, 0.0), max(last, 0.0)
     scale = max(float(kind(float(kind(last - first)) / levels(bits))), SMALLEST_SCALE)
     return scale, min(float(np.rint(kind(-first / scale))), float(levels(bits)))

@@ -325,14 +325,15 @@ def test_a_short_run_mends_what_is_expected_of_a_full_one() -> None:
     short, _, full = rungs_of(SETTINGS)
     *made, other = estimated(candidates([80, 60, 70]), [70] * 3)
     made = trained_to(made, short.steps, [20.0, 40.0])
-    worse, better, unknown = mended([*made, other], short, full, by_score)
+    (worse, better, unknown), trust = mended([*made, other], short, full, by_score)
+    assert trust is None  # of two short runs
     assert (better.estimate or 0) > (worse.estimate or 0)
     assert unknown.estimate == 70
     surprise = log_odds([20.0, 40.0]) - log_odds(by_score(made, short))
     usual = surprise.mean()
     expected = accuracy_of(log_odds(by_score(made, full)) + usual + OWN * (surprise - usual))
     assert [worse.estimate, better.estimate] == pytest.approx(expected.tolist())
-    assert mended([unknown], short, full, by_score) == [unknown]
+    assert mended([unknown], short, full, by_score) == ([unknown], None)
 
 
 def test_short_runs_that_surprise_decide_who_trains_in_full() -> None:
