@@ -27,7 +27,7 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import inputs, regression
+from qnas.scores.outlook import arrays, fit_outlook, regression
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import accuracy_of, log_odds
 from qnas.space.genotype import Genotype
@@ -41,12 +41,6 @@ FEWEST = 12
 FOLDS = 10
 
 
-def table(rows: list[dict[str, Any]], task: Task) -> tuple[Any, Any]:
-    """Inputs and accuracies of the regression."""
-    read = [inputs(build_plan(Genotype.from_json(row["genotype"]), task), row["images"]) for row in rows]
-    return np.array(read), np.array([row["top1"] for row in rows])
-
-
 def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
     """The steps of a network in so many seconds of the machine that prices are for."""
     return max(1, round(seconds * 1e6 / (price(build_plan(genotype, task), Recipe.batch) * Recipe.batch)))
@@ -56,10 +50,9 @@ def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, A
     """The network that is expected to reach the most in so many seconds; the first, as long as there are few rows."""
     if len(drawn) == 1 or len(rows) < FEWEST:
         return drawn[0]
-    x, y = table(rows, task)
-    model = regression().fit(x, log_odds(y))
-    read = [inputs(build_plan(one, task), Recipe.batch * steps_in(seconds, one, task)) for one in drawn]
-    return drawn[int(np.argmax(model.predict(np.array(read))))]
+    images = [Recipe.batch * steps_in(seconds, one, task) for one in drawn]
+    expected = fit_outlook(rows, task).of([build_plan(one, task) for one in drawn], images)
+    return drawn[int(np.argmax(expected))]
 
 
 def main() -> None:
@@ -95,7 +88,7 @@ def main() -> None:
         append_row(given.out, row)
         print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
     known = [*rows, *more]
-    x, y = table(known, space.task)
+    x, y = arrays(known, space.task)
     folds = KFold(min(FOLDS, len(known)), shuffle=True, random_state=0)
     expected = accuracy_of(cross_val_predict(regression(), x, log_odds(y), cv=folds))
     if given.table:

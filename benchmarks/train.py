@@ -13,65 +13,22 @@ from statistics import geometric_mean, median
 import torch
 import torch.nn.functional as F
 from common import finish, load, networks, options, settle, spread, timed
-from torch import Tensor, nn
+from ppuda_reference import PlainNetwork
+from torch import Tensor
 
 import qnas
 from qnas.network.build import Architecture, build_plan
 from qnas.network.costs import costs
 from qnas.network.handmade import HandMade
-from qnas.network.plan import Node, Plan
+from qnas.network.plan import Plan
 from qnas.training.price import price
 from qnas.training.qat import begun
 from qnas.training.recipe import Recipe
 
 
-class Plain(nn.Module):
-    """A plan in float, of torch's own modules, as one would first write it."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self.plan = plan
-        self.layers = nn.ModuleDict({node.name: made for node in plan.nodes if (made := layer(node))})
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes)."""
-        values: list[Tensor] = []
-        for node in self.plan.nodes:
-            inputs = [values[source] for source in node.inputs]
-            match node.kind:
-                case "input":
-                    value = images
-                case "global_avg":
-                    value = inputs[0].mean((2, 3))
-                case "sum":
-                    value = inputs[0] + inputs[1]
-                case "concat":
-                    value = torch.cat(inputs, 1)
-                case _:
-                    value = self.layers[node.name](inputs[0])
-            values.append(F.relu(value) if node.relu else value)
-        return values[-1]
-
-
-def layer(node: Node) -> nn.Module | None:
-    """The module of a node, without its ReLU; nothing for what has none."""
-    match node.kind:
-        case "conv":
-            shape = (node.kernel, node.stride, node.padding, node.dilation, node.groups)
-            convolution = nn.Conv2d(node.channels_in, node.shape[0], *shape, bias=not node.norm)
-            return nn.Sequential(convolution, nn.BatchNorm2d(node.shape[0])) if node.norm else convolution
-        case "linear":
-            return nn.Linear(node.channels_in, node.shape[0])
-        case "max_pool":
-            return nn.MaxPool2d(node.kernel, node.stride, node.padding)
-        case "avg_pool":
-            return nn.AvgPool2d(node.kernel, node.stride, node.padding, count_include_pad=False)
-    return None
-
-
 def plain_step(plan: Plan, images: Tensor, labels: Tensor) -> Callable[[], object]:
     """A step of the plain loop on one batch."""
-    network = Plain(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = PlainNetwork(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     images = images.contiguous(memory_format=torch.channels_last)
 

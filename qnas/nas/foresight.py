@@ -9,7 +9,7 @@ from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, inputs
+from qnas.scores.outlook import Outlook
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
 
@@ -43,5 +43,4 @@ class Foresight:
 
     def _expected(self, plans: Sequence[Plan], steps: int) -> list[float]:
         batch, usual = self.settings.recipe.batch, self.settings.usual_price
-        seen = [batch * paid_steps(steps, usual, price(plan, batch)) for plan in plans]
-        return self.outlook.of([inputs(plan, images) for plan, images in zip(plans, seen, strict=True)])
+        return self.outlook.of(plans, [batch * paid_steps(steps, usual, price(plan, batch)) for plan in plans])

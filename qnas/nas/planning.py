@@ -30,7 +30,6 @@ from qnas.network.costs import costs
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import inputs
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, ghn_of, one_thread
@@ -199,7 +198,7 @@ def _likeliest(fitting: list[Genotype], settings: SearchSettings, prepared: Prep
         return fitting
     plans = [build_plan(one, prepared.space.task) for one in fitting]
     seen = [FULL_SHARE * 60e6 * settings.minutes / price(plan, settings.recipe.batch) for plan in plans]
-    expected = prepared.outlook.of([inputs(plan, images) for plan, images in zip(plans, seen, strict=True)])
+    expected = prepared.outlook.of(plans, seen)
     return [fitting[place] for place in sorted(range(len(fitting)), key=lambda place: -expected[place])]
 
 

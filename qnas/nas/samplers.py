@@ -48,7 +48,28 @@ def check_sampler(name: str) -> None:
     check_known("sampler", name, SAMPLERS)
 
 
-class EvolutionSampler(BaseSampler):
+class GeneSampler(BaseSampler):
+    """What samplers of genes share, whose space is given from outside.
+
+    Args:
+        seed: of the choices.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Nothing: the space is given from outside."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
+    ) -> Any:
+        """A random gene."""
+        return self.rng.choice(_choices(distribution))
+
+
+class EvolutionSampler(GeneSampler):
     """Aging evolution (Real et al., 2019): changes some genes of the best of a few of the last networks in the budgets.
 
     Args:
@@ -59,12 +80,8 @@ class EvolutionSampler(BaseSampler):
     """
 
     def __init__(self, seed: int, population: int = POPULATION, contestants: int = 5, again: float = 0.5) -> None:
-        self.rng = Random(seed)
+        super().__init__(seed)
         self.population, self.contestants, self.again = population, contestants, again
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: the space is given from outside."""
-        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -85,14 +102,8 @@ class EvolutionSampler(BaseSampler):
             changing = self.rng.random() < self.again
         return {name: genes[name] for name in search_space}
 
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
-    ) -> Any:
-        """A random gene."""
-        return self.rng.choice(_choices(distribution))
 
-
-class ClimbingSampler(BaseSampler):
+class ClimbingSampler(GeneSampler):
     """Climbs from the most promising of some random sets of genes to better neighbours, and proposes where it gets.
 
     Args:
@@ -106,12 +117,8 @@ class ClimbingSampler(BaseSampler):
     def __init__(
         self, seed: int, choose: Choose = first, drawn: int = 32, rounds: int = 8, neighbours: int = 12
     ) -> None:
-        self.rng, self.choose = Random(seed), choose
-        self.drawn, self.rounds, self.neighbours = drawn, rounds, neighbours
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Nothing: the space is given from outside."""
-        return {}
+        super().__init__(seed)
+        self.choose, self.drawn, self.rounds, self.neighbours = choose, drawn, rounds, neighbours
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -128,12 +135,6 @@ class ClimbingSampler(BaseSampler):
     def _neighbour(self, genes: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> dict[str, Any]:
         names = self.rng.sample(list(choices), min(self.rng.randint(1, 3), len(choices)))
         return genes | {name: self.rng.choice(choices[name]) for name in names}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
-    ) -> Any:
-        """A random gene."""
-        return self.rng.choice(_choices(distribution))
 
 
 def _dominates(one: FrozenTrial, other: FrozenTrial, directions: list[StudyDirection]) -> bool:

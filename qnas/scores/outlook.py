@@ -6,7 +6,7 @@ A regression on learning curves: random networks of a space, each trained for a 
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log, log2
@@ -27,7 +27,7 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import HIGHEST
 from qnas.resources import shipped
 from qnas.runs.reading import reading
-from qnas.scores.surrogate import accuracy_of, log_odds
+from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
@@ -66,9 +66,12 @@ class Outlook:
     model: Pipeline
     runs: int
 
-    def of(self, rows: Sequence[Sequence[float]]) -> list[float]:
-        """Expected accuracy of validation images, per cent, for each row of ``inputs``."""
-        values: list[float] = accuracy_of(self.model.predict(np.array(rows))).tolist() if rows else []
+    def of(self, plans: Sequence[Plan], images: Sequence[float]) -> list[float]:
+        """Expected accuracy of validation images, per cent, of each network after so many images of training."""
+        if not plans:
+            return []
+        read = [inputs(plan, seen) for plan, seen in zip(plans, images, strict=True)]
+        values: list[float] = accuracy_of(self.model.predict(np.array(read))).tolist()
         return values
 
 
@@ -96,9 +99,19 @@ def read_outlook(path: Path, task: Task) -> Outlook:
         QnasError: the table is damaged.
     """
     with reading(path, "a table of learning curves", "copy the checkpoint anew"):
-        rows = list(_rows(path))
-        read = [inputs(build_plan(Genotype.from_json(row["genotype"]), task), row["images"]) for row in rows]
-        return Outlook(regression().fit(np.array(read), log_odds([row["top1"] for row in rows])), len(rows))
+        return fit_outlook(list(_rows(path)), task)
+
+
+def fit_outlook(rows: Sequence[Mapping[str, Any]], task: Task) -> Outlook:
+    """An outlook of runs, each with its ``genotype``, the ``images`` it saw and the accuracy, ``top1``, it reached."""
+    x, accuracies = arrays(rows, task)
+    return Outlook(regression().fit(x, log_odds(accuracies)), len(rows))
+
+
+def arrays(rows: Sequence[Mapping[str, Any]], task: Task) -> tuple[Floats, Floats]:
+    """The inputs, (runs, inputs), and the accuracies in per cent, (runs,), of runs."""
+    read = [inputs(build_plan(Genotype.from_json(row["genotype"]), task), row["images"]) for row in rows]
+    return np.array(read), np.array([row["top1"] for row in rows])
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,9 @@ from qnas.nas.rungs import rungs_of
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
+from qnas.scores.outlook import inputs
 from qnas.scores.predicted import Score
 from qnas.space.genes import decode, gene_choices
 from qnas.space.space import find_space
@@ -34,8 +36,8 @@ class First:
     def __init__(self, place: int) -> None:
         self.place = place
 
-    def of(self, rows: Sequence[Sequence[float]]) -> list[float]:
-        return [row[self.place] for row in rows]
+    def of(self, plans: Sequence[Plan], images: Sequence[float]) -> list[float]:
+        return [inputs(plan, seen)[self.place] for plan, seen in zip(plans, images, strict=True)]
 
 
 def foresight(place: int, **changes: Any) -> Foresight:

@@ -54,18 +54,18 @@ def test_inputs_are_what_is_known_before_training() -> None:
 def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path: Path) -> None:
     outlook = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
     unseen, seen = NETWORKS[60:], SEEN[60:]
-    read = [inputs(build_plan(one, SPACE.task), images) for one, images in zip(unseen, seen, strict=True)]
-    expected, true = outlook.of(read), [law(one, images) for one, images in zip(unseen, seen, strict=True)]
+    plans = [build_plan(one, SPACE.task) for one in unseen]
+    expected, true = outlook.of(plans, seen), [law(one, images) for one, images in zip(unseen, seen, strict=True)]
     assert outlook.runs == 60
     assert kendall(expected, true) > 0.9
     assert fmean(abs(one - other) for one, other in zip(expected, true, strict=True)) < 2
-    assert outlook.of([]) == []
+    assert outlook.of([], []) == []
 
 
 def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None:
     outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
     plans = [build_plan(one, SPACE.task) for one in NETWORKS[:30]]
-    few, many = (outlook.of([inputs(plan, images) for plan in plans]) for images in (30_000, 300_000))
+    few, many = (outlook.of(plans, [images] * 30) for images in (30_000, 300_000))
     assert sum(more > less for more, less in zip(many, few, strict=True)) >= 28
     assert 60 < min(few) < max(many) < 98
 
