@@ -20,8 +20,17 @@ CostModel = Callable[[Plan], Costs]
 """What gives a network's costs."""
 
 
-def check_possible(space: SearchSpace, limits: Limits, bits: Bits, cost_model: CostModel = costs) -> None:
+def check_possible(
+    space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0, cost_model: CostModel = costs
+) -> None:
     """Make sure, before anything is spent, that some network of the space keeps each limit.
+
+    Args:
+        space: with its limits counted for the data.
+        limits: budgets.
+        bits: of all layers.
+        edges: bits of the weights of the first and of the last layer, where that is more.
+        cost_model: gives a network's costs.
 
     Raises:
         QnasError: a limit is below the smallest network's cost, which the message states.
@@ -29,7 +38,7 @@ def check_possible(space: SearchSpace, limits: Limits, bits: Bits, cost_model: C
     for item in fields(limits):
         limit = getattr(limits, item.name)
         if limit:
-            smallest = smallest_cost(space, item.name, bits, cost_model)
+            smallest = smallest_cost(space, item.name, bits, edges, cost_model)
             if smallest > limit:
                 raise QnasError(
                     f"No network of space {space.name!r} keeps `max_{item.name}={limit:,}`: the smallest needs "
@@ -37,7 +46,7 @@ def check_possible(space: SearchSpace, limits: Limits, bits: Bits, cost_model: C
                 )
 
 
-def smallest_cost(space: SearchSpace, cost: str, bits: Bits, cost_model: CostModel = costs) -> float:
+def smallest_cost(space: SearchSpace, cost: str, bits: Bits, edges: int = 0, cost_model: CostModel = costs) -> float:
     """The least of one cost over the space, searched cell by cell from its smallest outer sizes.
 
     Exact for parameters, MACs, weight bytes and latency, to which the two kinds of cells contribute independently.
@@ -54,7 +63,8 @@ def smallest_cost(space: SearchSpace, cost: str, bits: Bits, cost_model: CostMod
                 outer: tuple[int, int, int, int, bool] = outer,
                 projected: bool = projected,
             ) -> float:
-                plan = build_plan(Genotype(*outer, normal, reduction, bits, projected=projected), space.task)
+                genotype = Genotype(*outer, normal, reduction, bits, projected=projected)
+                plan = build_plan(genotype.with_edges(edges) if edges else genotype, space.task)
                 value: float = getattr(cost_model(plan), cost)
                 return value
 

@@ -101,7 +101,8 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         )
         if settings.limits.latency:
             limits = Limits(latency=settings.limits.latency)
-            check_possible(prepared.space, limits, settings.narrowest, cost_model_for(settings, prepared.space, folder))
+            model = cost_model_for(settings, prepared.space, folder)
+            check_possible(prepared.space, limits, settings.narrowest, settings.edges, model)
         queue = stack.enter_context(closing(WorkQueue(address, settings.directions)))
         ledger = Ledger(folder / LEDGER)
         if address.shared:

@@ -122,6 +122,15 @@ def test_a_budget_that_the_smallest_network_just_keeps_is_possible(
     check_possible(SPACES["conv and skip"], limits, Bits(4, 4))
 
 
+def test_wider_edges_count() -> None:
+    space = SPACES["conv and skip"]
+    narrow, wide = (smallest_cost(space, "weight_bytes", Bits(4, 4), edges) for edges in (0, 8))
+    assert wide > narrow
+    assert smallest_cost(space, "params", Bits(4, 4), 8) == smallest_cost(space, "params", Bits(4, 4))
+    with pytest.raises(QnasError, match=f"the smallest needs {wide:,}"):
+        check_possible(space, Limits(weight_bytes=int(narrow)), Bits(4, 4), 8)
+
+
 def test_no_limit_is_always_possible() -> None:
     check_possible(find_space("mobile"), Limits(), Bits(4, 4))
 
