@@ -50,7 +50,7 @@ def encode(plan: Plan) -> Data:
     slot_index: list[int] = []
     for node in plan.nodes:
         before = list(dict.fromkeys([result[source] for source in node.inputs]))
-        if node.kind == "sum" and len(before) == 1:
+        if node.kind in ("sum", "concat") and len(before) == 1:
             result += before
             continue
         widths = (BIT_WIDTH_INDEX[node.bits.weights], BIT_WIDTH_INDEX[node.bits.activations])

@@ -40,6 +40,16 @@ EDGES = {
 }  # fmt: skip
 
 
+def joining_one(plan: Plan) -> set[int]:
+    """The sums and concatenations whose inputs are all one value, doubled or not."""
+    same: dict[int, int] = {}
+    for place, node in enumerate(plan.nodes):
+        inputs = {same.get(source, source) for source in node.inputs}
+        if node.kind in ("sum", "concat") and len(inputs) == 1:
+            same[place] = inputs.pop()
+    return set(same)
+
+
 def words(plan: Plan) -> list[str]:
     return [PRIMITIVES[index] for index in encode(plan).x[:, 0].tolist()]
 
@@ -51,6 +61,14 @@ def real_edges(plan: Plan) -> set[tuple[int, int]]:
 
 def test_a_graph_has_the_nodes_drawn_by_hand() -> None:
     assert words(small_plan()) == WORDS
+
+
+def test_what_joins_a_value_with_itself_alone_is_no_node() -> None:
+    builder = Builder(Task((3, 8, 8), 10), True, Bits(4, 8))
+    conv = builder.conv("conv", 0, 16, 3)
+    plan = builder.classifier(builder.concat("concat", [conv, builder.sum("double", conv, conv)]))
+    assert words(plan) == ["input", "conv", "batch_norm", "global_avg", "linear", "bias"]
+    assert real_edges(plan) == {(place, place + 1) for place in range(5)}
 
 
 def test_a_graph_has_the_edges_drawn_by_hand() -> None:
@@ -138,8 +156,7 @@ def test_every_slot_belongs_to_a_node_of_its_kind_and_shape(name: str, split: st
 def test_a_graph_has_two_nodes_a_layer_and_one_for_everything_else(name: str, draw: Draw) -> None:
     for plan in draw(name, "id", 5):
         layers = sum(node.kind in ("conv", "linear") for node in plan.nodes)
-        doubled = sum(node.kind == "sum" and node.inputs[0] == node.inputs[1] for node in plan.nodes)
-        assert encode(plan).num_nodes == len(plan.nodes) + layers - doubled
+        assert encode(plan).num_nodes == len(plan.nodes) + layers - len(joining_one(plan))
 
 
 def test_every_real_node_of_the_networkx_graph_has_its_word() -> None:
