@@ -19,10 +19,10 @@ from common import finish, load, options, random_networks, settle
 
 import qnas
 from qnas.nas.limits import Limits
-from qnas.network.build import Architecture, build_plan
+from qnas.network.build import Architecture
 from qnas.network.handmade import HandMade
 from qnas.runs.files import append_row, read_rows
-from qnas.training.qat import deployed_accuracy, train_plan
+from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
 USUAL = "usual"
@@ -85,7 +85,7 @@ def main() -> None:
                 if key in rows:
                     continue
                 started = time.process_time()
-                trained = train_plan(build_plan(network, data.task), data, recipe, seed)
+                trained = train_network(network, data, recipe, seed)
                 row = dict(zip(KEY, key, strict=True))
                 row["top1"] = deployed_accuracy(trained, data.validation).top1
                 row["seconds"] = round(time.process_time() - started, 1)

@@ -35,7 +35,7 @@ from qnas.network.handmade import HandMade
 from qnas.runs.files import append_row, read_rows
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import data_of
-from qnas.training.qat import deployed_accuracy, train_plan
+from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.training.run import seconds_a_step
 
@@ -75,7 +75,7 @@ def tried(job: tuple[Genotype, float, str, int]) -> float:
     data = data_of(name, "cpu")
     plan = build_plan(genotype, data.task)
     steps = max(1, round(seconds / seconds_a_step(plan, data, Recipe(), None)))
-    return deployed_accuracy(train_plan(plan, data, Recipe().of(steps), seed), data.validation).top1
+    return deployed_accuracy(train_network(plan, data, Recipe().of(steps), seed), data.validation).top1
 
 
 def facts(winner: qnas.Winner) -> Row:

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
-from qnas.network.build import build_plan
+from qnas.network.build import Architecture, build_plan
 from qnas.network.initial import he_parameters, with_noise
 from qnas.network.module import Network, WeightGrids, has_weights
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
-from qnas.space.genotype import Genotype
 from qnas.training.guard import Guard
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
@@ -265,17 +264,17 @@ def raised(plan: Plan, least: int) -> Plan:
 
 
 def train_network(
-    genotype: Genotype,
+    network: Architecture | Plan,
     data: DataSet,
     recipe: Recipe,
     seed: int,
     ghn: Predictor | None = None,
     report: Callable[[int], None] = lambda step: None,
 ) -> Network:
-    """Train a genotype at its bit widths on the data set's training images, where they lie.
+    """Train a network at its bit widths on the data set's training images, where they lie.
 
     Args:
-        genotype: with bit widths.
+        network: with bit widths.
         data: whose ``train`` part is used.
         recipe: how.
         seed: of initialization, noise and the order of the images.
@@ -285,18 +284,7 @@ def train_network(
     Returns:
         The trained network, frozen, in evaluation mode.
     """
-    return train_plan(build_plan(genotype, data.task), data, recipe, seed, ghn, report)
-
-
-def train_plan(
-    plan: Plan,
-    data: DataSet,
-    recipe: Recipe,
-    seed: int,
-    ghn: Predictor | None = None,
-    report: Callable[[int], None] = lambda step: None,
-) -> Network:
-    """``train_network`` of any plan."""
+    plan = network if isinstance(network, Plan) else build_plan(network, data.task)
     training = begun(plan, data, recipe, seed, ghn)
     while training.done < training.recipe.steps:
         training.step()
@@ -321,7 +309,7 @@ def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predic
     steps = max(1, round(recipe.steps * recipe.teacher_share))
     in_float = replace(plan, nodes=tuple(node._replace(bits=FP32) for node in plan.nodes))
     alone = replace(recipe.of(steps), distillation=0.0, descent=0.0, damping=0.0)
-    return train_plan(in_float, data, alone, seed, ghn)
+    return train_network(in_float, data, alone, seed, ghn)
 
 
 def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:

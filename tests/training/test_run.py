@@ -13,7 +13,7 @@ from qnas.network.build import build_plan
 from qnas.network.handmade import HandMade
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
-from qnas.training.qat import train_plan
+from qnas.training.qat import train_network
 from qnas.training.recipe import Recipe
 from qnas.training.run import STATE, seconds_a_step, steps_within, train_in
 
@@ -47,7 +47,7 @@ def silent(share: float, remark: str) -> None:
 def test_stopped_and_continued_it_is_the_unbroken_one(
     plan: Plan, digits_data: DataSet, recipe: Recipe, after: int, tmp_path: Path
 ) -> None:
-    expected = train_plan(plan, digits_data, recipe, 3).state_dict()
+    expected = train_network(plan, digits_data, recipe, 3).state_dict()
     reports = 0
 
     def stop(share: float, remark: str) -> None:
