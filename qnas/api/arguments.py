@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qnas.checkpoints.store import checkpoint_names
+from qnas.checkpoints.store import Checkpoint, checkpoint_names
 from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, check_data
 from qnas.errors import QnasError
@@ -13,6 +13,7 @@ from qnas.network.build import Architecture
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.quant.scheme import Bits
 from qnas.runs.reading import read_json
+from qnas.scores.closed_form import is_at_home
 from qnas.space.genotype import Genotype
 from qnas.training.recipe import Recipe, read_recipe
 
@@ -97,6 +98,15 @@ def chosen_data(data: str | Path) -> str:
         return str(data)
     ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
     return ready[-1]
+
+
+def say_checkpoint(checkpoint: Checkpoint, data: DataSet) -> None:
+    """Say so where a hypernetwork was trained for other data."""
+    if not is_at_home(checkpoint, data):
+        logging.getLogger("qnas").info(
+            "The hypernetwork %s was trained on %s: it predicts all but the classifier, which is fitted to %s.",
+            checkpoint.path.name, checkpoint.data, data.name,
+        )  # fmt: skip
 
 
 def say_data(known: str, asked: str | Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, say_data, scored_images
+from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, say_checkpoint, say_data, scored_images
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.registry import find_data
 from qnas.devices import pick_device
@@ -15,6 +15,7 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import check_part, stream
+from qnas.scores.closed_form import predictor_for
 from qnas.scores.predicted import Score, measure
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
@@ -101,11 +102,13 @@ def score(
         QnasError: an argument is wrong.
     """
     known, network, target = chosen_data(data), as_genotype(genotype, bits), pick_device(device)
-    model = load_checkpoint(str(ghn) or default_checkpoint(known)).ghn.to(target)
     found = find_data(known).to(target)
+    checkpoint = load_checkpoint(str(ghn) or default_checkpoint(known))
+    model = predictor_for(checkpoint, found)
     scored = scored_images(found, part, images)
     plan = build_plan(network, found.task)
     say_data(known, data)
+    say_checkpoint(checkpoint, found)
     with torch.no_grad():
         parameters = model([plan], whole=False)[0]
     return measure(plan, parameters, scored)

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qnas.api.arguments import as_bits, as_recipe, as_whole, check_lengths, chosen_data, of_epochs, say_data
+from qnas.api.arguments import (
+    as_bits,
+    as_recipe,
+    as_whole,
+    check_lengths,
+    chosen_data,
+    of_epochs,
+    say_checkpoint,
+    say_data,
+)
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
@@ -194,6 +203,7 @@ def search(
     if not dry_run:
         open_prepared(prepared, folder)
     say_data(known, data)
+    say_checkpoint(prepared.checkpoint, prepared.data)
     if settings.mixed and settings.is_unbounded:
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
     if not dry_run and not run.is_finished:

@@ -15,6 +15,7 @@ from qnas.api.arguments import (
     check_lengths,
     chosen_data,
     of_epochs,
+    say_checkpoint,
     say_data,
 )
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
@@ -25,10 +26,12 @@ from qnas.errors import QnasError
 from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.handmade import HandMade
+from qnas.network.initial import Predictor
 from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
-from qnas.training.qat import Kept, Predictor, deployed_accuracy
+from qnas.scores.closed_form import predictor_for
+from qnas.training.qat import Kept, deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.training.run import STATE, steps_within, train_in
 
@@ -91,7 +94,8 @@ def train(
     images = find_data(known).to(target)
     predicted = ghn == "" and not (winner or isinstance(architecture, HandMade))
     name = default_checkpoint(known) if predicted else str(ghn or "")
-    model: Predictor | None = load_checkpoint(name).ghn.to(target) if name else None
+    checkpoint = load_checkpoint(name) if name else None
+    model: Predictor | None = predictor_for(checkpoint, images) if checkpoint else None
     goes_on = winner if ghn == "" else None
     if goes_on:
         check_start(goes_on, images, architecture)
@@ -108,6 +112,8 @@ def train(
         identity |= {"steps": how.steps, "recipe": how.ingredients}
         open_run(identity, folder, {"torch": torch.__version__})
         say_data(known, data)
+        if checkpoint:
+            say_checkpoint(checkpoint, images)
         with locked(folder):
             if not (folder / MANIFEST).is_file():
                 _train(folder, architecture, images, how, seed, model, identity, progress)

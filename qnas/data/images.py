@@ -43,6 +43,12 @@ class Images:
         """The first ``count`` images."""
         return replace(self, pixels=self.pixels[:count], labels=self.labels[:count])
 
+    def drawn(self, count: int, seed: int = 0) -> "Images":
+        """So many images drawn at random, the same for the same seed; all of them where there are fewer."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        which = order[:count].to(self.labels.device)
+        return replace(self, pixels=self.pixels[which], labels=self.labels[which])
+
 
 @dataclass(frozen=True)
 class DataSet:

@@ -54,7 +54,7 @@ SOURCES = {
         Source("cifar10", "mobile-small", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
     )
 }
-OTHER_SPACE = "mobile"
+OTHER_SPACE = "cifar"
 """The search space of folders of images."""
 
 

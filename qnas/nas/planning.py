@@ -20,7 +20,6 @@ import torch
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.ghn.model import GHN
 from qnas.nas.prepare import Prepared
 from qnas.nas.samplers import EXPECTED
 from qnas.nas.settings import MIDDLE, SHORT, SearchSettings
@@ -28,11 +27,12 @@ from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.forward import forward
+from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import Job, data_of, ghn_of, one_thread
+from qnas.training.jobs import Job, data_of, one_thread, predictor_of
 from qnas.training.price import price
 from qnas.training.run import EVALUATION, seconds_a_step
 from qnas.work.ledger import Ledger, Result
@@ -203,7 +203,7 @@ def _likeliest(fitting: list[Genotype], settings: SearchSettings, prepared: Prep
 
 
 @torch.inference_mode()
-def _seconds_a_score(plan: Plan, data: DataSet, ghn: GHN) -> float:
+def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
     """Of a whole score."""
     started = time.perf_counter()
     (parameters,) = ghn([plan], whole=False)
@@ -216,7 +216,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: GHN) -> float:
 
 def timed(job: Job) -> Result:
     """The seconds of a training step and of a score of a job's network, and its training price."""
-    data, ghn = data_of(job.data, job.device), ghn_of(job.ghn)
+    data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
     plan = build_plan(job.genotype, data.task)
     return {
         "job": job.name,

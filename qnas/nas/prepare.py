@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 
-from qnas.checkpoints.store import WEIGHTS, load_checkpoint
+from qnas.checkpoints.store import WEIGHTS, Checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.digest import digest
 from qnas.errors import QnasError
-from qnas.ghn.model import GHN
 from qnas.nas.budgets import check_possible
 from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
@@ -23,7 +22,7 @@ from qnas.space.space import SearchSpace, find_space
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data, space and hypernetwork, loaded and checked against each other.
+    """Data, space and checkpoint, loaded and checked against each other.
 
     ``identity`` tells one run from another: the settings, and hashes of the space, of the checkpoint's weights and,
     where time is given, of the ``outlook``'s table.
@@ -31,7 +30,7 @@ class Prepared:
 
     data: DataSet
     space: SearchSpace
-    ghn: GHN
+    checkpoint: Checkpoint
     identity: dict[str, Any]
     outlook: Outlook | None = None
 
@@ -60,13 +59,8 @@ def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Pre
     images = find_data(data)
     searched = find_space(space).for_task(images.task)
     checkpoint = load_checkpoint(ghn)
-    if checkpoint.ghn.config.classes != images.task.classes:
-        raise QnasError(
-            f"Checkpoint {ghn!r} predicts {checkpoint.ghn.config.classes} classes, data set {images.name!r} has "
-            f"{images.task.classes}; train one with `qnas.fit_ghn(data={data!r})`."
-        )
     hashes = {"space_hash": searched.digest, "ghn_hash": digest((checkpoint.path / WEIGHTS).read_bytes())}
-    prepared = Prepared(images, searched, checkpoint.ghn, {**identity, **hashes})
+    prepared = Prepared(images, searched, checkpoint, {**identity, **hashes})
     if not identity.get("minutes"):
         return prepared
     curves = find_curves(checkpoint.path)

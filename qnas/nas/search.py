@@ -17,7 +17,6 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
-from qnas.ghn.model import GHN
 from qnas.nas.budgets import CostModel, check_possible
 from qnas.nas.candidate import Candidate
 from qnas.nas.foresight import Foresight
@@ -32,12 +31,14 @@ from qnas.nas.screen import Scorer, Screen
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import locked
 from qnas.runs.identity import refuse_changes
 from qnas.runs.progress import Progress, Report, silent, stage
 from qnas.sampling.generator import stream
+from qnas.scores.closed_form import predictor_for
 from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
@@ -52,7 +53,7 @@ TRIALS = "trials.journal"
 
 TIMED_WHOLE = 8
 """Networks that are timed as a whole, to hold the sums over their layers against."""
-MakeScorer = Callable[[SearchSpace, Bits, DataSet, GHN, int], Scorer]
+MakeScorer = Callable[[SearchSpace, Bits, DataSet, Predictor, int], Scorer]
 """Makes the scorer of a process from the space, the bit widths, data and hypernetwork on their device, and the seed."""
 
 
@@ -191,8 +192,8 @@ def _screen(
     foresight = foresight_of(settings, prepared)
     choose = foresight.choose if foresight else first
     proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose)
-    device = torch.device(means.device)
-    scorer = means.scorer(space, settings.bits, prepared.data.to(device), prepared.ghn.to(device), settings.seed)
+    data = prepared.data.to(torch.device(means.device))
+    scorer = means.scorer(space, settings.bits, data, predictor_for(prepared.checkpoint, data), settings.seed)
     return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)
 
 

@@ -1,10 +1,20 @@
-"""Parameters to begin with: random ones, and noise that sets predicted ones apart."""
+"""Parameters to begin with: who predicts them, random ones, and noise that sets predicted ones apart."""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from qnas.network.forward import Parameters
 from qnas.network.plan import Plan
+
+
+class Predictor(Protocol):
+    """What gives plans their parameters: a hypernetwork, or what is built on one."""
+
+    def __call__(self, plans: list[Plan], whole: bool = True) -> Sequence[Parameters]:
+        """Parameters of every plan, by slot name: in full, or of tensors that repeat a first tile that tile."""
 
 
 def with_noise(plan: Plan, parameters: Parameters, deviation: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -31,10 +31,15 @@ def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor
     if present > columns:
         x = _sum_of_blocks(x, columns)
         return x, weight * (channels_in // present) if channels_in > present else weight
-    copies, rest = divmod(channels_in, columns)
-    counts = torch.full((columns,), float(copies), dtype=weight.dtype, device=weight.device)
+    return x, weight * copies(columns, channels_in).to(weight).view(1, -1, *[1] * (weight.dim() - 2))
+
+
+def copies(length: int, channels: int) -> Tensor:
+    """For how many channels each one of a first tile of that length stands: (length,)."""
+    times, rest = divmod(channels, length)
+    counts = torch.full((length,), float(times))
     counts[:rest] += 1
-    return x, weight * counts.view(1, -1, *[1] * (weight.dim() - 2))
+    return counts
 
 
 def first_tiles_suffice(plan: Plan) -> bool:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
-from qnas.ghn.model import GHN
 from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
+from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
@@ -111,7 +111,7 @@ def slices(total: int) -> Iterator[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> Race:
+def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> Race:
     """A race, after some networks of the space have seen its images, ``MOST_IMAGES`` of the validation part.
 
     Args:
@@ -154,7 +154,7 @@ class Racer:
         seed: of the pilots.
     """
 
-    def __init__(self, space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> None:
+    def __init__(self, space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> None:
         self.space, self.bits, self.data, self.ghn, self.seed = space, bits, data, ghn, seed
 
     @cached_property

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
+from qnas.checkpoints.store import Checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.ghn.model import GHN
 from qnas.graph.encoding import encode
 from qnas.nas.prepare import load_named, open_prepared
 from qnas.nas.settings import training_lengths
@@ -29,6 +29,7 @@ from qnas.runs.progress import Progress, Report, silent, stage
 from qnas.runs.reading import reading
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import EVALUATION_BATCH
+from qnas.scores.closed_form import predictor_for
 from qnas.scores.predicted import Score, measure
 from qnas.scores.zero_cost import ZERO_COST
 from qnas.space.genotype import Genotype
@@ -132,8 +133,8 @@ def make_table(
     jobs = table_jobs(settings, drawn(prepared.space, settings), epoch, device)
     with Pool(do, ledger, workers, one_thread) as pool:
         runs = run_all(pool, jobs, stage(progress, "train"))
-    ghn, data = prepared.ghn.to(device), prepared.data.to(torch.device(device))
-    entries = tuple(describe(runs, ghn, prepared.space, data, stage(progress, "describe")))
+    data = prepared.data.to(torch.device(device))
+    entries = tuple(describe(runs, prepared.checkpoint, prepared.space, data, stage(progress, "describe")))
     return save_table(folder, BenchmarkTable(prepared.identity, epoch, entries))
 
 
@@ -203,23 +204,24 @@ def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -
 
 
 def describe(
-    runs: dict[Genotype, list[Run]], ghn: GHN, space: SearchSpace, data: DataSet, report: Report
+    runs: dict[Genotype, list[Run]], checkpoint: Checkpoint, space: SearchSpace, data: DataSet, report: Report
 ) -> Iterator[Entry]:
     """The entries of a table: every genotype with its costs and signals beside its runs.
 
     Args:
         runs: of every genotype, by ``run_all``.
-        ghn: predicts parameters.
+        checkpoint: predicts parameters.
         space: with its limits counted for the data.
-        data: on the hypernetwork's device.
+        data: on the device that computes.
         report: called after every entry.
     """
     images, labels = data.train.batch(slice(0, EVALUATION_BATCH))
+    predictor = predictor_for(checkpoint, data)
     for done, (genotype, own) in enumerate(runs.items(), 1):
         plan, generator = build_plan(genotype, space.task), torch.Generator().manual_seed(0)
         with torch.no_grad():
-            (parameters,) = ghn([plan], whole=False)
-            embedding = ghn.embed(encode(plan)).mean(0)
+            (parameters,) = predictor([plan], whole=False)
+            embedding = checkpoint.ghn.embed(encode(plan)).mean(0)
         score = measure(plan, parameters, data.validation)
         noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation)
         signals = {name: getattr(score, name) for name in SIGNALS} | {

@@ -30,7 +30,7 @@ from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.network.arithmetic import NoisyArithmetic, arithmetic_for
 from qnas.network.build import build_plan
-from qnas.network.forward import Arithmetic, forward
+from qnas.network.forward import Arithmetic, classified, features
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32
 from qnas.runs.files import write_tensors
@@ -38,6 +38,7 @@ from qnas.runs.identity import refuse_changes
 from qnas.runs.machine import processor
 from qnas.runs.reading import reading
 from qnas.sampling.generator import stream
+from qnas.scores.ridge import fit_ridge
 from qnas.space.space import SearchSpace
 from qnas.training.fit_settings import FitSettings
 from qnas.training.schedule import learning_rate
@@ -161,9 +162,19 @@ class GHNTrainer:
         """Training images for one network, augmented, and their labels."""
         return random_batch(self.data, self.settings.batch, generator)
 
-    def run_network(self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Arithmetic) -> Tensor:
-        """A network's logits of the images."""
-        return forward(plan, parameters, images, arithmetic)
+    def run_network(
+        self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Arithmetic
+    ) -> tuple[Tensor, Tensor]:
+        """A network's features of the images, and its logits."""
+        read = features(plan, parameters, images, arithmetic)
+        return read, classified(plan, read, parameters, arithmetic)
+
+    def _loss(self, read: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """The cross-entropy of predicted classifiers, and by the settings' share of those in closed form instead."""
+        loss, share = F.cross_entropy(logits, labels), self.settings.closed_head
+        if not share:
+            return loss
+        return (1 - share) * loss + share * F.cross_entropy(fit_ridge(read, labels, logits.shape[1]).left_out, labels)
 
     def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
         noisy = plan.nodes[-1].bits in self.settings.noisy
@@ -184,8 +195,8 @@ class GHNTrainer:
             leaves = {name: value.detach().requires_grad_() for name, value in predicted.items()}
             generator = torch.Generator(device).manual_seed(seed)
             images, labels = self.batch(generator)
-            logits = self.run_network(plan, leaves, images, self._arithmetic(plan, generator))
-            loss = F.cross_entropy(logits, labels)
+            read, logits = self.run_network(plan, leaves, images, self._arithmetic(plan, generator))
+            loss = self._loss(read, logits, labels)
             shares = torch.autograd.grad(loss, list(leaves.values()))
             gradient = torch.cat([share.flatten() for share in shares])
             norm = gradient.norm()

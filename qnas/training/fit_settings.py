@@ -30,6 +30,8 @@ class FitSettings:
         bits: train at this width only; empty for a draw by ``BIT_SHARES``.
         splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
         noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
+        closed_head: share of the loss that is a classifier's in closed form (``qnas.scores.ridge``), fitted to the
+            other images of the batch, instead of the predicted one's.
         seed: of everything random.
 
     Raises:
@@ -49,6 +51,7 @@ class FitSettings:
     bits: str = ""
     splits: str = ""
     noise: str = ""
+    closed_head: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +64,11 @@ class FitSettings:
             raise QnasError(
                 f"`float_share` is a share of the run, 0 to 1, got {self.float_share}; leave it out for "
                 f"{FitSettings.float_share}."
+            )
+        if not 0 <= self.closed_head < 1:
+            raise QnasError(
+                f"`closed_head` is a share of the loss, 0 to below 1, got {self.closed_head}; leave it out for "
+                f"{FitSettings.closed_head}."
             )
         if min(self.meta_batch, self.batch) < 1 or min(self.rate, self.quantized_rate) <= 0:
             raise QnasError("Batches and learning rates must be positive; leave them out for the defaults.")

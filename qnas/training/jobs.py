@@ -13,8 +13,9 @@ import torch
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
-from qnas.ghn.model import GHN
+from qnas.network.initial import Predictor
 from qnas.runs.files import write_tensors
+from qnas.scores.closed_form import predictor_for
 from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
@@ -54,16 +55,17 @@ def data_of(name: str, device: str) -> DataSet:
 
 
 @lru_cache(maxsize=1)
-def ghn_of(name: str) -> GHN:
-    """The hypernetwork of a checkpoint; the last one is kept."""
-    return load_checkpoint(name).ghn
+def predictor_of(name: str, data: str, device: str) -> Predictor:
+    """What predicts with a checkpoint for a data set, on a device; the last one is kept."""
+    return predictor_for(load_checkpoint(name), data_of(data, device))
 
 
 def run_job(job: Job) -> Result:
     """Do a job; save the trained state if it names a file; return its accuracies, in per cent."""
     started = time.perf_counter()
     data = data_of(job.data, job.device)
-    network = train_network(job.genotype, data, job.recipe, job.seed, ghn_of(job.ghn) if job.ghn else None)
+    ghn = predictor_of(job.ghn, job.data, job.device) if job.ghn else None
+    network = train_network(job.genotype, data, job.recipe, job.seed, ghn)
     accuracy = deployed_accuracy(network, data.validation)
     if job.output:
         write_tensors(Path(job.output), network.state_dict())

@@ -5,7 +5,7 @@ averages, so that what is trained at the end is exactly what is deployed.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.network.build import Architecture, build_plan
-from qnas.network.initial import he_parameters, with_noise
+from qnas.network.initial import Predictor, he_parameters, with_noise
 from qnas.network.module import Network, WeightGrids, has_weights
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, HIGHEST, Bits
@@ -26,8 +26,6 @@ from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
 
 Batch = tuple[Tensor, Tensor]
-Predictor = Callable[[list[Plan]], Sequence[Mapping[str, Tensor]]]
-"""What gives plans their initial parameters: a hypernetwork, or ``Kept``."""
 log = logging.getLogger("qnas")
 SLOWER = 0.3
 """What the learning rate is multiplied by after a collapse."""
@@ -41,7 +39,7 @@ class Kept:
     def __init__(self, network: Network) -> None:
         self.parameters = dict(network.slots)
 
-    def __call__(self, plans: list[Plan]) -> list[dict[str, Tensor]]:
+    def __call__(self, plans: list[Plan], whole: bool = True) -> list[dict[str, Tensor]]:
         """The same for every plan."""
         return [self.parameters for _ in plans]
 

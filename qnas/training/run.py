@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.network.initial import Predictor
 from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.runs.files import write_tensors
 from qnas.runs.reading import reading
-from qnas.training.qat import Predictor, begun
+from qnas.training.qat import begun
 from qnas.training.recipe import Recipe
 
 STATE = "training.safetensors"

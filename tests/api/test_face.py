@@ -8,9 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import qnas
 from qnas.api.train import check_start
@@ -305,6 +307,23 @@ def test_a_pick_or_a_profile_that_is_not_there_is_refused(search: tuple[qnas.Sea
     refused(lambda: qnas.export(search[0], 9, out=tmp_path / "no"), "`pick`", "got 9", "qnas.show(")
     refused(lambda: qnas.export(search[0], profile="huge", out=tmp_path / "no"), "`profile`", "'huge'", "compact")
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.export
+def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, colour in {"grass": (40, 160, 40), "sky": (40, 80, 200), "brick": (170, 60, 40)}.items():
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = np.clip(rng.normal(colour, 60, (24, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{number}.png")
+    run = qnas.search(
+        "w4a4", data=tmp_path / "mine", max_macs=2e6, steps=24, trials=4, top=1, workers=1, out=tmp_path / "run"
+    )
+    best = max(pick["score"] for pick in json.loads((tmp_path / "run" / "result.json").read_text())["picks"])
+    assert best > 60  # of three classes, before any training
+    assert run.winner.task.classes == 3
+    assert run.winner.accuracies["test"] > 60
 
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from filelock import FileLock
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.ghn.model import GHN
 from qnas.nas.candidate import Candidate
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
@@ -28,6 +27,7 @@ from qnas.nas.search import JobTrainer, MakeScorer, Means, search
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs, parameters
+from qnas.network.initial import Predictor
 from qnas.network.module import WeightGrids
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
@@ -153,7 +153,7 @@ def refuse(job: Job) -> Result:
     raise AssertionError(f"{job.name} was run again")
 
 
-def no_scorer(space: SearchSpace, bits: Bits, data: DataSet, ghn: GHN, seed: int) -> Scorer:
+def no_scorer(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> Scorer:
     class Refusing:
         images = len(data.validation)
 
@@ -246,7 +246,7 @@ def test_whatever_scores_and_trains_can_be_put_in_their_place(tmp_path: Path, pr
     assert [pick.trained[12] for pick in picks] == [picks[0].genotype.channels]
     ((space, bits, data, ghn, seed),) = made
     assert (space, bits, seed) == (other.space, SETTINGS.bits, SETTINGS.seed)
-    assert (data.name, ghn.config) == ("digits", other.ghn.config)
+    assert (data.name, ghn.config) == ("digits", other.checkpoint.ghn.config)
 
 
 def test_a_second_search_in_the_same_folder_at_the_same_time_is_refused(unbroken: Run, prepared: Prepared) -> None:

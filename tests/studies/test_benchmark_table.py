@@ -50,7 +50,7 @@ def entries(tmp_path: Path, digits_data: DataSet) -> list[Entry]:
     with Pool(fake, Ledger(tmp_path / "ledger")) as pool:
         runs = run_all(pool, table_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17), silent)
     few = replace(digits_data, validation=digits_data.validation.first(64))
-    return list(describe(runs, load_checkpoint("digits").ghn, SPACE, few, silent))
+    return list(describe(runs, load_checkpoint("digits"), SPACE, few, silent))
 
 
 def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None:

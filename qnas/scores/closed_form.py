@@ -1,0 +1,79 @@
+"""Predicted backbones with classifiers in closed form: for images of any classes, and no training step."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from qnas.checkpoints.store import Checkpoint
+from qnas.data.batches import evaluation_batches
+from qnas.data.images import DataSet, Images
+from qnas.ghn.model import GHN
+from qnas.network.arithmetic import DynamicArithmetic, FloatArithmetic, static_on
+from qnas.network.forward import classified, features
+from qnas.network.initial import Predictor
+from qnas.network.plan import CLASSIFIER, Plan
+from qnas.network.tiles import copies
+from qnas.scores.ridge import fit_ridge
+
+CALIBRATION_IMAGES = 64
+FITTED_IMAGES = 2_000
+"""Training images that a classifier is fitted to at most."""
+BATCH = 512
+
+
+def predictor_for(checkpoint: Checkpoint, data: DataSet) -> Predictor:
+    """A checkpoint's hypernetwork, on the device of the data, if it was trained for them; else with ``ClosedForm``."""
+    ghn = checkpoint.ghn.to(data.train.pixels.device)
+    return ghn if is_at_home(checkpoint, data) else ClosedForm(ghn, data.train)
+
+
+def is_at_home(checkpoint: Checkpoint, data: DataSet) -> bool:
+    """Whether a hypernetwork was trained for these data."""
+    return (checkpoint.data, checkpoint.task.classes) == (data.name, data.task.classes)
+
+
+class ClosedForm:
+    """Predicts all parameters of networks: a hypernetwork's, but for the classifier, which is fitted to images.
+
+    Args:
+        ghn: predicts; it may have been trained for other classes.
+        images: to fit to, ``FITTED_IMAGES`` of them, on the hypernetwork's device.
+    """
+
+    def __init__(self, ghn: GHN, images: Images) -> None:
+        self.ghn, self.images = ghn, images.drawn(FITTED_IMAGES)
+
+    @torch.no_grad()
+    def __call__(self, plans: list[Plan], whole: bool = True) -> list[Mapping[str, Tensor]]:
+        """Parameters of every plan, by slot name; see ``GHN.forward``."""
+        known = [with_classes(plan, self.ghn.config.classes) for plan in plans]
+        predicted = self.ghn(known, whole=whole)
+        return [self.completed(plan, parameters) for plan, parameters in zip(plans, predicted, strict=True)]
+
+    def completed(self, plan: Plan, backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters with a classifier that is fitted to what the plan's backbone makes of the images."""
+        calibration, _ = self.images.batch(slice(0, CALIBRATION_IMAGES))
+        arithmetic = static_on(plan, backbone, calibration)
+        read = torch.cat([features(plan, backbone, x, arithmetic) for x, _ in evaluation_batches(self.images, BATCH)])
+        ridge, last = fit_ridge(read, self.images.labels, plan.classes), plan.nodes[-1]
+        weight, bias = ridge.weight / copies(read.shape[1], last.channels_in).to(read), ridge.bias
+        fitted = {**backbone, f"{CLASSIFIER}/weight": weight, f"{CLASSIFIER}/bias": bias}
+        if last.bits.is_float:
+            return fitted
+        exact, rounded = (classified(plan, read, fitted, one) for one in (FloatArithmetic(), DynamicArithmetic()))
+        shift = (exact - rounded).mean(0)  # of the classes against one another, by rounding the weight
+        return {**fitted, f"{CLASSIFIER}/bias": bias + shift}
+
+
+def with_classes(plan: Plan, classes: int) -> Plan:
+    """The plan with a classifier of another number of classes."""
+    if plan.classes == classes:
+        return plan
+    last = plan.nodes[-1]._replace(shape=(classes, 1, 1))
+    slots = tuple(
+        slot._replace(shape=(classes, *slot.shape[1:])) if slot.node == len(plan.nodes) - 1 else slot
+        for slot in plan.slots
+    )
+    return replace(plan, nodes=(*plan.nodes[:-1], last), slots=slots, classes=classes)
