@@ -24,6 +24,9 @@ def fit_ghn(
         str, typer.Option(help="Shares of the splits to draw from, such as id=0.8,deep=0.2. Default: some of each.")
     ] = "",
     noise: Annotated[str, typer.Option(help="Bit widths to train with NoiseQuant, such as w2a2; else SimQuant.")] = "",
+    closed_head: Annotated[
+        float, typer.Option(help="Share of the loss of classifiers in closed form, instead of predicted ones.")
+    ] = FitSettings.closed_head,
     meta_batch: Annotated[int, typer.Option(help="Networks a step.")] = FitSettings.meta_batch,
     batch: Annotated[int, typer.Option(help="Images a network and step.")] = FitSettings.batch,
     rate: Annotated[float, typer.Option(help="Highest learning rate in float.")] = FitSettings.rate,
@@ -47,7 +50,8 @@ def fit_ghn(
 
     settings = FitSettings(
         steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
-        quantized_rate=quantized_rate, average=average, bits=bits, splits=splits, noise=noise, seed=seed,
+        quantized_rate=quantized_rate, average=average, bits=bits, splits=splits, noise=noise,
+        closed_head=closed_head, seed=seed,
     )  # fmt: skip
     with shown() as progress:
         qnas.fit_ghn(

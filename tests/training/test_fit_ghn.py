@@ -44,8 +44,11 @@ class Steered(GHNTrainer):
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return self.images or super().batch(generator)
 
-    def run_network(self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
-        return self.run_by(plan, parameters, images, arithmetic)
+    def run_network(
+        self, plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.run_by(plan, parameters, images, arithmetic)
+        return logits, logits  # which serve as features
 
 
 @pytest.fixture
@@ -70,6 +73,10 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def finite(tensors: dict[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def scaled_logits(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+    return 3 * forward(plan, parameters, images, arithmetic)
 
 
 def not_a_number(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
@@ -129,6 +136,24 @@ def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make) -> No
         trainer.run_by = record
         trainer.step()
         assert noisy == [expected, expected]
+
+
+def test_classifiers_in_closed_form_have_their_share_of_the_loss(make: Make) -> None:
+    found = []
+    for share in (0.0, 0.25, 0.75):
+        trainer = make(batch=32, closed_head=share)
+        trainer.run_by = scaled_logits
+        found.append(trainer.step().loss_sum.item())
+    predicted, closed = found[0], (found[2] - 0.25 * found[0]) / 0.75
+    assert found[1] == pytest.approx(0.75 * predicted + 0.25 * closed, rel=1e-5)
+    assert abs(closed - predicted) > 0.1
+
+
+def test_a_shared_loss_trains_and_repeats(make: Make) -> None:
+    trainers = [make(batch=32, closed_head=0.5) for _ in range(2)]
+    reports = [list(trainer.run()) for trainer in trainers]
+    assert all(report.networks == 2 and report.loss_sum.isfinite() for report in reports[0])
+    assert equal(weights(trainers[0]), weights(trainers[1]))
 
 
 def test_without_steps_the_minutes_count(make: Make) -> None:

@@ -26,6 +26,7 @@ from qnas.training.fit_settings import FitSettings
             "`splits` names splits (id, deep, wide, bn_free) with their shares, got 'deeper=1'; "
             "write for example id=0.8,deep=0.2.",
         ),
+        ({"closed_head": 1.0}, "`closed_head` is a share of the loss, 0 to below 1, got 1.0; leave it out for 0.0."),
         ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; give for example `bits='w4a4'`."),
         ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; give for example `bits='w4a4'`."),
     ],
@@ -38,6 +39,7 @@ from qnas.training.fit_settings import FitSettings
         "quantized rate",
         "average",
         "splits",
+        "closed head",
         "noise",
         "bits",
     ],
