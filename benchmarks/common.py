@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 HELP = {
     "bits": "bit widths, such as w4a4",
+    "budgets": "limits of every network, such as weight_bytes=16384,macs=1e6",
     "data": "name or folder of a data set",
     "ghn": "name or folder of a checkpoint",
     "max_params": "budget of every network",
@@ -89,6 +90,12 @@ def load(data: str, space: str) -> "tuple[DataSet, SearchSpace]":
 def networks(space: SearchSpace, count: int, seed: int = 0, part: str = "all", bits: Bits = FP32) -> list[Genotype]:
     """The first networks of a stream of the space."""
     return list(islice(stream(space, seed, part, bits), count))
+
+
+def budget_of(text: str) -> Limits:
+    """Limits from text such as ``weight_bytes=32768,macs=3e6``; none from empty text."""
+    pairs = (part.split("=") for part in text.split(",") if part)
+    return Limits(**{name: int(float(value)) for name, value in pairs})
 
 
 def random_networks(space: SearchSpace, limits: Limits, bits: Bits, seed: int) -> Iterator[Genotype]:

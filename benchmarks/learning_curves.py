@@ -4,34 +4,39 @@
         --table checkpoints/fashion/curves.jsonl.gz
 
 Searches that are given minutes choose by such a table (``qnas.scores.outlook``). The logarithms of times are uniform,
-and times become steps by the training price (``qnas.training.price``), so the machine does not matter. With
-``--drawn``, networks are the best of several by what the rows so far let expect: so the table knows those well that a
-search looks at. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well the
-regression does on rows that it was not fitted to.
+and times become steps by the training price (``qnas.training.price``), so the machine does not matter. Bits and
+budgets are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so the table knows those well that a
+search looks at. With ``--runs``, nothing is trained: the rows are what finished searches have trained. Prints a line a
+network; what lies in the file is not done again. The last line is JSON: how well the regression does on rows that it
+was not fitted to.
 """
 
 import gzip
 import json
 import random
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import finish, load, options, settle
+from common import budget_of, finish, load, options, random_networks, settle
 from sklearn.model_selection import KFold, cross_val_predict
 
 import qnas
+from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.runs.files import append_row, read_rows, write_bytes
-from qnas.sampling.generator import stream
+from qnas.runs.folder import read_run
+from qnas.runs.reading import read_json
 from qnas.scores.outlook import arrays, fit_outlook, regression
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.task import Task
+from qnas.training.jobs import LEDGER
 from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
@@ -55,25 +60,44 @@ def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, A
     return drawn[int(np.argmax(expected))]
 
 
+def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
+    """What a finished search has trained, as rows."""
+    result = read_json(folder / RESULT, "a search's result", "name the folder of a finished search")
+    genotypes = {one["key"]: one["genotype"] for one in [*result["picks"], *result["candidates"]]}
+    batch = read_run(folder)["settings"]["recipe"]["batch"]
+    for done in read_rows(folder / LEDGER):
+        key, steps, _, _, recipe = done["job"].split("/")
+        cost = costs(build_plan(Genotype.from_json(genotypes[key]), task))
+        yield {
+            "key": key, "images": int(steps) * batch, "top1": done["top1"], "seconds": done["seconds"],
+            "params": cost.params, "macs": cost.macs, "recipe": recipe, "genotype": genotypes[key],
+        }  # fmt: skip
+
+
 def main() -> None:
     """Train what is not there yet, and write the table."""
     given = options(
-        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], networks=200,
+        __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], budgets=[""], networks=200,
         seed=(0, "of the draws"), drawn=(1, "networks of which the most promising is trained"),
         shortest=(8.0, "seconds of a run, on the machine that prices are for"), longest=(80.0, "likewise"),
-        out=Path("runs/curves.jsonl"), more=([""], "files of further rows"), table=(Path, "file that gathers all rows"),
+        out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
+        runs=([""], "folders of finished searches, whose trained networks become the rows"),
+        table=(Path, "file that gathers all rows"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
     rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
-    draws = stream(space, given.seed)
-    for number in range(given.networks):
-        bits = qnas.Bits.parse(given.bits[number % len(given.bits)])
-        drawn = [one.with_bits(bits) for one in islice(draws, given.drawn)]
+    folders = [Path(name) for name in given.runs if name]
+    for row in (row for folder in folders for row in rows_of_run(folder, space.task)):
+        rows.append(row)
+        append_row(given.out, row)
+    for number in range(0 if folders else given.networks):
         if number < len(rows):
             continue
         rng = random.Random(f"{given.seed}/{number}")
+        bits, limits = qnas.Bits.parse(rng.choice(given.bits)), budget_of(rng.choice(given.budgets))
+        drawn = list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
         genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task), time.process_time()
         steps, cost = steps_in(seconds, genotype, space.task), costs(build_plan(genotype, space.task))

@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import finish, load, options, random_networks, settle
+from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
 from qnas.nas.limits import Limits
@@ -45,12 +45,6 @@ WIDEST = 128
 SHORT_RUNS, SHORT_SHARE = 12, 1 / 3
 """Of successive halving: how many networks it begins with, and the share of its time that they get together."""
 Row = dict[str, Any]
-
-
-def budget_of(text: str) -> Limits:
-    """Limits from text such as ``weight_bytes=32768,macs=3e6``."""
-    pairs = (part.split("=") for part in text.split(","))
-    return Limits(**{name: int(float(value)) for name, value in pairs})
 
 
 def widest(name: str, limits: Limits, bits: qnas.Bits, task: Any) -> HandMade:
@@ -167,7 +161,7 @@ def main() -> None:
     """Go all ways that are not gone yet, and compare."""
     given = options(
         __doc__, data="fashion", space="fashion", minutes=(20.0, "time of every way"), bits=["w4a4"], seeds=1,
-        budgets=(["weight_bytes=32768"], "limits of every network, such as weight_bytes=16384,macs=1e6"),
+        budgets=["weight_bytes=32768"],
         ways=(list(WAYS), "some of them only"), out=Path("benchmarks/results/time_matched.jsonl"),
     )  # fmt: skip
     settle()
