@@ -4,11 +4,11 @@
         --table checkpoints/fashion/curves.jsonl.gz
 
 Searches that are given minutes choose by such a table (``qnas.scores.outlook``). The logarithms of times are uniform,
-and times become steps by the training price (``qnas.training.price``), so the machine does not matter. Bits and
-budgets are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so the table knows those well that a
-search looks at. With ``--runs``, nothing is trained: the rows are what finished searches have trained. Prints a line a
-network; what lies in the file is not done again. The last line is JSON: how well the regression does on rows that it
-was not fitted to.
+and times become steps by the training price (``qnas.training.price``), so the machine does not matter. Bits and budgets
+are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so
+the table knows those well that a search looks at. With ``--runs``, nothing is trained: the rows are what finished
+searches have trained. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well
+the regression does on rows that it was not fitted to.
 """
 
 import gzip
