@@ -18,6 +18,7 @@ from qnas.ghn.config import config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.runs.progress import Progress, silent, stage
+from qnas.scores.closed_form import ClosedForm
 from qnas.space.space import find_space
 from qnas.studies.ghn_tables import GHNTable
 from qnas.studies.ghn_tables import evaluate_ghn as tabulate
@@ -35,6 +36,7 @@ def fit_ghn(
     out: str | Path = "runs/ghn",
     settings: FitSettings | None = None,
     sweep: str = "sequential",
+    weights: str = "",
     start_from: str | Path = "",
     resume: bool = False,
     device: str = "auto",
@@ -52,6 +54,8 @@ def fit_ghn(
         out: folder for the checkpoint, its state and its metrics.
         settings: of the training.
         sweep: message passing: ``sequential`` or ``synchronous``.
+        weights: what shares a step where networks are quantized: a ``tensor``, as in the paper, or a ``channel``, as
+            winners are deployed; if empty, as what is started from, or a channel.
         start_from: checkpoint whose weights to start from.
         resume: go on with the run in ``out``.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -72,6 +76,7 @@ def fit_ghn(
         networks = find_space(str(space) or default_space(str(data))).for_task(images.task)
         torch.manual_seed(how.seed)
         ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(config_for(networks, sweep))
+        ghn = ghn.on(weights)
         trainer = GHNTrainer(ghn.to(target), images, networks, how, ranks)
         open_fit(trainer, folder, resume)
         log.info("Training a hypernetwork for %s on %s, %s.", networks.name, images.name, target)
@@ -98,6 +103,8 @@ def evaluate_ghn(
     part: str = "test",
     images: int = 0,
     seed: int = 0,
+    weights: str = "",
+    closed_head: bool = False,
     device: str = "auto",
     threads: int = 1,
     card: bool = False,
@@ -115,6 +122,8 @@ def evaluate_ghn(
         part: ``test`` or ``validation`` images.
         images: the first so many of them; 0 for all.
         seed: of the draw of the networks.
+        weights: what shares a step, a ``tensor`` or a ``channel``; as the checkpoint was trained, if empty.
+        closed_head: whether classifiers are fitted to training images in closed form, instead of predicted.
         device: ``cpu``, ``cuda``, or ``auto``.
         threads: of the processor.
         card: also write the table into the checkpoint's card.
@@ -134,8 +143,9 @@ def evaluate_ghn(
     scored = scored_images(found, part, images)
     drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)
     settings = [as_bits(one) for one in bits] or list(PAPER_BITS)
+    ghn_on = checkpoint.ghn.to(target).on(weights)
     table = tabulate(
-        checkpoint.ghn.to(target),
+        ClosedForm(ghn_on, found.train) if closed_head else ghn_on,
         drawn_from,
         scored,
         tuple(splits) or drawn_from.splits,

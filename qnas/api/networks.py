@@ -111,4 +111,4 @@ def score(
     say_checkpoint(checkpoint, found)
     with torch.no_grad():
         parameters = model([plan], whole=False)[0]
-    return measure(plan, parameters, scored)
+    return measure(plan, parameters, scored, model.weights)

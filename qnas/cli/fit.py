@@ -35,6 +35,9 @@ def fit_ghn(
     ] = FitSettings.quantized_rate,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = FitSettings.average,
     sweep: Annotated[str, typer.Option(help="Message passing: sequential or synchronous.")] = "sequential",
+    weights: Annotated[
+        str, typer.Option(help="What shares a step: tensor, as in the paper, or channel, as winners have it (default).")
+    ] = "",
     start_from: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -55,8 +58,8 @@ def fit_ghn(
     )  # fmt: skip
     with shown() as progress:
         qnas.fit_ghn(
-            data, space=space, out=out, settings=settings, sweep=sweep, start_from=start_from, resume=resume,
-            device=device, threads=threads, progress=progress,
+            data, space=space, out=out, settings=settings, sweep=sweep, weights=weights, start_from=start_from,
+            resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
     say(f"Checkpoint: {out}. Measure it with: qnas eval-ghn --ghn {out} --data {data}")
 
@@ -71,6 +74,12 @@ def eval_ghn(
     part: Annotated[str, typer.Option(help="Images to score on: test or validation.")] = "test",
     images: Annotated[int, typer.Option(help="Score on the first so many of them; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    weights: Annotated[
+        str, typer.Option(help="What shares a step: tensor or channel. Default: as it was trained.")
+    ] = "",
+    closed_head: Annotated[
+        bool, typer.Option(help="Fit classifiers to training images in closed form, instead of predicting them.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -91,7 +100,8 @@ def eval_ghn(
     with shown() as progress:
         table = qnas.evaluate_ghn(
             ghn, data=data, space=space, networks=networks, splits=split or (), bits=bits or (), part=part,
-            images=images, seed=seed, device=device, threads=threads, card=card, progress=progress,
+            images=images, seed=seed, weights=weights, closed_head=closed_head, device=device, threads=threads,
+            card=card, progress=progress,
         )  # fmt: skip
     if scores:
         write_rows(scores, table.networks)

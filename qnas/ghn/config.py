@@ -3,13 +3,16 @@
 The default sizes are GHN-2's for CIFAR-10 (Knyazev et al., 2021); ``GHN_2`` is GHN-2 in everything.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from qnas.errors import QnasError
+from qnas.quant.grid import Sharing
 from qnas.space.space import SearchSpace
 
 SWEEPS = ("sequential", "synchronous")
 FEATURES = ("full", "ghn-2")
+SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class GHNConfig:
             or ``ghn-2``: pools tell only their kernel and sums, concatenations and averages nothing, a linear layer is
             a convolution, Cout and Cin share one table, and so do kh and kw.
         knows_bits: whether nodes also tell the bit widths of their weights and activations.
+        weights: what shares a step where its networks are quantized: a ``tensor``, as in the paper, or a ``channel``,
+            as trained networks are deployed.
 
     Raises:
         QnasError: a value is out of range.
@@ -43,6 +48,7 @@ class GHNConfig:
     rounds: int = 1
     features: str = "full"
     knows_bits: bool = True
+    weights: Sharing = "tensor"
 
     def __post_init__(self) -> None:
         if self.sweep not in SWEEPS:
@@ -50,6 +56,9 @@ class GHNConfig:
         if self.features not in FEATURES:
             choices = ", ".join(FEATURES)
             raise QnasError(f"A GHN's features are one of {choices}, got {self.features!r}; choose one of them.")
+        if self.weights not in SHARINGS:
+            choices = ", ".join(SHARINGS)
+            raise QnasError(f"A GHN's weights share the steps of one of {choices}, got {self.weights!r}; choose one.")
         if self.hidden % 4:
             raise QnasError(f"A GHN's hidden size is a multiple of 4, got {self.hidden}; take the next one.")
         smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
@@ -60,9 +69,7 @@ class GHNConfig:
 GHN_2 = GHNConfig(features="ghn-2", knows_bits=False)
 
 
-def config_for(space: SearchSpace, sweep: str = "sequential") -> GHNConfig:
+def config_for(space: SearchSpace, sweep: str = "sequential", weights: Sharing = "channel") -> GHNConfig:
     """Sizes that suit a space: kernels as large as its own, and half of GHN-2's channels where its nets are narrow."""
-    kernel = max(*space.kernels, *space.stem_kernels)
-    if max(space.channels) <= 32:
-        return GHNConfig(classes=space.task.classes, channels=32, kernel=kernel, decoder=(96, 192), sweep=sweep)
-    return GHNConfig(classes=space.task.classes, kernel=kernel, sweep=sweep)
+    usual = GHNConfig(space.task.classes, kernel=max(*space.kernels, *space.stem_kernels), sweep=sweep, weights=weights)
+    return replace(usual, channels=32, decoder=(96, 192)) if max(space.channels) <= 32 else usual

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
 from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import CLASSIFIER, Plan, Slot
 from qnas.network.tiles import first_tiles_suffice
+from qnas.quant.grid import Sharing
 
 Predicted = dict[str, Tensor]
 CLASSIFIER_BIAS = f"{CLASSIFIER}/bias"
@@ -47,6 +49,21 @@ class GHN(nn.Module):
         self.classifier = ClassifierDecoder(config.channels, config.classes)
         for table in self.widths:
             nn.init.zeros_(table.weight)  # type: ignore[arg-type]
+
+    @property
+    def weights(self) -> Sharing:
+        """What shares a step where its networks are quantized."""
+        return self.config.weights
+
+    def on(self, weights: str) -> Self:
+        """The same hypernetwork, for other grids; those that it has where ``weights`` is empty.
+
+        Raises:
+            QnasError: there are no such grids.
+        """
+        if weights:
+            self.config = replace(self.config, weights=weights)  # type: ignore[arg-type]  # checked by the configuration
+        return self
 
     def extra_repr(self) -> str:
         """The configuration."""

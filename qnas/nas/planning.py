@@ -208,7 +208,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
     started = time.perf_counter()
     (parameters,) = ghn([plan], whole=False)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
-    arithmetic = static_on(plan, parameters, calibration)
+    arithmetic = static_on(plan, parameters, calibration, ghn.weights)
     for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), LARGEST_BATCH):
         forward(plan, parameters, x, arithmetic).sum().item()
     return time.perf_counter() - started

@@ -1,7 +1,7 @@
 """How layers compute and values are rounded: in float, on grids that are made anew from every batch, on fixed grids.
 
-The first two use the batch's own statistics and ranges, as the paper does when it trains and tests predicted
-parameters; the third keeps what one batch has shown. A trained module and a deployed network have arithmetics of their
+The first ones use the batch's own statistics and ranges, as the paper does when it trains and tests predicted
+parameters; the last keeps what one batch has shown. A trained module and a deployed network have arithmetics of their
 own (``qnas.network.module``, ``qnas.network.deployed``).
 """
 
@@ -14,7 +14,7 @@ from qnas.network.forward import Arithmetic, Parameters, convolve, forward
 from qnas.network.plan import Node, Plan
 from qnas.quant.fake import noise_quant, sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
-from qnas.quant.grid import Grid
+from qnas.quant.grid import Grid, Sharing
 from qnas.quant.ranges import range_of, usual_fit
 
 
@@ -26,9 +26,7 @@ class FloatArithmetic:
         weight = parameters[f"{node.name}/weight"]
         if not node.norm:
             return convolve(node, x, weight, parameters[f"{node.name}/bias"])
-        scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
-        output = convolve(node, x, weight, None)
-        return torch.batch_norm(output, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
+        return normed(node, convolve(node, x, weight, None), parameters)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         """See ``Arithmetic``."""
@@ -50,6 +48,21 @@ class DynamicArithmetic:
     def quantized(self, x: Tensor, bits: int, from_zero: bool = False) -> Tensor:
         """A tensor on the grid of its own range."""
         return sim_quant(x, Grid.of(x.detach(), bits, from_zero=from_zero))
+
+
+class ChannelArithmetic(DynamicArithmetic):
+    """The same with a symmetric grid for each output channel, on which weights are rounded before folding.
+
+    Folding then only rescales the grid, so one convolution gives both the batch's moments and the output.
+    """
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``Arithmetic``."""
+        weight = parameters[f"{node.name}/weight"]
+        rounded = sim_quant(weight, channel_grid(weight.detach(), node.bits.weights))
+        if not node.norm:
+            return convolve(node, x, rounded, parameters[f"{node.name}/bias"])
+        return normed(node, convolve(node, x, rounded, None), parameters)
 
 
 class NoisyArithmetic(DynamicArithmetic):
@@ -91,14 +104,19 @@ class StaticArithmetic:
 class _Observer:
     """The dynamic arithmetic on one batch, which keeps every folded, rounded layer and the grid of every output."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Sharing) -> None:
+        self.weights = weights
         self.layers: dict[str, tuple[Tensor, Tensor]] = {}
         self.grids: dict[str, Grid] = {}
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
-        weight, bias = folded(node, x, parameters)
-        if not node.bits.is_float:
-            weight = Grid.of(weight, node.bits.weights).round(weight)
+        name, bits = f"{node.name}/weight", node.bits.weights
+        if not node.bits.is_float and self.weights == "channel":
+            rounded = channel_grid(parameters[name], bits).round(parameters[name])
+            weight, bias = folded(node, x, {**parameters, name: rounded})
+        else:
+            weight, bias = folded(node, x, parameters)
+            weight = weight if node.bits.is_float else Grid.of(weight, bits).round(weight)
         self.layers[node.name] = weight, bias
         return convolve(node, x, weight, bias)
 
@@ -110,9 +128,9 @@ class _Observer:
         return grid.round(x)
 
 
-def static_on(plan: Plan, parameters: Parameters, images: Tensor) -> Arithmetic:
+def static_on(plan: Plan, parameters: Parameters, images: Tensor, weights: Sharing = "tensor") -> Arithmetic:
     """The arithmetic of predicted parameters with folds and ranges of these images (batch, channels, height, width)."""
-    observer = _Observer()
+    observer = _Observer(weights)
     forward(plan, parameters, images, observer)
     return StaticArithmetic(observer.layers, observer.grids)
 
@@ -127,6 +145,19 @@ def folded(node: Node, x: Tensor, parameters: Parameters) -> tuple[Tensor, Tenso
     return fold(weight, scale, shift, mean, variance)
 
 
-def arithmetic_for(plan: Plan) -> Arithmetic:
+def normed(node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+    """A layer's output after its batch norm with the statistics of this batch."""
+    scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
+    return torch.batch_norm(x, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
+
+
+def channel_grid(weight: Tensor, bits: int) -> Grid:
+    """The symmetric grids of a weight's output channels, by the size of their weights."""
+    return Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0)
+
+
+def arithmetic_for(plan: Plan, weights: Sharing = "tensor") -> Arithmetic:
     """The dynamic arithmetic of a plan's bit widths."""
-    return FloatArithmetic() if plan.nodes[-1].bits.is_float else DynamicArithmetic()
+    if plan.nodes[-1].bits.is_float:
+        return FloatArithmetic()
+    return ChannelArithmetic() if weights == "channel" else DynamicArithmetic()

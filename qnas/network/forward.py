@@ -5,6 +5,7 @@ rounded is the business of an ``Arithmetic`` (``qnas.network.arithmetic``).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -40,28 +41,17 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
     Returns:
         Logits (batch, classes).
     """
-    return classified(plan, features(plan, parameters, images, arithmetic), parameters, arithmetic)
-
-
-def classified(plan: Plan, x: Tensor, parameters: Parameters, arithmetic: Arithmetic) -> Tensor:
-    """The logits (batch, classes) of a plan's features."""
-    return arithmetic.layer(plan.nodes[-1], x, parameters)
-
-
-def features(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """What a plan's classifier, its last node, reads of the images, rounded: (batch, width), or the first tile.
-
-    The arguments are those of ``forward``; the classifier's parameters may be missing.
-    """
     values: list[Tensor] = []
     unrounded: dict[int, Tensor] = {}
-    for position, node in enumerate(plan.nodes[:-1]):
+    for position, node in enumerate(plan.nodes):
         inputs = [values[source] for source in node.inputs]
         match node.kind:
             case "input":
                 value = images.contiguous(memory_format=torch.channels_last)
             case "conv":
                 value = arithmetic.layer(node, inputs[0], parameters)
+            case "linear":
+                value = arithmetic.layer(node, inputs[0].flatten(1), parameters)
             case "max_pool":
                 value = max_pool(inputs[0], node.kernel, node.stride)
             case "avg_pool":
@@ -78,7 +68,20 @@ def features(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Ari
         if node.kind == "sum":
             unrounded[position] = value
         values.append(arithmetic.activation(node, value) if node.quantized else value)
-    return values[-1].flatten(1)
+    return values[-1]
+
+
+def features(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """What a plan's classifier reads of the images, rounded: (batch, width), or the first tile.
+
+    The arguments are those of ``forward``.
+    """
+    return forward(replace(plan, nodes=plan.nodes[:-1]), parameters, images, arithmetic).flatten(1)
+
+
+def classified(plan: Plan, x: Tensor, parameters: Parameters, arithmetic: Arithmetic) -> Tensor:
+    """The logits (batch, classes) of a plan's features."""
+    return arithmetic.layer(plan.nodes[-1], x, parameters)
 
 
 def convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

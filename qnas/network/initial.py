@@ -8,10 +8,15 @@ from torch import Tensor
 
 from qnas.network.forward import Parameters
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 
 
 class Predictor(Protocol):
     """What gives plans their parameters: a hypernetwork, or what is built on one."""
+
+    @property
+    def weights(self) -> Sharing:
+        """What shares a step where the parameters are rounded."""
 
     def __call__(self, plans: list[Plan], whole: bool = True) -> Sequence[Parameters]:
         """Parameters of every plan, by slot name: in full, or of tensors that repeat a first tile that tile."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qnas.quant.ranges import Ends, Fit, range_of, usual_fit
+from qnas.quant.ranges import Ends, Fit, normal_range, range_of, usual_fit
 
 SMALLEST_SCALE = torch.finfo(torch.float32).eps
 FARTHEST = torch.finfo(torch.float32).max / 4
@@ -29,6 +29,9 @@ SHRINKING = tuple(step / 40 for step in range(40, 7, -1))
 """Shares of the absolute range among which a least-square range is looked for."""
 
 Kind = Literal["asymmetric", "symmetric", "power_of_two"]
+Sharing = Literal["tensor", "channel"]
+"""What shares a step: all of a layer's weights, on the paper's asymmetric grid, rounded after folding; or those of an
+output channel, on a symmetric grid, rounded before."""
 Number = Tensor | float
 
 
@@ -105,12 +108,12 @@ class Grid:
             x: real tensor, any shape.
             bits: N.
             from_zero: promise that no value is negative.
-            fit: how its range is found; without it by ``usual_fit``.
+            fit: how its range is found; without it by ``usual_fit``. ``normal`` is for symmetric grids.
             kind: see ``spanning``.
             axis: the dimension along which each entry gets a scale of its own.
         """
         fit = fit or usual_fit(bits)
-        low, high = range_of(x, fit, from_zero, axis)
+        low, high = normal_range(x, bits, axis) if fit == "normal" else range_of(x, fit, from_zero, axis)
         if fit == "least_squares":
             low, high = least_squares_range(x, low, high, bits, kind, axis)
         return cls.spanning(low, high, bits, kind, axis, clips=fit != "absolute")

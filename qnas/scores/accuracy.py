@@ -11,6 +11,7 @@ from qnas.data.images import Images
 from qnas.network.arithmetic import arithmetic_for
 from qnas.network.forward import Parameters, forward
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 
 EVALUATION_BATCH = 64
 """Images a batch; with predicted parameters, batch norms and ranges use the statistics of these (Yun and Wong, 4.2)."""
@@ -39,7 +40,7 @@ def accuracy(network: Callable[[Tensor], Tensor], images: Images, batch: int = E
     return Accuracy(first, five)
 
 
-def predicted_accuracy(plan: Plan, parameters: Parameters, images: Images) -> Accuracy:
+def predicted_accuracy(plan: Plan, parameters: Parameters, images: Images, weights: Sharing = "tensor") -> Accuracy:
     """Accuracy of predicted parameters at the plan's bit widths, with folds and ranges of each batch."""
-    arithmetic = arithmetic_for(plan)
+    arithmetic = arithmetic_for(plan, weights)
     return accuracy(lambda x: forward(plan, parameters, x, arithmetic), images)

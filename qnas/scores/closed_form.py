@@ -10,7 +10,7 @@ from qnas.checkpoints.store import Checkpoint
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
 from qnas.ghn.model import GHN
-from qnas.network.arithmetic import DynamicArithmetic, FloatArithmetic, static_on
+from qnas.network.arithmetic import FloatArithmetic, arithmetic_for, static_on
 from qnas.network.forward import classified, features
 from qnas.network.initial import Predictor
 from qnas.network.plan import CLASSIFIER, Plan
@@ -43,7 +43,7 @@ class ClosedForm:
     """
 
     def __init__(self, ghn: GHN, images: Images) -> None:
-        self.ghn, self.images = ghn, images.drawn(FITTED_IMAGES)
+        self.ghn, self.images, self.weights = ghn, images.drawn(FITTED_IMAGES), ghn.weights
 
     @torch.no_grad()
     def __call__(self, plans: list[Plan], whole: bool = True) -> list[Mapping[str, Tensor]]:
@@ -55,14 +55,16 @@ class ClosedForm:
     def completed(self, plan: Plan, backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters with a classifier that is fitted to what the plan's backbone makes of the images."""
         calibration, _ = self.images.batch(slice(0, CALIBRATION_IMAGES))
-        arithmetic = static_on(plan, backbone, calibration)
+        arithmetic = static_on(plan, backbone, calibration, self.weights)
         read = torch.cat([features(plan, backbone, x, arithmetic) for x, _ in evaluation_batches(self.images, BATCH)])
         ridge, last = fit_ridge(read, self.images.labels, plan.classes), plan.nodes[-1]
         weight, bias = ridge.weight / copies(read.shape[1], last.channels_in).to(read), ridge.bias
         fitted = {**backbone, f"{CLASSIFIER}/weight": weight, f"{CLASSIFIER}/bias": bias}
         if last.bits.is_float:
             return fitted
-        exact, rounded = (classified(plan, read, fitted, one) for one in (FloatArithmetic(), DynamicArithmetic()))
+        exact, rounded = (
+            classified(plan, read, fitted, one) for one in (FloatArithmetic(), arithmetic_for(plan, self.weights))
+        )
         shift = (exact - rounded).mean(0)  # of the classes against one another, by rounding the weight
         return {**fitted, f"{CLASSIFIER}/bias": bias + shift}
 

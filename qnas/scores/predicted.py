@@ -11,6 +11,7 @@ from qnas.data.images import Images
 from qnas.network.arithmetic import FloatArithmetic, arithmetic_for
 from qnas.network.forward import Parameters, forward
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 from qnas.scores.accuracy import EVALUATION_BATCH, hits
 
 
@@ -41,13 +42,14 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(plan: Plan, parameters: Parameters, images: Images) -> Score:
+def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing = "tensor") -> Score:
     """Measure predicted parameters at the plan's bit widths, with folds and ranges of each batch.
 
     Args:
         plan: of the network.
         parameters: whole, or first tiles.
         images: to measure on, on the parameters' device.
+        weights: what shares a step.
     """
     device = images.labels.device
     counts, sums, real_hits = (
@@ -58,7 +60,7 @@ def measure(plan: Plan, parameters: Parameters, images: Images) -> Score:
     for x, labels in evaluation_batches(images, EVALUATION_BATCH):
         real = forward(plan, parameters, x, FloatArithmetic())
         is_float = plan.nodes[-1].bits.is_float
-        logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan))
+        logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan, weights))
         loss, apart = F.cross_entropy(logits, labels, reduction="sum"), F.mse_loss(logits, real, reduction="sum")
         counts, real_hits = counts + hits(logits, labels), real_hits + hits(real, labels)[0]
         sums = sums + torch.stack([loss, margins(logits, labels).sum(), apart])

@@ -22,6 +22,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.scores.predicted import Score, margins
@@ -63,12 +64,14 @@ class Race:
         growth: (3, slices): by what factor the pilots' sums of misses, losses and (1 - margin) over all images exceed
             those over the first images, slice by slice.
         deviation: (slices,): the standard deviation of that factor of misses from pilot to pilot.
+        weights: what shares a step.
     """
 
     calibration: Tensor
     images: Images
     growth: Tensor
     deviation: Tensor
+    weights: Sharing = "tensor"
 
     @torch.inference_mode()
     def run(self, plan: Plan, parameters: Parameters, most_missed: float = float("inf")) -> Outcome:
@@ -77,7 +80,7 @@ class Race:
         Sums over a part of the images are extrapolated by how the pilots' grew, so who was stopped is never scored
         above who reached the end with ``most_missed`` or fewer.
         """
-        arithmetic = static_on(plan, parameters, self.calibration)
+        arithmetic = static_on(plan, parameters, self.calibration, self.weights)
         sums, total = torch.zeros(3), len(self.images)
         for (start, end), growth, deviation in zip(slices(total), self.growth.T, self.deviation.tolist(), strict=True):
             for first in range(start, end, LARGEST_BATCH):
@@ -126,7 +129,7 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
     for genotype in islice(stream(space, seed, bits=bits), PILOTS):
         plan = build_plan(genotype, space.task)
         (parameters,) = ghn([plan], whole=False)
-        arithmetic = static_on(plan, parameters, calibration)
+        arithmetic = static_on(plan, parameters, calibration, ghn.weights)
         found = [
             losses_and_margins(forward(plan, parameters, x, arithmetic), labels)
             for x, labels in evaluation_batches(images, LARGEST_BATCH)
@@ -140,7 +143,7 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
     growth[:, -1] = 1.0  # which differs from it by rounding
     own = (parts[:, 0, -1:] + 1) / (parts[:, 0] + 1)
     telling = replace(images, pixels=images.pixels[order], labels=images.labels[order])
-    return Race(calibration, telling, growth, own.std(0))
+    return Race(calibration, telling, growth, own.std(0), ghn.weights)
 
 
 class Racer:

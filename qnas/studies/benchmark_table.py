@@ -222,8 +222,8 @@ def describe(
         with torch.no_grad():
             (parameters,) = predictor([plan], whole=False)
             embedding = checkpoint.ghn.embed(encode(plan)).mean(0)
-        score = measure(plan, parameters, data.validation)
-        noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation)
+        score = measure(plan, parameters, data.validation, predictor.weights)
+        noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation, predictor.weights)
         signals = {name: getattr(score, name) for name in SIGNALS} | {
             "noisy_top1": noisy.top1,
             "noisy_loss": noisy.loss,

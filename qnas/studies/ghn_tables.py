@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from qnas.data.images import Images
-from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
+from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Report
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import Accuracy, predicted_accuracy
+from qnas.scores.closed_form import ClosedForm
 from qnas.scores.predicted import Score, measure
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
@@ -72,12 +74,12 @@ def plans_of(genotypes: Sequence[Genotype], space: SearchSpace, settings: Sequen
 
 @torch.no_grad()
 def score_networks(
-    ghn: GHN, genotypes: Sequence[Genotype], space: SearchSpace, images: Images, settings: Sequence[Bits]
+    ghn: Predictor, genotypes: Sequence[Genotype], space: SearchSpace, images: Images, settings: Sequence[Bits]
 ) -> list[list[Accuracy]]:
     """Accuracy of predicted parameters of every network at every bit width, all of them predicted at once."""
     plans = plans_of(genotypes, space, settings)
     pairs = zip(plans, ghn(plans, whole=False), strict=True)
-    scores = [predicted_accuracy(plan, parameters, images) for plan, parameters in pairs]
+    scores = [predicted_accuracy(plan, parameters, images, ghn.weights) for plan, parameters in pairs]
     return [scores[start : start + len(settings)] for start in range(0, len(scores), len(settings))]
 
 
@@ -91,6 +93,8 @@ class GHNTable:
         images: how many of them.
         space: whose networks they are.
         seed: of the draw.
+        weights: what shares a step.
+        closed_head: whether classifiers are fitted to training images, instead of predicted.
         rows: one a split and bit widths.
         networks: one a network and bit widths, as plain values.
     """
@@ -100,13 +104,16 @@ class GHNTable:
     images: int
     space: str
     seed: int
+    weights: Sharing
+    closed_head: bool
     rows: list[Row]
     networks: list[dict[str, Any]]
 
     @property
     def title(self) -> str:
         """What the table is of."""
-        return f"{self.data}, {self.images} {self.part} images, predicted parameters without training"
+        how = "predicted backbones, fitted classifiers" if self.closed_head else "predicted parameters"
+        return f"{self.data}, {self.images} {self.part} images, {how} without training, a step a {self.weights}"
 
     def to_json(self) -> dict[str, Any]:
         """The table without the single networks, as plain values."""
@@ -115,7 +122,7 @@ class GHNTable:
 
 @torch.no_grad()
 def evaluate_ghn(
-    ghn: GHN,
+    ghn: Predictor,
     space: SearchSpace,
     images: Images,
     splits: Iterable[str],
@@ -130,7 +137,7 @@ def evaluate_ghn(
     """Score held-out networks of every split at every bit width.
 
     Args:
-        ghn: the hypernetwork.
+        ghn: the hypernetwork, or what predicts with it.
         space: whose splits to draw from, its limits counted for the data at hand.
         images: to score on.
         splits: names.
@@ -151,10 +158,11 @@ def evaluate_ghn(
             plans = plans_of(genotypes, space, settings)
             places = [(genotype, bits) for genotype in genotypes for bits in settings]
             for (genotype, bits), plan, parameters in zip(places, plans, ghn(plans, whole=False), strict=True):
-                score = measure(plan, parameters, images)
+                score = measure(plan, parameters, images, ghn.weights)
                 scores[bits].append(score)
                 plain = {key: getattr(score, key) for key in COLUMNS}
                 networks.append({"split": split, "bits": str(bits), "network": genotype.architecture, **plain})
                 report(len(networks) / total, f"{len(networks)} of {total}")
         rows += [row_of(split, bits, scores[bits]) for bits in settings]
-    return GHNTable(data, part, len(images), space.name, seed, rows, networks)
+    closed_head = isinstance(ghn, ClosedForm)
+    return GHNTable(data, part, len(images), space.name, seed, ghn.weights, closed_head, rows, networks)

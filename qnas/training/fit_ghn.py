@@ -178,7 +178,7 @@ class GHNTrainer:
 
     def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
         noisy = plan.nodes[-1].bits in self.settings.noisy
-        return NoisyArithmetic(generator) if noisy else arithmetic_for(plan)
+        return NoisyArithmetic(generator) if noisy else arithmetic_for(plan, self.ghn.weights)
 
     def _accumulate(self, plans: dict[int, Plan]) -> Tensor:
         """Leave the share of the mean loss's gradient that is due to ``plans`` (by their seeds) in the hypernetwork.

@@ -19,6 +19,7 @@ from qnas.network.build import Architecture, build_plan
 from qnas.network.initial import Predictor, he_parameters, with_noise
 from qnas.network.module import Network, WeightGrids, has_weights
 from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.training.guard import Guard
@@ -35,6 +36,8 @@ TEMPERATURE = 4.0
 
 class Kept:
     """Predicts what is known already: the parameters of a trained network."""
+
+    weights: Sharing = "channel"
 
     def __init__(self, network: Network) -> None:
         self.parameters = dict(network.slots)

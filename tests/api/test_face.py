@@ -360,6 +360,21 @@ def test_a_checkpoint_is_trained_and_measured(tmp_path: Path) -> None:
     check_progress(told, "eval-ghn")
 
 
+def test_grids_and_classifiers_of_a_measured_checkpoint_can_be_chosen() -> None:
+    tables = [
+        qnas.evaluate_ghn("digits", networks=3, splits=["id"], bits=["w2a2"], device="cpu", **how)
+        for how in ({}, {"weights": "tensor"}, {"weights": "channel"}, {"weights": "channel", "closed_head": True})
+    ]
+    assert [(table.weights, table.closed_head) for table in tables] == [
+        ("tensor", False), ("tensor", False), ("channel", False), ("channel", True),
+    ]  # fmt: skip
+    found = [table.rows[0].top1_mean for table in tables]
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+    assert "a step a channel" in tables[2].title
+    assert "fitted classifiers" in tables[3].title
+
+
 def test_scores_are_judged_against_a_table(made_up_table: BenchmarkTable) -> None:
     judged = qnas.evaluate_proxy(made_up_table, labels=20)
     assert [(row.bits, row.n, row.labels) for row in judged.rows] == [("w4a4", 60, 20), ("w2a2", 60, 20)]
@@ -448,6 +463,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("fit_ghn", {"steps": 1, "float_share": 2}, ["`float_share`", "got 2", "leave it out"]),
     ("fit_ghn", {"steps": 1, "bits": "w9a9"}, ["'w9a9'", "give for example `bits='w4a4'`"]),
     ("fit_ghn", {"steps": 1, "splits": "far=1"}, ["`splits`", "'far=1'", "write for example"]),
+    ("fit_ghn", {"steps": 1, "weights": "row"}, ["tensor, channel", "'row'", "choose one"]),
     ("fit_ghn", {"steps": 1, "sweep": "sideways"}, ["sweep", "'sideways'"]),
     ("fit_ghn", {"steps": 1, "threads": 0}, ["`threads`", "got 0", "leave it out"]),
     ("fit_ghn", {"steps": 1, "start_from": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
@@ -457,6 +473,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("evaluate_ghn", {"part": "train"}, ["`part`", "'train'", "give one of them"]),
     ("evaluate_ghn", {"images": -1}, ["`images`", "got -1", "leave it out"]),
     ("evaluate_ghn", {"splits": ["far"], "networks": 1}, ["split", "'far'", "deep"]),
+    ("evaluate_ghn", {"weights": "row", "networks": 1}, ["tensor, channel", "'row'", "choose one"]),
     ("evaluate_ghn", {"bits": ["w9a9"]}, ["'w9a9'", "give for example `bits='w4a4'`"]),
     ("evaluate_proxy", {"table": "nowhere"}, ["nowhere", "a benchmark table", "`qnas.benchmark_table("]),
     ("evaluate_proxy", {"start": "he"}, ["`start`", "'he'", "give one of them"]),

@@ -14,6 +14,11 @@ def test_the_defaults_are_those_of_ghn_2() -> None:
     assert (config.sweep, config.rounds) == ("sequential", 1)
 
 
+def test_steps_are_shared_by_tensors_or_channels() -> None:
+    with pytest.raises(QnasError, match="steps of one of tensor, channel, got 'layer'; choose one"):
+        GHNConfig(weights="layer")  # type: ignore[arg-type]
+
+
 def test_a_sweep_that_does_not_exist_is_refused() -> None:
     with pytest.raises(QnasError) as error:
         GHNConfig(sweep="random")

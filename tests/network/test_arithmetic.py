@@ -3,23 +3,31 @@
 Each is held against torch in test_forward and test_reference.
 """
 
+from dataclasses import replace
+from itertools import product
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 
 from qnas.network.arithmetic import (
+    ChannelArithmetic,
     DynamicArithmetic,
     FloatArithmetic,
     NoisyArithmetic,
     StaticArithmetic,
     arithmetic_for,
+    channel_grid,
     static_on,
 )
 from qnas.network.forward import forward
 from qnas.network.plan import Builder, Plan
+from qnas.quant.grid import Sharing
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.task import Task
 
+SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 QUANTIZED = pytest.mark.parametrize("bits", PAPER_BITS[1:], ids=str)
 
 
@@ -84,6 +92,34 @@ def test_weights_and_activations_have_their_own_widths() -> None:
 def test_a_plan_runs_in_the_arithmetic_of_its_bits(bits: Bits) -> None:
     expected = FloatArithmetic if str(bits) == "fp32" else DynamicArithmetic
     assert type(arithmetic_for(small_plan(bits))) is expected
+    expected = FloatArithmetic if str(bits) == "fp32" else ChannelArithmetic
+    assert type(arithmetic_for(small_plan(bits), "channel")) is expected
+
+
+def test_a_step_a_channel_is_nearer_to_float_than_one_a_tensor() -> None:
+    for width in (2, 4):
+        plan = small_plan(Bits(width, 8))
+        values, images = random_values(plan), torch.randn(32, 3, 8, 8)
+        for name, value in values.items():
+            if name.endswith("weight") and value.dim() == 4:
+                value.mul_(torch.logspace(-1, 1, len(value)).view(-1, 1, 1, 1))
+        real = forward(plan, values, images, FloatArithmetic())
+        tensor, channel = (forward(plan, values, images, arithmetic_for(plan, how)) for how in SHARINGS)
+        assert (channel - real).norm() < (tensor - real).norm()
+
+
+@QUANTIZED
+def test_rounding_channels_before_folding_is_the_float_network_of_the_rounded_weights(bits: Bits) -> None:
+    plan = small_plan(bits)
+    plan = replace(plan, nodes=tuple(node._replace(quantized=False) for node in plan.nodes))
+    values, images = random_values(plan), torch.randn(8, 3, 8, 8)
+    rounded = {
+        name: channel_grid(value, bits.weights).round(value) if name.endswith("/weight") else value
+        for name, value in values.items()
+    }
+    found = forward(plan, values, images, ChannelArithmetic())
+    expected = forward(plan, rounded, images, FloatArithmetic())
+    torch.testing.assert_close(found, expected)
 
 
 @QUANTIZED
@@ -91,18 +127,21 @@ def test_a_network_that_diverged_gives_logits_that_are_no_numbers(bits: Bits) ->
     plan = small_plan(bits)
     parameters = {slot.name: torch.full(slot.shape, float("nan")) for slot in plan.slots}
     images = torch.randn(4, 3, 8, 8)
-    for gradients in (False, True):
+    for gradients, weights in product((False, True), SHARINGS):
         with torch.set_grad_enabled(gradients):
-            assert forward(plan, parameters, images, DynamicArithmetic()).isnan().all()
+            assert forward(plan, parameters, images, arithmetic_for(plan, weights)).isnan().all()
 
 
+@pytest.mark.parametrize("weights", SHARINGS)
 @pytest.mark.parametrize("bits", PAPER_BITS, ids=str)
-def test_static_arithmetic_computes_on_its_own_images_what_dynamic_arithmetic_does(bits: Bits) -> None:
+def test_static_arithmetic_computes_on_its_own_images_what_dynamic_arithmetic_does(
+    bits: Bits, weights: Sharing
+) -> None:
     plan = small_plan(bits)
     values, images = random_values(plan), torch.randn(16, 3, 8, 8)
     with torch.no_grad():
-        static = static_on(plan, values, images)
-        found, expected = (forward(plan, values, images, how) for how in (static, arithmetic_for(plan)))
+        static = static_on(plan, values, images, weights)
+        found, expected = (forward(plan, values, images, how) for how in (static, arithmetic_for(plan, weights)))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

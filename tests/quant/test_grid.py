@@ -1,6 +1,7 @@
 """Grids held against numpy, torch, ONNX's reference, onnxruntime and the properties that equations 1 to 3 imply."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import frexp
 
 import numpy as np
@@ -20,7 +21,7 @@ from qnas.quant.grid import (
     levels,
     next_power_of_two,
 )
-from qnas.quant.ranges import Fit
+from qnas.quant.ranges import NORMAL_STEPS, Fit
 
 reals = st.floats(-1000, 1000, width=32)
 bit_widths = st.integers(2, 8)
@@ -300,6 +301,30 @@ def test_a_least_square_range_leaves_outliers_out() -> None:
     fitted, absolute = (Grid.of(x, 4, fit=fit) for fit in ("least_squares", "absolute"))
     assert fitted.scale < 0.8 * absolute.scale
     assert (fitted.round(x) - x).square().sum() < 0.9 * (absolute.round(x) - x).square().sum()
+
+
+@pytest.mark.parametrize("bits", NORMAL_STEPS)
+def test_a_normal_range_rounds_normal_numbers_with_the_least_error(bits: int) -> None:
+    x = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(200_000).double() + 0.5) / 200_000)
+    grid = Grid.of(x, bits, fit="normal", kind="symmetric")
+    assert grid.zero_point == 2 ** (bits - 1)
+    assert grid.scale == pytest.approx(NORMAL_STEPS[bits], rel=1e-3)
+
+    def error(factor: float) -> float:
+        return (replace(grid, scale=grid.scale * factor).round(x) - x).square().mean().item()
+
+    assert all(error(1.0) < error(factor) for factor in (0.95, 1.05))
+    assert Grid.of(3 * x, bits, fit="normal", kind="symmetric").scale == pytest.approx(3 * grid.scale)
+
+
+def test_a_normal_range_is_that_of_every_channel() -> None:
+    x = torch.randn(5, 2, 3, 3) * torch.logspace(-2, 2, 5)[:, None, None, None]
+    scales = Grid.of(x, 4, fit="normal", kind="symmetric", axis=0).scale
+    assert isinstance(scales, torch.Tensor)
+    for channel, scale in zip(x, scales, strict=True):
+        assert Grid.of(channel, 4, fit="normal", kind="symmetric").scale == pytest.approx(scale.item())
+    huge = torch.tensor([[-3e38, 3e38, 1.0], [0.0, 0.0, 0.0]])
+    assert Grid.of(huge, 4, fit="normal", kind="symmetric", axis=0).round(huge).isfinite().all()
 
 
 @pytest.mark.parametrize("from_zero", [False, True])
