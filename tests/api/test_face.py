@@ -368,7 +368,7 @@ def test_grids_and_classifiers_of_a_measured_checkpoint_can_be_chosen() -> None:
     assert [(table.weights, table.closed_head) for table in tables] == [
         ("tensor", False), ("tensor", False), ("channel", False), ("channel", True),
     ]  # fmt: skip
-    found = [table.rows[0].top1_mean for table in tables]
+    found = [table.rows[0].qmse_mean for table in tables]
     assert found[0] == found[1]
     assert len(set(found)) == 3
     assert "a step a channel" in tables[2].title

@@ -72,4 +72,4 @@ def test_rows_hold_the_scores_of_the_same_unseen_networks_at_every_width(digits_
     assert rows[2].top1_max == pytest.approx(max(score.top1 for score in scores))
     assert rows[2].top5_mean == pytest.approx(np.mean([score.top5 for score in scores]))
     assert table.title == "digits, 64 validation images, predicted parameters without training, a step a tensor"
-    assert {"data", "part", "images", "space", "seed", "rows"} == table.to_json().keys()
+    assert {"data", "part", "images", "space", "seed", "weights", "closed_head", "rows"} == table.to_json().keys()
