@@ -15,12 +15,11 @@ from qnas.network.forward import classified, features
 from qnas.network.initial import Predictor
 from qnas.network.plan import CLASSIFIER, Plan
 from qnas.network.tiles import copies
+from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH
 from qnas.scores.ridge import fit_ridge
 
-CALIBRATION_IMAGES = 64
 FITTED_IMAGES = 2_000
 """Training images that a classifier is fitted to at most."""
-BATCH = 512
 
 
 def predictor_for(checkpoint: Checkpoint, data: DataSet) -> Predictor:
@@ -56,7 +55,9 @@ class ClosedForm:
         """Parameters with a classifier that is fitted to what the plan's backbone makes of the images."""
         calibration, _ = self.images.batch(slice(0, CALIBRATION_IMAGES))
         arithmetic = static_on(plan, backbone, calibration, self.weights)
-        read = torch.cat([features(plan, backbone, x, arithmetic) for x, _ in evaluation_batches(self.images, BATCH)])
+        read = torch.cat(
+            [features(plan, backbone, x, arithmetic) for x, _ in evaluation_batches(self.images, LARGEST_BATCH)]
+        )
         ridge, last = fit_ridge(read, self.images.labels, plan.classes), plan.nodes[-1]
         weight, bias = ridge.weight / copies(read.shape[1], last.channels_in).to(read), ridge.bias
         fitted = {**backbone, f"{CLASSIFIER}/weight": weight, f"{CLASSIFIER}/bias": bias}
