@@ -8,7 +8,7 @@ and times become steps by the training price (``qnas.training.price``), so the m
 are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so
 the table knows those well that a search looks at. With ``--runs``, nothing is trained: the rows are what finished
 searches have trained. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well
-the regression does on rows that it was not fitted to.
+an outlook does on rows that it was not fitted to.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from common import budget_of, finish, load, options, random_networks, settle
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import KFold
 
 import qnas
 from qnas.nas.result import RESULT
@@ -31,9 +31,8 @@ from qnas.network.costs import costs
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import read_json
-from qnas.scores.outlook import arrays, fit_outlook, regression
+from qnas.scores.outlook import arrays, fit_outlook, fitted, rows_of
 from qnas.scores.ranks import kendall
-from qnas.scores.surrogate import accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 from qnas.training.jobs import LEDGER
@@ -52,12 +51,12 @@ def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
 
 
 def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task) -> Genotype:
-    """The network that is expected to reach the most in so many seconds; the first, as long as there are few rows."""
+    """The network that is hoped to reach the most in so many seconds; the first, as long as there are few rows."""
     if len(drawn) == 1 or len(rows) < FEWEST:
         return drawn[0]
     images = [Recipe.batch * steps_in(seconds, one, task) for one in drawn]
-    expected = fit_outlook(rows, task).of([build_plan(one, task) for one in drawn], images)
-    return drawn[int(np.argmax(expected))]
+    hoped = fit_outlook(rows, task).hoped(rows_of([build_plan(one, task) for one in drawn], images))
+    return drawn[int(np.argmax(hoped))]
 
 
 def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
@@ -113,8 +112,9 @@ def main() -> None:
         print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
     known = [*rows, *more]
     x, y = arrays(known, space.task)
-    folds = KFold(min(FOLDS, len(known)), shuffle=True, random_state=0)
-    expected = accuracy_of(cross_val_predict(regression(), x, log_odds(y), cv=folds))
+    expected = np.zeros(len(y))
+    for others, mine in KFold(min(FOLDS, len(known)), shuffle=True, random_state=0).split(x):
+        expected[mine] = fitted(x[others], y[others]).expected(x[mine])
     if given.table:
         short = [{key: row[key] for key in ("genotype", "images", "top1")} for row in known]
         lines = "".join(json.dumps(row) + "\n" for row in short)

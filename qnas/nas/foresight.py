@@ -1,7 +1,10 @@
 """What a search that is given time expects of its candidates, by an outlook and its own plan."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import Rung
@@ -9,11 +12,13 @@ from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook
+from qnas.scores.outlook import Outlook, rows_of
+from qnas.scores.surrogate import Floats
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
 
 
+@dataclass(frozen=True)
 class Foresight:
     """Expects accuracies (``qnas.nas.rungs.Outlook``), and chooses among genes (``qnas.nas.samplers.Choose``).
 
@@ -21,26 +26,47 @@ class Foresight:
         outlook: of the checkpoint.
         settings: of the search.
         space: with its limits counted for the data.
+        read: what outlooks read of candidates by the steps of rungs, so that it is computed once.
     """
 
-    def __init__(self, outlook: Outlook, settings: SearchSettings, space: SearchSpace) -> None:
-        self.outlook, self.settings, self.space = outlook, settings, space
-        self.limits = settings.limits.within(space)
+    outlook: Outlook
+    settings: SearchSettings
+    space: SearchSpace
+    read: dict[tuple[str, int], Floats] = field(default_factory=dict, repr=False)
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
         """Accuracy in per cent that each candidate is expected to reach by a rung."""
-        return self._expected([build_plan(one.genotype, self.space.task) for one in candidates], rung.steps)
+        return self.outlook.expected(self._rows(candidates, rung))
+
+    def hoped(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        """Accuracy in per cent that each candidate may well reach by a rung."""
+        return self.outlook.hoped(self._rows(candidates, rung))
+
+    def after(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Foresight":
+        """What is expected once these candidates reached these accuracies by a rung."""
+        return replace(self, outlook=self.outlook.after(self._rows(candidates, rung), accuracies))
 
     def choose(self, drawn: Sequence[Mapping[str, Any]]) -> int:
-        """The place of the genes whose full run is expected to reach the most, of those that keep the budgets.
+        """The place of the genes whose full run is hoped to reach the most, of those that keep the budgets.
 
         The first, if none does.
         """
+        limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
-        fitting = [place for place, plan in enumerate(plans) if self.limits.excess(costs(plan)) <= 0]
-        expected = self._expected([plans[place] for place in fitting], self.settings.recipe.steps)
-        return max(zip(expected, fitting, strict=True), default=(0.0, 0))[1]
+        fitting = {place: plan for place, plan in enumerate(plans) if limits.excess(costs(plan)) <= 0}
+        if not fitting:
+            return 0
+        seen = [self._images(plan, steps) for plan in fitting.values()]
+        return max(zip(self.outlook.hoped(rows_of([*fitting.values()], seen)), fitting, strict=True))[1]
 
-    def _expected(self, plans: Sequence[Plan], steps: int) -> list[float]:
-        batch, usual = self.settings.recipe.batch, self.settings.usual_price
-        return self.outlook.of(plans, [batch * paid_steps(steps, usual, price(plan, batch)) for plan in plans])
+    def _rows(self, candidates: Sequence[Candidate], rung: Rung) -> Floats:
+        for one in candidates:
+            if (one.key, rung.steps) not in self.read:
+                plan = build_plan(one.genotype, self.space.task)
+                self.read[one.key, rung.steps] = rows_of([plan], [self._images(plan, rung.steps)])[0]
+        return np.array([self.read[one.key, rung.steps] for one in candidates])
+
+    def _images(self, plan: Plan, steps: int) -> int:
+        """What a network sees in the time of so many steps of the usual one."""
+        batch = self.settings.recipe.batch
+        return batch * paid_steps(steps, self.settings.usual_price, price(plan, batch))

@@ -30,6 +30,7 @@ from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
+from qnas.scores.outlook import rows_of
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, one_thread, predictor_of
@@ -198,7 +199,7 @@ def _likeliest(fitting: list[Genotype], settings: SearchSettings, prepared: Prep
         return fitting
     plans = [build_plan(one, prepared.space.task) for one in fitting]
     seen = [FULL_SHARE * 60e6 * settings.minutes / price(plan, settings.recipe.batch) for plan in plans]
-    expected = prepared.outlook.of(plans, seen)
+    expected = prepared.outlook.expected(rows_of(plans, seen))
     return [fitting[place] for place in sorted(range(len(fitting)), key=lambda place: -expected[place])]
 
 

@@ -6,7 +6,7 @@ finish      full training of the best
 
 Where steps are given, estimates are a regression's, fitted to the short runs (``qnas.scores.surrogate``). Where time is
 given, all runs of a rung take the same time, and estimates are what an outlook expects of so long a full run
-(``qnas.scores.outlook``), mended by what the candidate's short run gave beyond what was expected of that.
+(``qnas.scores.outlook``); short runs go to those of whom most is hoped, and what they gave mends the outlook.
 
 Nothing here computes or writes: who trains and who expects are arguments, so a search, a replay on a table and a test
 share it.
@@ -19,12 +19,10 @@ from typing import Protocol
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
-from qnas.scores.surrogate import Trust, accuracy_of, fit_surrogate, log_odds
+from qnas.scores.surrogate import Trust, fit_surrogate
 
 FEWEST_LABELS = 3
 """Short runs without which there is no regression."""
-OWN = 0.6
-"""Of what a short run gave beyond what was expected, in log-odds: the share that its full run will give too."""
 Costs = tuple[str, ...]
 """Names of the costs that count beside accuracy."""
 
@@ -43,6 +41,12 @@ class Outlook(Protocol):
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
         """Accuracy in per cent that each candidate is expected to reach by a rung."""
+
+    def hoped(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        """Accuracy in per cent that each candidate may well reach by a rung."""
+
+    def after(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Outlook":
+        """The outlook of one who knows what these candidates reached by a rung."""
 
 
 class Trainer(Protocol):
@@ -82,7 +86,7 @@ def select(
     short, middle, full = rungs_of(settings)
     if outlook:
         known = foreseen(candidates, full, outlook)
-        known = train(known, rank(known, expectation, costs)[: settings.labels], short, trainer)
+        known = train(known, hopefuls(known, settings.labels, full, outlook, costs), short, trainer)
         known, trust = mended(known, short, full, outlook)
         chosen = rank((one for one in known if one.trained), expectation, costs)[:wanted]
     else:
@@ -114,18 +118,38 @@ def foreseen(candidates: Sequence[Candidate], rung: Rung, outlook: Outlook) -> l
     return [replace(one, estimate=value) for one, value in zip(candidates, outlook(candidates, rung), strict=True)]
 
 
+def hopefuls(
+    candidates: Sequence[Candidate], count: int, rung: Rung, outlook: Outlook, costs: Costs = ()
+) -> list[Candidate]:
+    """Candidates to try: of whom most is hoped, each as if the ones before had reached just what was expected.
+
+    So the next one is not the last one's twin (GP-BUCB: Desautels, Krause and Burdick, 2014). Where costs count, their
+    fronts see to that.
+    """
+    chosen, left = list[Candidate](), list(candidates)
+    while left and len(chosen) < count:
+        hoped = [replace(one, estimate=value) for one, value in zip(left, outlook.hoped(left, rung), strict=True)]
+        ranked = rank(hoped, expectation, costs)
+        if costs:
+            return ranked[:count]
+        chosen.append(ranked[0])
+        left = [one for one in left if one.key != ranked[0].key]
+        outlook = outlook.after(ranked[:1], rung, outlook(ranked[:1], rung))
+    return chosen
+
+
 def mended(
     known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook
 ) -> tuple[list[Candidate], Trust | None]:
-    """All candidates, those that had a short run with an estimate of a full one that takes it into account.
+    """All candidates, those that had a short run with an estimate of a full one that takes all short runs into account.
 
     And how well the outlook expected the short runs, if they are enough to tell.
     """
     labelled = [one for one in known if short.steps in one.trained]
+    if not labelled:
+        return list(known), None
     seen, expected = [one.trained[short.steps] for one in labelled], outlook(labelled, short)
-    surprise, at_the_end = log_odds(seen) - log_odds(expected), log_odds(outlook(labelled, full))
-    usual = surprise.mean() if labelled else 0.0
-    values = accuracy_of(at_the_end + usual + OWN * (surprise - usual)).tolist()
+    values = outlook.after(labelled, short, seen)(labelled, full)
     estimates = dict(zip((one.key for one in labelled), values, strict=True))
     enough = len(labelled) >= FEWEST_LABELS
     trust = Trust.of(expected, seen, [one.costs.params for one in labelled]) if enough else None

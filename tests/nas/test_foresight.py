@@ -14,10 +14,10 @@ from qnas.nas.rungs import rungs_of
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.outlook import inputs
 from qnas.scores.predicted import Score
+from qnas.scores.surrogate import Floats
 from qnas.space.genes import decode, gene_choices
 from qnas.space.space import find_space
 from qnas.training.price import price
@@ -28,6 +28,7 @@ SETTINGS = SearchSettings(BITS, minutes=1, usual_price=1000.0, recipe=Recipe(ste
 GENES: list[dict[str, Any]] = [
     {name: rng.choice(choices) for name, choices in gene_choices(SPACE).items()} for rng in map(Random, range(12))
 ]
+PLAN = build_plan(decode(SPACE, GENES[0], BITS), SPACE.task)
 
 
 class First:
@@ -36,8 +37,16 @@ class First:
     def __init__(self, place: int) -> None:
         self.place = place
 
-    def of(self, plans: Sequence[Plan], images: Sequence[float]) -> list[float]:
-        return [inputs(plan, seen)[self.place] for plan, seen in zip(plans, images, strict=True)]
+    def expected(self, rows: Floats) -> list[float]:
+        values: list[float] = rows[:, self.place].tolist()
+        return values
+
+    def hoped(self, rows: Floats) -> list[float]:
+        return [2 * value for value in self.expected(rows)]
+
+    def after(self, rows: Floats, accuracies: Sequence[float]) -> "First":
+        assert rows.shape == (len(accuracies), len(inputs(PLAN, 1)))
+        return First(self.place + 1)
 
 
 def foresight(place: int, **changes: Any) -> Foresight:
@@ -48,15 +57,25 @@ def parameters(genes: dict[str, Any]) -> int:
     return costs(build_plan(decode(SPACE, genes, BITS), SPACE.task)).params
 
 
-def test_what_is_expected_counts_the_images_that_a_network_sees_in_its_time() -> None:
+def candidate() -> Candidate:
     genotype = decode(SPACE, GENES[0], BITS)
-    plan = build_plan(genotype, SPACE.task)
-    candidate = Candidate.of(genotype, plan, costs(plan), Score(50.0, 1.0, 0.0))
+    return Candidate.of(genotype, PLAN, costs(PLAN), Score(50.0, 1.0, 0.0))
+
+
+def test_what_is_expected_counts_the_images_that_a_network_sees_in_its_time() -> None:
     short, _, full = rungs_of(SETTINGS)
-    few, many = (foresight(0)([candidate], rung)[0] for rung in (short, full))
-    seen = 64 * round(1200 * 1000 / price(plan, 64))
+    few, many = (foresight(0)([candidate()], rung)[0] for rung in (short, full))
+    seen = 64 * round(1200 * 1000 / price(PLAN, 64))
     assert many == pytest.approx(seen**-0.5)
     assert few / many == pytest.approx(12**0.5, rel=0.01)
+
+
+def test_hopes_and_what_runs_teach_are_the_outlooks() -> None:
+    one, (short, *_) = foresight(1), rungs_of(SETTINGS)
+    assert one.hoped([candidate()], short) == [2 * value for value in one([candidate()], short)]
+    wiser = one.after([candidate()], short, [50.0])
+    assert wiser([candidate()], short) == foresight(2)([candidate()], short) != one([candidate()], short)
+    assert wiser.read is one.read
 
 
 def test_those_genes_are_chosen_of_which_most_is_expected() -> None:

@@ -10,11 +10,11 @@ import pytest
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import (
-    OWN,
     Rung,
     best,
     best_trained,
     estimate,
+    hopefuls,
     mended,
     on_front,
     promise,
@@ -29,7 +29,7 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
-from qnas.scores.surrogate import Trust, accuracy_of, log_odds
+from qnas.scores.surrogate import Trust
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
@@ -304,39 +304,64 @@ def test_where_costs_count_each_rung_goes_front_by_front() -> None:
     assert scores_of(chosen.front) == [60, 50]
 
 
-def by_score(candidates: Sequence[Candidate], rung: Rung) -> list[float]:
-    """An outlook that expects a quarter of the score of a short run, and more of a longer one."""
-    return [one.score / 4 + rung.steps / 100 for one in candidates]
+class ByScore:
+    """An outlook that expects a quarter of the score of a short run, and more of a longer one.
+
+    Args:
+        surprises: by how much scores have surprised; what one has surprised by is expected of its longer runs, too.
+        near: of a score that is no nearer to a known one than this, much more may be hoped.
+    """
+
+    def __init__(self, surprises: dict[float, float] | None = None, near: float = 0.0) -> None:
+        self.surprises, self.near = surprises or {}, near
+
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        return [one.score / 4 + rung.steps / 100 + self.surprises.get(one.score, 0.0) for one in candidates]
+
+    def hoped(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+        unknown = [all(abs(one.score - score) > self.near for score in self.surprises) for one in candidates]
+        return [value + 10 * more for value, more in zip(self(candidates, rung), unknown, strict=True)]
+
+    def after(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "ByScore":
+        expected = self(candidates, rung)
+        new = {one.score: was - value for one, was, value in zip(candidates, accuracies, expected, strict=True)}
+        return ByScore({**self.surprises, **new}, self.near)
 
 
-def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_expected() -> None:
-    trainer, made = Noting(lambda one, rung: 50.0), candidates(range(40, 60))
+def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_hoped() -> None:
+    trainer, made, outlook = Noting(lambda one, rung: 50.0), candidates(range(40, 60)), ByScore()
     timed = replace(SETTINGS, labels=5, survivors=2, top=2)
-    chosen = select(made, trainer, timed, by_score)
-    assert trainer.scores == {"calibrate": [59, 58, 57, 56, 55], "finish": [59, 58]}
+    chosen = select(made, trainer, timed, outlook)
+    assert trainer.scores["calibrate"] == [59, 58, 57, 56, 55]
     assert chosen.trust is not None
     expected = [one / 4 + 0.1 for one in (59, 58, 57, 56, 55)]
     assert chosen.trust == Trust.of(expected, [50.0] * 5, [1019, 1018, 1017, 1016, 1015])
     untrained = [one for one in chosen.candidates if not one.trained]
-    assert [one.estimate for one in untrained] == by_score(untrained, rungs_of(timed)[-1])
+    assert [one.estimate for one in untrained] == outlook(untrained, rungs_of(timed)[-1])
+
+
+def test_who_is_near_one_that_is_to_be_tried_waits() -> None:
+    made, (*_, full) = candidates(range(40, 60)), rungs_of(SETTINGS)
+    assert scores_of(hopefuls(made, 4, full, ByScore(near=2.0))) == [59, 56, 53, 50]
+    assert scores_of(hopefuls(made, 99, full, ByScore(near=2.0)))[:8] == [59, 56, 53, 50, 47, 44, 41, 58]
+    costly = hopefuls(made, 2, full, ByScore(), ("params",))  # the later the costlier: all are on the front
+    assert scores_of(costly) == [59, 40]
 
 
 def test_a_short_run_mends_what_is_expected_of_a_full_one() -> None:
     short, _, full = rungs_of(SETTINGS)
     *made, other = estimated(candidates([80, 60, 70]), [70] * 3)
     made = trained_to(made, short.steps, [20.0, 40.0])
-    (worse, better, unknown), trust = mended([*made, other], short, full, by_score)
+    (worse, better, unknown), trust = mended([*made, other], short, full, ByScore())
     assert trust is None  # of two short runs
-    assert (better.estimate or 0) > (worse.estimate or 0)
+    surprises = [one - 0.1 - score / 4 for one, score in ((20.0, 80), (40.0, 60))]
+    expected = [score / 4 + full.steps / 100 + more for score, more in zip((80, 60), surprises, strict=True)]
+    assert [worse.estimate, better.estimate] == pytest.approx(expected)
     assert unknown.estimate == 70
-    surprise = log_odds([20.0, 40.0]) - log_odds(by_score(made, short))
-    usual = surprise.mean()
-    expected = accuracy_of(log_odds(by_score(made, full)) + usual + OWN * (surprise - usual))
-    assert [worse.estimate, better.estimate] == pytest.approx(expected.tolist())
-    assert mended([unknown], short, full, by_score) == ([unknown], None)
+    assert mended([unknown], short, full, ByScore()) == ([unknown], None)
 
 
 def test_short_runs_that_surprise_decide_who_trains_in_full() -> None:
     trainer = Noting(lambda one, rung: 100 - one.score)
-    select(candidates(range(40, 60)), trainer, replace(SETTINGS, labels=5, survivors=2, top=2), by_score)
+    select(candidates(range(40, 60)), trainer, replace(SETTINGS, labels=5, survivors=2, top=2), ByScore())
     assert trainer.scores["finish"] == [55, 56]

@@ -7,6 +7,7 @@ from math import log
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from qnas.checkpoints.store import checkpoint_names
@@ -17,7 +18,7 @@ from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, MAIN, find_curves, inputs, read_outlook
+from qnas.scores.outlook import CURVES, HOPE, find_curves, inputs, read_outlook, rows_of
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import accuracy_of
 from qnas.space.genotype import Genotype
@@ -47,7 +48,6 @@ def test_inputs_are_what_is_known_before_training() -> None:
     cost = costs(plan)
     sizes = [log(value) for value in (cost.params, cost.macs, cost.activation_bytes)]
     assert inputs(plan, 400) == pytest.approx([1 / 20, *sizes, 1, 3, *graph_statistics(plan)])
-    assert MAIN == 6
     assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[4:6] == [3, 3]
 
 
@@ -55,17 +55,52 @@ def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path
     outlook = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
     unseen, seen = NETWORKS[60:], SEEN[60:]
     plans = [build_plan(one, SPACE.task) for one in unseen]
-    expected, true = outlook.of(plans, seen), [law(one, images) for one, images in zip(unseen, seen, strict=True)]
-    assert outlook.runs == 60
+    expected, true = (
+        outlook.expected(rows_of(plans, seen)),
+        [law(one, images) for one, images in zip(unseen, seen, strict=True)],
+    )
+    assert outlook.y.shape == (60,)
     assert kendall(expected, true) > 0.9
     assert fmean(abs(one - other) for one, other in zip(expected, true, strict=True)) < 2
-    assert outlook.of([], []) == []
+    assert outlook.expected(rows_of([], [])) == []
+
+
+def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
+    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
+    plans = [build_plan(one, SPACE.task) for one in NETWORKS[60:]]
+    short, long = (rows_of(plans, [images] * len(plans)) for images in (30_000, 300_000))
+    before, reached = outlook.expected(long), outlook.expected(short)[0] - 5
+    wiser = outlook.after(short[:1], [reached])
+    changes = [after - was for after, was in zip(wiser.expected(long), before, strict=True)]
+    assert changes[0] == min(changes)
+    assert -5 < changes[0] < -1
+    assert wiser.expected(short)[0] == pytest.approx(reached, abs=1)
+    hopes, fewer = (
+        [more - value for more, value in zip(one.hoped(long), one.expected(long), strict=True)]
+        for one in (outlook, wiser)
+    )
+    assert min(hopes) > 0
+    assert fewer[0] < 0.9 * hopes[0]
+
+
+def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
+    """Rasmussen and Williams (2006), equations 2.25 and 2.26, in plain linear algebra."""
+    outlook = read_outlook(written(tmp_path, NETWORKS[:20], SEEN[:20]), SPACE.task)
+    plans, seen = [build_plan(one, SPACE.task) for one in NETWORKS[20:24]], SEEN[20:24]
+    kernel, noise = outlook.process.kernel_.k1, outlook.process.kernel_.k2.noise_level
+    mean, deviation, x = outlook.y.mean(), outlook.y.std(), outlook.scaler.transform(rows_of(plans, seen))
+    known, across = kernel(outlook.x) + noise * np.eye(20), kernel(x, outlook.x)
+    expected = mean + deviation * across @ np.linalg.solve(known, (outlook.y - mean) / deviation)
+    variance = kernel.diag(x) + noise - np.einsum("ij,ji->i", across, np.linalg.solve(known, across.T))
+    hoped = accuracy_of(expected + HOPE * deviation * np.sqrt(variance))
+    assert outlook.expected(rows_of(plans, seen)) == pytest.approx(accuracy_of(expected).tolist())
+    assert outlook.hoped(rows_of(plans, seen)) == pytest.approx(hoped.tolist())
 
 
 def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None:
     outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
     plans = [build_plan(one, SPACE.task) for one in NETWORKS[:30]]
-    few, many = (outlook.of(plans, [images] * 30) for images in (30_000, 300_000))
+    few, many = (outlook.expected(rows_of(plans, [images] * 30)) for images in (30_000, 300_000))
     assert sum(more > less for more, less in zip(many, few, strict=True)) >= 28
     assert 60 < min(few) < max(many) < 98
 
