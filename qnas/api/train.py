@@ -31,9 +31,10 @@ from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
 from qnas.scores.closed_form import predictor_for
-from qnas.training.qat import Kept, deployed_accuracy
+from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.training.run import STATE, steps_within, train_in
+from qnas.training.start import Kept
 
 log = logging.getLogger("qnas")
 

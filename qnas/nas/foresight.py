@@ -49,13 +49,12 @@ class Foresight:
     def choose(self, drawn: Sequence[Mapping[str, Any]]) -> int:
         """The place of the genes whose full run is hoped to reach the most, of those that keep the budgets.
 
-        The first, if none does.
+        If none does, of those that exceed them least.
         """
         limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
-        fitting = {place: plan for place, plan in enumerate(plans) if limits.excess(costs(plan)) <= 0}
-        if not fitting:
-            return 0
+        excess = [max(0.0, limits.excess(costs(plan))) for plan in plans]
+        fitting = {place: plan for place, plan in enumerate(plans) if excess[place] == min(excess)}
         seen = [self._images(plan, steps) for plan in fitting.values()]
         return max(zip(self.outlook.hoped(rows_of([*fitting.values()], seen)), fitting, strict=True))[1]
 

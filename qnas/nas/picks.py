@@ -20,8 +20,8 @@ from qnas.runs.folder import read_run
 from qnas.runs.reading import reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
-from qnas.training.qat import input_range, weight_grids
 from qnas.training.recipe import Recipe
+from qnas.training.start import input_range, weight_grids
 
 WINNER = "winner"
 

@@ -43,7 +43,8 @@ from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
 from qnas.training.jobs import LEDGER, Job, one_thread, run_job
-from qnas.training.qat import deployed_accuracy, weight_grids
+from qnas.training.qat import deployed_accuracy
+from qnas.training.start import weight_grids
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of

@@ -13,84 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.network.build import Architecture, build_plan
-from qnas.network.initial import Predictor, he_parameters, with_noise
-from qnas.network.module import Network, WeightGrids, has_weights
+from qnas.network.initial import Predictor
+from qnas.network.module import Network, has_weights
 from qnas.network.plan import Plan
-from qnas.quant.grid import Sharing
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.training.guard import Guard
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
+from qnas.training.start import batches_of, calibrate, untrained
 
-Batch = tuple[Tensor, Tensor]
 log = logging.getLogger("qnas")
 SLOWER = 0.3
 """What the learning rate is multiplied by after a collapse."""
 TEMPERATURE = 4.0
 """Of the teacher's and the network's answers while they are compared."""
-
-
-class Kept:
-    """Predicts what is known already: the parameters of a trained network."""
-
-    weights: Sharing = "channel"
-
-    def __init__(self, network: Network) -> None:
-        self.parameters = dict(network.slots)
-
-    def __call__(self, plans: list[Plan], whole: bool = True) -> list[dict[str, Tensor]]:
-        """The same for every plan."""
-        return [self.parameters for _ in plans]
-
-
-def initial_parameters(
-    plan: Plan, ghn: Predictor | None, noise: float, generator: torch.Generator
-) -> dict[str, Tensor]:
-    """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork."""
-    if ghn is None:
-        return he_parameters(plan, generator)
-    with torch.no_grad():
-        parameters = {name: value.cpu() for name, value in ghn([plan])[0].items()}
-    return with_noise(plan, parameters, noise, generator)
-
-
-def input_range(images: Images) -> tuple[float, float]:
-    """Lowest and highest normalised value over the training images."""
-    low, high = images.pixels.amin((0, 2, 3), keepdim=True).float(), images.pixels.amax((0, 2, 3), keepdim=True).float()
-    return ((low - images.mean) / images.deviation).min().item(), ((high - images.mean) / images.deviation).max().item()
-
-
-def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor | None = None) -> Network:
-    """The network that training begins with: initial parameters, steps and averages set by a few batches."""
-    generator = torch.Generator().manual_seed(seed)
-    parameters = initial_parameters(plan, ghn, recipe.noise, generator)
-    network = Network(plan, parameters, input_range(data.train), weight_grids(recipe)).to(data.train.pixels.device)
-    calibrate(network, batches_of(data, recipe, seed), recipe)
-    return network
-
-
-def weight_grids(recipe: Recipe) -> WeightGrids:
-    """How a recipe puts weights on grids."""
-    per_channel = recipe.weights == "channel"
-    return WeightGrids(per_channel, learned=per_channel and recipe.learned_weights)
-
-
-def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:
-    """The training batches of a recipe, from a step on."""
-    passes = recipe.steps * recipe.batch / len(data.train)
-    shift = data.shift if recipe.shift and passes >= recipe.shift_from else 0
-    how = Augmentation(shift, data.mirror and recipe.mirror, recipe.erase)
-    return training_batches(data, recipe.batch, seed, how, start)
-
-
-def calibrate(network: Network, batches: Iterator[Batch], recipe: Recipe) -> None:
-    """Set a network's steps and averages by its weights and a few batches."""
-    network.fit_weight_steps()
-    network.calibrate([images for images, _ in islice(batches, recipe.calibration)])
 
 
 class Training:
@@ -234,7 +173,7 @@ class Training:
 
 
 @torch.no_grad()
-def reestimate(network: Network, batches: Iterator[Batch]) -> None:
+def reestimate(network: Network, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
     """Measure the averages of batch norms anew, with the parameters as they are, as the mean over some batches."""
     network.train()
     network.frozen, usual = False, network.momentum

@@ -86,5 +86,6 @@ def test_those_genes_are_chosen_of_which_most_is_expected() -> None:
     assert sizes[foresight(1).choose(GENES)] == max(size for size in sizes if size <= SPACE.max_params)
 
 
-def test_where_none_keeps_the_budgets_the_first_is_proposed() -> None:
-    assert foresight(1, limits=Limits(params=10)).choose(GENES) == 0
+def test_where_none_keeps_the_budgets_that_is_proposed_which_exceeds_them_least() -> None:
+    sizes = [parameters(genes) for genes in GENES]
+    assert sizes[foresight(1, limits=Limits(params=10)).choose(GENES)] == min(sizes)

@@ -1,8 +1,5 @@
 """Training of one network: its loss on digits, its seed, and a predicted start against a random one."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,15 +7,16 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from qnas.checkpoints.store import load_checkpoint
-from qnas.data.images import DataSet, split_data
+from qnas.data.images import DataSet
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
 from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
-from qnas.training.qat import batches_of, deployed_accuracy, initial_parameters, input_range, train_network, untrained
+from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
+from qnas.training.start import untrained
 
 EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
 STEPS = 30
@@ -116,33 +114,6 @@ def test_only_weights_decay(digits_data: DataSet) -> None:
         assert decay[id(value)] == (0.25 if name.endswith("/weight") else 0.0), name
 
 
-def test_noise_sets_repeated_channels_apart_in_proportion(digits_data: DataSet, ghn: GHN) -> None:
-    plan = build_plan(EASY, digits_data.task)
-    still, noisy = (initial_parameters(plan, ghn, noise, torch.Generator().manual_seed(0)) for noise in (0.0, 0.05))
-    for slot in plan.slots:
-        difference = noisy[slot.name] - still[slot.name]
-        if slot.kind != "weight":
-            assert not difference.any()
-        elif difference.numel() > 1000:
-            assert difference.std().item() == pytest.approx(0.05 * still[slot.name].std().item(), rel=0.1)
-
-
-def test_the_input_range_is_that_of_the_normalised_training_images(digits_data: DataSet) -> None:
-    pixels = digits_data.train.pixels.numpy().astype(np.float64)
-    expected = [(edge - pixels.mean()) / pixels.std() for edge in (pixels.min(), pixels.max())]
-    assert input_range(digits_data.train) == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_input_range_covers_every_channel() -> None:
-    pixels = np.zeros((4, 2, 2, 2), np.uint8)
-    pixels[0, 0], pixels[1, 1] = 100, 200
-    pixels[2, 1] = 50
-    parts = (pixels, np.zeros(4, np.int64))
-    data = split_data("made", ("a",), parts, parts, 0)
-    values = (pixels - pixels.mean((0, 2, 3), keepdims=True)) / pixels.std((0, 2, 3), keepdims=True)
-    assert input_range(data.train) == pytest.approx([values.min(), values.max()], rel=1e-5)
-
-
 def test_the_deployed_accuracy_is_that_of_the_frozen_network(digits_data: DataSet) -> None:
     network = trained(digits_data, Bits(4, 4), 5)
     images, labels = digits_data.validation.batch(slice(None))
@@ -155,18 +126,3 @@ def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> N
     plan = build_plan(EASY, digits_data.task)
     shapes = {name: tuple(value.shape) for name, value in network.slots.items()}
     assert shapes == {slot.name: slot.shape for slot in plan.slots}
-
-
-@pytest.mark.parametrize(("passes", "moved"), [(59.0, False), (60.0, True), (90.0, True)])
-def test_images_are_shifted_in_long_runs_only(passes: float, moved: bool) -> None:
-    pixels = torch.randint(0, 255, (64, 1, 6, 6), dtype=torch.uint8).numpy()
-    labels = torch.zeros(64, dtype=torch.int64).numpy()
-    data = split_data("random", ("a",), (pixels, labels), (pixels, labels), 0, shift=2)
-    recipe = Recipe(batch=16)
-    recipe = recipe.of(round(passes * 64 / 16))
-    images, _ = next(batches_of(data, recipe, 0))
-    plain = {tuple(one.flatten().tolist()) for one in data.train.batch(slice(None))[0]}
-    same = [tuple(one.flatten().tolist()) in plain for one in images]
-    assert all(same) != moved
-    still, _ = next(batches_of(data, replace(recipe, shift=False), 0))
-    assert all(tuple(one.flatten().tolist()) in plain for one in still)

@@ -1,0 +1,59 @@
+"""What training begins with: noise on predictions, the range of inputs, and shifts in long runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from qnas.checkpoints.store import load_checkpoint
+from qnas.data.images import DataSet, split_data
+from qnas.network.build import build_plan
+from qnas.space.cells import Branch
+from qnas.space.genotype import Genotype
+from qnas.training.recipe import Recipe
+from qnas.training.start import batches_of, initial_parameters, input_range
+
+EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
+
+
+def test_noise_sets_repeated_channels_apart_in_proportion(digits_data: DataSet) -> None:
+    plan, ghn = build_plan(EASY, digits_data.task), load_checkpoint("digits").ghn
+    still, noisy = (initial_parameters(plan, ghn, noise, torch.Generator().manual_seed(0)) for noise in (0.0, 0.05))
+    for slot in plan.slots:
+        difference = noisy[slot.name] - still[slot.name]
+        if slot.kind != "weight":
+            assert not difference.any()
+        elif difference.numel() > 1000:
+            assert difference.std().item() == pytest.approx(0.05 * still[slot.name].std().item(), rel=0.1)
+
+
+def test_the_input_range_is_that_of_the_normalised_training_images(digits_data: DataSet) -> None:
+    pixels = digits_data.train.pixels.numpy().astype(np.float64)
+    expected = [(edge - pixels.mean()) / pixels.std() for edge in (pixels.min(), pixels.max())]
+    assert input_range(digits_data.train) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_input_range_covers_every_channel() -> None:
+    pixels = np.zeros((4, 2, 2, 2), np.uint8)
+    pixels[0, 0], pixels[1, 1] = 100, 200
+    pixels[2, 1] = 50
+    parts = (pixels, np.zeros(4, np.int64))
+    data = split_data("made", ("a",), parts, parts, 0)
+    values = (pixels - pixels.mean((0, 2, 3), keepdims=True)) / pixels.std((0, 2, 3), keepdims=True)
+    assert input_range(data.train) == pytest.approx([values.min(), values.max()], rel=1e-5)
+
+
+@pytest.mark.parametrize(("passes", "moved"), [(59.0, False), (60.0, True), (90.0, True)])
+def test_images_are_shifted_in_long_runs_only(passes: float, moved: bool) -> None:
+    pixels = torch.randint(0, 255, (64, 1, 6, 6), dtype=torch.uint8).numpy()
+    labels = torch.zeros(64, dtype=torch.int64).numpy()
+    data = split_data("random", ("a",), (pixels, labels), (pixels, labels), 0, shift=2)
+    recipe = Recipe(batch=16)
+    recipe = recipe.of(round(passes * 64 / 16))
+    images, _ = next(batches_of(data, recipe, 0))
+    plain = {tuple(one.flatten().tolist()) for one in data.train.batch(slice(None))[0]}
+    same = [tuple(one.flatten().tolist()) in plain for one in images]
+    assert all(same) != moved
+    still, _ = next(batches_of(data, replace(recipe, shift=False), 0))
+    assert all(tuple(one.flatten().tolist()) in plain for one in still)
