@@ -48,7 +48,7 @@ def proxy_table(rows: list[ProxyRow], title: str) -> Table:
         "n",
         "τ (95 % interval)",
         "ρ",
-        "τ top fifth",
+        "ρ top fifth",
         "regret@1",
         "@5",
         "@10",
@@ -63,7 +63,7 @@ def proxy_table(rows: list[ProxyRow], title: str) -> Table:
                 str(found.n),
                 f"{found.tau:.2f} ({found.tau_low:.2f} to {found.tau_high:.2f})",
                 f"{found.rho:.2f}",
-                f"{found.tau_top:.2f}",
+                f"{found.rho_top:.2f}",
                 *(f"{regret:.1f}" for regret in (found.regret1, found.regret5, found.regret10)),
                 f"{100 * found.precision:.0f} %",
             )
@@ -71,7 +71,7 @@ def proxy_table(rows: list[ProxyRow], title: str) -> Table:
             table.add_row(row.bits, "truth, another seed", str(row.n), f"{row.ceiling:.2f}", end_section=True)
     labels = rows[0].labels if rows else 0
     table.caption = (
-        f"calibrated and graph_regression are fitted to {labels} short runs and judged on the others, 20 times; "
+        f"calibrated, graph_regression, forest: fitted to {labels} short runs, judged on the others, 20 times; "
         "regret: points below the best network; best tenth: share of the picks that are in it"
     )
     return table

@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 class Agreement:
     """A score against the truth over ``n`` networks.
 
-    ``tau`` is Kendall's τ-b with the ends of its 95 % bootstrap interval, ``rho`` Spearman's ρ, ``tau_top`` τ-b among
-    the truly best fifth. ``regret1``, ``regret5`` and ``regret10`` say how far the best of that many networks of the
-    highest score is below the best of all, in the truth's unit; ``precision`` which share of the tenth of the highest
-    score is of the truly best tenth.
+    ``tau`` is Kendall's τ-b with the ends of its 95 % bootstrap interval, ``rho`` Spearman's ρ, ``tau_top`` and
+    ``rho_top`` the same two among the truly best fifth. ``regret1``, ``regret5`` and ``regret10`` say how far the best
+    of that many networks of the highest score is below the best of all, in the truth's unit; ``precision`` which share
+    of the tenth of the highest score is of the truly best tenth.
     """
 
     n: int
@@ -30,6 +30,7 @@ class Agreement:
     tau_high: float
     rho: float
     tau_top: float
+    rho_top: float
     regret1: float
     regret5: float
     regret10: float
@@ -91,10 +92,11 @@ def agreement(
 
 
 def _measures(a: Floats, b: Floats) -> tuple[float, ...]:
-    """τ, ρ, τ in the top, the regrets and the precision."""
+    """τ and ρ, both in the top, the regrets and the precision."""
     top = np.argsort(-b, kind="stable")[: max(2, round(TOP_SHARE * len(b)))]
     regrets = [regret(a, b, count) for count in (1, 5, 10)]
-    return kendall(a, b), spearman(a, b), kendall(a[top], b[top]), *regrets, precision(a, b)
+    best = a[top], b[top]
+    return kendall(a, b), spearman(a, b), kendall(*best), spearman(*best), *regrets, precision(a, b)
 
 
 def resampled_taus(scores: Floats, truths: Floats, times: Floats) -> Floats:

@@ -4,12 +4,14 @@ Every score is judged on the networks that gave it no label, over many random ch
 is fitted and what is not can be compared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.ensemble import RandomForestRegressor
 
 from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
@@ -29,6 +31,8 @@ Score = Callable[[NDArray[np.intp]], Floats]
 
 
 STARTS = ("random", "predicted")
+AZ = ("expressivity", "progressivity", "trainability")
+"""The parts of AZ-NAS that tables hold; the fourth is the MACs."""
 OWN = ("calibrated", "predicted")
 """The scores that are not baselines."""
 
@@ -142,16 +146,18 @@ def _row(
     known = np.array(
         [features(one.score, one.costs, graph.tolist()) for one, graph in zip(entries, graphs, strict=True)]
     )
+    macs = [entry.costs.macs for entry in entries]
+    signals = {name: [one.signals[name] for one in entries] for name in ZERO_COST if name in entries[0].signals}
     scores: dict[str, Score] = {
         "calibrated": _fitted(known, measured, estimate(KNOWN)),
         "predicted": _fixed([score.top1 for score in predicted]),
         "params": _fixed([entry.costs.params for entry in entries]),
-        "macs": _fixed([entry.costs.macs for entry in entries]),
+        "macs": _fixed(macs),
         "random": _fixed(rng.permutation(len(entries))),
-        **{
-            name: _fixed([entry.signals[name] for entry in entries]) for name in ZERO_COST if name in entries[0].signals
-        },
+        **{name: _fixed(values) for name, values in signals.items()},
+        **({"az_nas": _fixed(az_nas(*(signals[name] for name in AZ), macs))} if set(AZ) <= set(signals) else {}),
         "graph_regression": _fitted(graphs, measured, estimate(graphs.shape[1])),
+        "forest": _fitted(np.column_stack([graphs, *signals.values()]), measured, forest()),
         "epoch_from_random": _fixed([entry.of("random", table.epoch)[0].validation for entry in entries]),
     }
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
@@ -165,6 +171,21 @@ def _row(
     return ProxyRow(
         bits, len(entries), labels, ceiling, agreements, {name: values.tolist() for name, values in points.items()}
     )
+
+
+def az_nas(*parts: Sequence[float]) -> Floats:
+    """Sum of the logarithms of relative ranks over expressivity, progressivity, trainability and MACs, (networks,).
+
+    AZ-NAS (Lee and Ham, 2024): who is last in one of them loses more than who is first in another gains.
+    """
+    ranks: Floats = np.array([rankdata(values) for values in parts])
+    total: Floats = np.log(ranks / ranks.shape[1]).sum(0)
+    return total
+
+
+def forest() -> RandomForestRegressor:
+    """A random forest, which GRAF (Kadlecová et al., 2024) fits to features of the graph and zero-cost proxies."""
+    return RandomForestRegressor(50, random_state=0, n_jobs=1)
 
 
 def _fixed(values: Any) -> Score:

@@ -55,7 +55,7 @@ def test_a_training_curve_of_any_length_is_drawn(count: int, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("widths", [("w4a4",), ("w8a8", "w2a2")])
 def test_scores_are_drawn_beside_truths_one_panel_each(widths: tuple[str, ...], tmp_path: Path) -> None:
-    found = Agreement(2, 0.5, 0.1, 0.8, 0.6, 0.3, 4.0, 2.0, 1.0, 0.4)
+    found = Agreement(2, 0.5, 0.1, 0.8, 0.6, 0.3, 0.35, 4.0, 2.0, 1.0, 0.4)
     points = {"truth": [50.0, 60.0], "calibrated": [51.0, 58.0], "predicted": [20.0, 30.0]}
     rows = [ProxyRow(bits, 12, 2, None, {"calibrated": found, "predicted": found}, points) for bits in widths]
     proxy_figure(rows, "some data", tmp_path / "proxy.svg")

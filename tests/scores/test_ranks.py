@@ -39,7 +39,7 @@ def test_a_perfect_score() -> None:
     truths = np.random.default_rng(0).normal(size=60)
     found = agreement(truths, truths)
     assert (found.n, found.regret1, found.regret5, found.regret10) == (60, 0, 0, 0)
-    assert (found.tau, found.rho, found.tau_top, found.precision) == pytest.approx((1, 1, 1, 1))
+    assert (found.tau, found.rho, found.tau_top, found.rho_top, found.precision) == pytest.approx((1,) * 5)
 
 
 def test_a_constant_score_orders_nothing() -> None:
@@ -92,7 +92,7 @@ def test_over_subsets_measures_are_means_and_one_subset_of_all_is_the_plain_case
     subsets = [np.arange(20), np.arange(10, 30)]
     found = agreement(scores, truths, subsets=subsets)
     each = [agreement(row[own], truths[own]) for row, own in zip(scores, subsets, strict=True)]
-    for name in ("n", "tau", "rho", "tau_top", "regret1", "regret5", "regret10", "precision"):
+    for name in ("n", "tau", "rho", "tau_top", "rho_top", "regret1", "regret5", "regret10", "precision"):
         assert getattr(found, name) == pytest.approx(np.mean([getattr(one, name) for one in each]))
     assert agreement(scores[0], truths, subsets=[np.arange(30)]) == agreement(scores[0], truths)
 

@@ -1,5 +1,6 @@
 """Scores against made-up truths: what is known to be good or bad must come out so, and labels must not leak."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from qnas.errors import QnasError
 from qnas.scores.ranks import kendall
 from qnas.studies.benchmark_table import BenchmarkTable
-from qnas.studies.proxy import ProxyRow, evaluate_proxy
+from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy
 from qnas.task import Task
 
 COUNT, STEPS = 60, 24  # of the made-up table
@@ -62,6 +63,22 @@ def test_labelled_networks_are_never_judged(made_up_table: BenchmarkTable) -> No
         assert row.scores["calibrated"].tau == row.scores["graph_regression"].tau == 0
 
 
+def test_az_nas_sums_logarithms_of_relative_ranks(made_up_table: BenchmarkTable) -> None:
+    worst_and_best, middling = [1.0, 3.0, 2.0], [10.0, 30.0, 20.0]
+    assert az_nas(worst_and_best, middling) == pytest.approx(2 * np.log([1 / 3, 1, 2 / 3]))
+    once_last, even = az_nas([1, 4, 2, 3], [4, 1, 3, 2])[[0, 3]]
+    assert once_last < even  # 1 and 4 of 4 against 3 and 2
+    truth = [entry.of("random", STEPS)[0].test for entry in made_up_table.entries]
+    known = [
+        replace(entry, signals={**entry.signals, **dict.fromkeys(AZ, value)})
+        for entry, value in zip(made_up_table.entries, truth, strict=True)
+    ]
+    (row, _) = evaluate_proxy(replace(made_up_table, entries=tuple(known)), TASK, "random", labels=20).rows
+    assert row.scores["az_nas"].tau > 0.5
+    assert row.scores["forest"].tau > 0.7  # it is given the truth among the proxies
+    assert "az_nas" not in evaluate_proxy(made_up_table, TASK, "random", labels=20).rows[0].scores
+
+
 def test_the_truth_is_that_of_the_start_asked_for(made_up_table: BenchmarkTable) -> None:
     for start in ("random", "predicted"):
         (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20).rows
@@ -79,7 +96,8 @@ def test_a_row_is_printed_with_the_calibrated_score_first(rows: list[ProxyRow]) 
     assert {"bits", "n", "labels", "tau", "tau_low", "tau_high", "rho", "ceiling", "predicted"} <= printed.keys()
     assert (printed["n"], printed["labels"]) == (COUNT, 20)
     assert printed["tau"] == rows[0].scores["calibrated"].tau
-    assert printed["baselines"].keys() >= {"params", "macs", "random", "graph_regression", "epoch_from_random", "snip"}
+    needed = {"params", "macs", "random", "graph_regression", "forest", "epoch_from_random", "snip"}
+    assert printed["baselines"].keys() >= needed
     assert "calibrated" not in printed["baselines"]
 
 
