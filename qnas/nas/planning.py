@@ -7,6 +7,7 @@ processes, up to ``MOST_TOP``, and no middle ones: at least half of the time goe
 
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
@@ -20,7 +21,9 @@ import torch
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.nas.foresight import Foresight
 from qnas.nas.prepare import Prepared
+from qnas.nas.proposer import Proposer
 from qnas.nas.samplers import EXPECTED
 from qnas.nas.settings import MIDDLE, SHORT, SearchSettings
 from qnas.network.arithmetic import static_on
@@ -30,8 +33,8 @@ from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import rows_of
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
+from qnas.space.genes import gene_choices
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, one_thread, predictor_of
 from qnas.training.price import price
@@ -39,10 +42,10 @@ from qnas.training.run import EVALUATION, seconds_a_step
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
 
-TIMED, AMONG = 6, 200
-"""Networks that are timed: of so many, those that are likely to be trained, for prices are off by kinds of networks."""
-FULL_SHARE = 0.6
-"""Of the time of a search: a full run's, about."""
+TIMED = 6
+"""Networks that are timed: the first that the search will propose, for prices are off by kinds of networks."""
+FULL_SHARE, GUESS = 0.6, 1000.0
+"""Of the time of a search: a full run's, about; and a price, while the usual one is not known."""
 PROPOSED = 0.1
 """Seconds of a proposal that an outlook chooses; every process makes all of them."""
 DRAWN = 5_000
@@ -179,10 +182,8 @@ def told(settings: SearchSettings, expected: Estimate, epoch: int) -> str:
 
 def measured(settings: SearchSettings, prepared: Prepared, device: str, workers: int) -> Pace:
     """Time some networks that keep the budgets, in all processes at once."""
-    started, limits, task = time.perf_counter(), settings.limits.within(prepared.space), prepared.space.task
-    drawn = islice(stream(prepared.space, settings.seed, bits=settings.bits), DRAWN)
-    fitting = (one for one in drawn if limits.excess(costs(build_plan(one, task))) <= 0)
-    chosen = _likeliest(list(islice(fitting, AMONG)), settings, prepared)[:TIMED]
+    started = time.perf_counter()
+    chosen = _first_proposals(settings, prepared) or list(islice(_fitting(settings, prepared), TIMED))
     chosen = chosen or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
     jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
@@ -193,14 +194,25 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     return Pace(step, score, settings.recipe.batch, time.perf_counter() - started, usual)
 
 
-def _likeliest(fitting: list[Genotype], settings: SearchSettings, prepared: Prepared) -> list[Genotype]:
-    """Networks in the order in which an outlook expects them to be trained in full, if there is one."""
-    if not prepared.outlook:
-        return fitting
-    plans = [build_plan(one, prepared.space.task) for one in fitting]
-    seen = [FULL_SHARE * 60e6 * settings.minutes / price(plan, settings.recipe.batch) for plan in plans]
-    expected = prepared.outlook.expected(rows_of(plans, seen))
-    return [fitting[place] for place in sorted(range(len(fitting)), key=lambda place: -expected[place])]
+def _fitting(settings: SearchSettings, prepared: Prepared) -> Iterator[Genotype]:
+    """Random networks that keep the budgets."""
+    limits, task = settings.limits.within(prepared.space), prepared.space.task
+    drawn = islice(stream(prepared.space, settings.seed, bits=settings.bits), DRAWN)
+    return (one for one in drawn if limits.excess(costs(build_plan(one, task))) <= 0)
+
+
+def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genotype]:
+    """The first different networks within the budgets that an outlook will propose; none where none does."""
+    if not prepared.outlook or settings.sampler != EXPECTED:
+        return []
+    space, batch = prepared.space, settings.recipe.batch
+    steps = max(1, round(FULL_SHARE * 60e6 * settings.minutes / (GUESS * batch)))
+    guess = replace(settings, usual_price=GUESS, recipe=settings.recipe.of(steps))
+    choose, genes = Foresight(prepared.outlook, guess, space).choose, gene_choices(space, settings.layer_choices)
+    proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
+    proposed = {one.key: one for one in (settings.decode(space, proposal.genes) for proposal in proposals)}
+    limits = settings.limits.within(space)
+    return [one for one in proposed.values() if limits.excess(costs(build_plan(one, space.task))) <= 0]
 
 
 @torch.inference_mode()

@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qnas.errors import QnasError
+from qnas.nas import planning
+from qnas.nas.foresight import Foresight
 from qnas.nas.limits import Limits
 from qnas.nas.planning import Estimate, Pace, begun_with, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, prepare
+from qnas.nas.proposer import Proposer
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
+from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
+from qnas.space.genes import gene_choices
+from qnas.training.jobs import Job
 from qnas.training.price import price
 from qnas.training.recipe import Recipe
 
@@ -115,3 +121,26 @@ def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
     assert pace.batch == 32
     prices = [price(build_plan(one, prepared.space.task), 32) for one in islice(stream(prepared.space, 0), 500)]
     assert min(prices) < pace.price < max(prices)
+
+
+def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Job] = []
+
+    def noted(job: Job) -> dict[str, Any]:
+        seen.append(job)
+        return {"job": job.name, "step": 0.1, "score": 0.2, "price": 100.0 + len(seen)}
+
+    monkeypatch.setattr(planning, "timed", noted)
+    settings = replace(SETTINGS, minutes=5, sampler="expected")
+    timed = prepare(settings)
+    assert timed.outlook
+    pace = measured(settings, timed, "cpu", 1)
+    assert pace.price == 100 + (len(seen) + 1) / 2  # the median
+    sizes = [costs(build_plan(one.genotype, timed.space.task)).params for one in seen]
+    assert 2 <= len(seen) == len({one.genotype.key for one in seen}) <= planning.TIMED
+    assert max(sizes) <= 12_000
+    steps = round(planning.FULL_SHARE * 60e6 * 5 / (planning.GUESS * 32))
+    known = replace(settings, usual_price=planning.GUESS, recipe=settings.recipe.of(steps))
+    choose = Foresight(timed.outlook, known, timed.space).choose
+    first = Proposer("expected", 0, gene_choices(timed.space), choose=choose).propose(1)[0]
+    assert seen[0].genotype == settings.decode(timed.space, first.genes)
