@@ -33,7 +33,7 @@ def as_whole(name: str, value: float) -> int:
     """A number such as 1e7, which may come as a float, as an integer."""
     if float(value).is_integer():
         return int(value)
-    raise QnasError(f"A budget is a whole number, got `{name}={value:g}`; give for example `{name}=1e7`.")
+    raise QnasError(f"A budget is a whole number, got `{name}={value}`; give for example `{name}=1e7`.")
 
 
 def scored_images(data: DataSet, part: str, images: int) -> Images:

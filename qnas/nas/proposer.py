@@ -5,8 +5,10 @@ of the batches before it. So it does not matter which process answers which prop
 processes propose the same, and a run that is continued proposes what an unbroken one does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
 from typing import Any
 
 import optuna
@@ -14,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.trial import FrozenTrial, Trial, create_trial
 
-from qnas.nas.samplers import Choose, FixedSpace, check_sampler, first, make_sampler
+from qnas.nas.samplers import Choose, FixedSpace, Genes, check_sampler, first, led, make_sampler
 from qnas.space.genes import Choices
 from qnas.work.queue import Directions
 
@@ -48,6 +50,8 @@ class Proposer:
         choices: of every gene.
         directions: of the values, ``maximize`` or ``minimize``.
         choose: finds the most promising of some sets of genes, where the sampler asks.
+        excess: by what share a network of some genes exceeds the budgets. While none that was told of keeps them,
+            proposals are led to them.
     """
 
     def __init__(
@@ -57,19 +61,20 @@ class Proposer:
         choices: Choices,
         directions: Directions = ("maximize",),
         choose: Choose = first,
+        excess: Callable[[Genes], float] | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_sampler(sampler)
         self.sampler, self.seed, self.choices = sampler, seed, choices
-        single = {name: values[0] for name, values in choices.items() if len(values) == 1}
-        self.choose: Choose = lambda drawn: choose([{**single, **genes} for genes in drawn])
+        self.single = {name: values[0] for name, values in choices.items() if len(values) == 1}
+        self.choose: Choose = lambda drawn: choose([{**self.single, **genes} for genes in drawn])
         self.distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values) for name, values in choices.items()
         }
         self.study = optuna.create_study(directions=directions, sampler=make_sampler(sampler, seed))
         self.asked: list[Trial] = []
         self.told = 0
-        self.has_recalled = True
+        self.has_recalled, self.has_kept, self.excess = True, False, excess
 
     def propose(self, count: int) -> list[Proposal]:
         """The next batch."""
@@ -77,8 +82,9 @@ class Proposer:
             self._recall_parents()
         result = []
         for number in range(self.told, self.told + count):
-            sampler = make_sampler(self.sampler, self.seed * 1_000_003 + number, self.choose)
-            self.study.sampler = FixedSpace(sampler, self.distributions)
+            seed = self.seed * 1_000_003 + number
+            sampler = make_sampler(self.sampler, seed, self.choose)
+            self.study.sampler = FixedSpace(sampler, self.distributions, self._lead(seed))
             trial = self.study.ask()
             genes = {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}
             self.asked.append(trial)
@@ -86,11 +92,20 @@ class Proposer:
         trials = self.study.get_trials(deepcopy=False)[-count:]
         return [replace(one, attributes=dict(trial.system_attrs)) for one, trial in zip(result, trials, strict=True)]
 
+    def _lead(self, seed: int) -> Callable[[Genes], Genes] | None:
+        """Leads genes to the budgets, where nothing that keeps them is known after some proposals."""
+        excess = self.excess
+        if excess is None or self.has_kept or not self.told:
+            return None
+        choices = {name: values for name, values in self.choices.items() if name not in self.single}
+        return partial(led, choices=choices, excess=lambda genes: excess({**self.single, **genes}), rng=Random(seed))
+
     def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
         """Values of the proposed batch, and by what share each network exceeds the budget: 0 or less if it keeps it."""
         for trial, (values, excess) in zip(self.asked, outcomes, strict=True):
             trial.set_constraint(BUDGET, excess)
             self.study.tell(trial, values)
+            self.has_kept |= excess <= 0
         self.told += len(self.asked)
         self.asked = []
 
@@ -106,6 +121,7 @@ class Proposer:
             for one in trials
         ])  # fmt: skip
         self.told += len(trials)
+        self.has_kept |= any(one.constraints[BUDGET] <= 0 for one in trials)
         self.has_recalled = False
 
     def _recall_parents(self) -> None:

@@ -17,7 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from qnas.errors import check_known
 
 POPULATION = 20
-
+CHANGES = 400
+"""Changes after which genes are led no further."""
+Genes = dict[str, Any]
 
 Choose = Callable[[Sequence[Mapping[str, Any]]], int]
 """The place of the most promising of some sets of genes."""
@@ -26,6 +28,28 @@ Choose = Callable[[Sequence[Mapping[str, Any]]], int]
 def first(drawn: Sequence[Mapping[str, Any]]) -> int:
     """Who has no idea takes the first."""
     return 0
+
+
+def led(genes: Genes, choices: Mapping[str, Sequence[Any]], excess: Callable[[Genes], float], rng: Random) -> Genes:
+    """Genes that keep the budgets, by changes of one or two that never lead away from them.
+
+    Args:
+        genes: to begin with.
+        choices: of every gene that has any.
+        excess: by what share a network of some genes exceeds the budgets; 0 or less if it keeps them.
+        rng: of the changes.
+
+    Returns:
+        The nearest that was found, if ``CHANGES`` are not enough.
+    """
+    over = excess(genes)
+    for _ in range(CHANGES):
+        if over <= 0:
+            break
+        changed = genes | {name: rng.choice(choices[name]) for name in rng.sample([*choices], min(2, len(choices)))}
+        if (less := excess(changed)) <= over:
+            genes, over = changed, less
+    return genes
 
 
 def make_sampler(name: str, seed: int, choose: Choose = first) -> BaseSampler:
@@ -154,10 +178,16 @@ class FixedSpace(BaseSampler):
     Args:
         inner: does the sampling.
         distributions: of every gene.
+        lead: what is made of the genes that it says, if anything.
     """
 
-    def __init__(self, inner: BaseSampler, distributions: dict[str, BaseDistribution]) -> None:
-        self.inner, self.distributions = inner, distributions
+    def __init__(
+        self,
+        inner: BaseSampler,
+        distributions: dict[str, BaseDistribution],
+        lead: Callable[[Genes], Genes] | None = None,
+    ) -> None:
+        self.inner, self.distributions, self.lead = inner, distributions, lead
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """All genes that have a choice."""
@@ -166,8 +196,13 @@ class FixedSpace(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """What the inner sampler says."""
-        return self.inner.sample_relative(study, trial, search_space)
+        """What the inner sampler says, or what that is led to."""
+        genes = self.inner.sample_relative(study, trial, search_space)
+        if self.lead is None:
+            return genes
+        independent = self.inner.sample_independent
+        others = {name: one for name, one in search_space.items() if name not in genes}
+        return self.lead(genes | {name: independent(study, trial, name, one) for name, one in others.items()})
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution

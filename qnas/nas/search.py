@@ -192,7 +192,12 @@ def _screen(
     genes = gene_choices(space, settings.layer_choices)
     foresight = foresight_of(settings, prepared)
     choose = foresight.choose if foresight else first
-    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose)
+    limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
+
+    def excess(genes: dict[str, Any]) -> float:
+        return limits.excess(costs(build_plan(settings.decode(space, genes), space.task)))
+
+    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose, excess)
     data = prepared.data.to(torch.device(means.device))
     scorer = means.scorer(space, settings.bits, data, predictor_for(prepared.checkpoint, data), settings.seed)
     return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)

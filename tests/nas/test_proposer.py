@@ -6,8 +6,15 @@ from typing import Any, NamedTuple
 import pytest
 
 from qnas.errors import QnasError
+from qnas.nas.limits import Limits
 from qnas.nas.proposer import BUDGET, Proposal, Proposer
 from qnas.nas.samplers import SAMPLERS
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
+from qnas.quant.scheme import Bits
+from qnas.space.genes import decode, gene_choices
+from qnas.space.space import find_space
+from qnas.task import Task
 from qnas.work.queue import Directions, StudyAddress, WorkQueue
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -22,6 +29,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 EVERY = pytest.mark.parametrize("sampler", SAMPLERS)
 SIZES = [20, 7, 20, 13, 10, 4]  # into the fourth generation of NSGA-II, whose population is 20
 TRIALS = sum(SIZES)
+TASK = Task((1, 8, 8), 10, "digits")
 TWO: Directions = ("maximize", "minimize")
 Genes = dict[str, Any]
 
@@ -205,3 +213,41 @@ def test_as_many_outcomes_are_told_as_were_proposed() -> None:
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(QnasError, match="No sampler is called 'bayes'"):
         fresh("bayes")
+
+
+@EVERY
+def test_where_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str, tmp_path: Path) -> None:
+    def excess(genes: Genes) -> float:
+        return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 192 keep them
+
+    led, plain = (Proposer(sampler, 0, CHOICES, excess=one) for one in (excess, None))
+    first = led.propose(5)
+    assert first == plain.propose(5)
+    outcomes = [([0.0], max(0.1, excess(proposal.genes))) for proposal in first]
+    led.tell(outcomes)
+    again = Proposer(sampler, 0, CHOICES, excess=excess)
+    queue = WorkQueue(StudyAddress(str(tmp_path / "journal"), "study", "anyone"), ("maximize",))
+    for number, (proposal, (values, over)) in enumerate(zip(first, outcomes, strict=True)):
+        claimed = queue.claim(str(number), **proposal.trial(over))
+        assert claimed is not None
+        queue.finish(claimed, values)
+    again.recall([queue.done[str(number)] for number in range(5)])
+    later = [proposal.genes for proposal in led.propose(5)]
+    assert [excess(genes) for genes in later] == [0] * 5
+    assert [proposal.genes for proposal in again.propose(5)] == later
+    led.tell([([0.0], 0.0)] * 5)
+    assert max(excess(proposal.genes) for proposal in led.propose(20)) > 0  # who found one looks for more alone
+
+
+def test_two_budgets_that_few_networks_keep_together_are_found() -> None:
+    """Of 1,000 random networks of this seed none keeps both."""
+    space, limits = find_space("tiny").for_task(TASK), Limits(params=2_950, macs=33_000)
+
+    def excess(genes: Genes) -> float:
+        return limits.excess(costs(build_plan(decode(space, genes, Bits(4, 4)), TASK)))
+
+    proposer = Proposer("random", 518, gene_choices(space), excess=excess)
+    before = [excess(proposal.genes) for proposal in proposer.propose(20)]
+    assert min(before) > 0
+    proposer.tell([([0.0], over) for over in before])
+    assert min(excess(proposal.genes) for proposal in proposer.propose(20)) <= 0
