@@ -52,7 +52,7 @@ def plain_step(ghn: GHN) -> Step:
         optimizer.zero_grad()
         losses = []
         for plan in plans:
-            graph = plain_ghn.PlainGraph(plan)
+            graph = plain_ghn.PlainGraph(plan, ghn.config.virtual_edges)
             states = plain_ghn.swept(ghn, plain_ghn.embedded(ghn, plan, graph), graph)
             slots = {s.name: plain_ghn.decoded(ghn, states[graph.node_of[s.name]], s) for s in plan.slots}
             losses.append(F.cross_entropy(plain_forward.forward(plan, slots, images), labels))

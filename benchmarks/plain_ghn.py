@@ -16,24 +16,23 @@ from qnas.ghn.model import GHN
 from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import Plan, Slot
 
-FARTHEST = 10
 Parameters = dict[str, Tensor]
 
 
 class PlainGraph:
-    """The nodes of a plan as GHN-2 sees them, in topological order, with all shortest paths of up to 10 edges.
+    """The nodes of a plan as GHN-2 sees them, in topological order, and all shortest paths of up to ``farthest`` edges.
 
     ``nodes`` are (primitive, plan node, shape or nothing); ``node_of`` names the one that predicts each slot.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, farthest: int) -> None:
         self.nodes: list[tuple[str, int, tuple[int, int, int] | None]] = []
         self.node_of: dict[str, int] = {}
         self.edges: list[tuple[int, int]] = []
         output_of: list[int] = []
         for position, node in enumerate(plan.nodes):
             sources = sorted({output_of[source] for source in node.inputs})
-            if node.kind == "sum" and len(sources) == 1:
+            if node.kind in ("sum", "concat") and len(sources) == 1:
                 output_of.append(sources[0])
                 continue
             channels = node.shape[0]
@@ -52,7 +51,7 @@ class PlainGraph:
                 shape = (1, 1, node.kernel) if node.kind in ("max_pool", "avg_pool") else None
                 output_of.append(self._add(node.kind, position, shape, sources))
         graph = nx.DiGraph(self.edges)
-        reached = nx.all_pairs_shortest_path_length(graph, cutoff=FARTHEST)
+        reached = nx.all_pairs_shortest_path_length(graph, cutoff=farthest)
         paths = [(start, end, steps) for start, ends in reached for end, steps in ends.items() if steps]
         self.ends = torch.tensor([(start, end) for start, end, _ in paths]).t()
         self.distance = torch.tensor([steps for *_, steps in paths])
@@ -152,6 +151,6 @@ def decoded(ghn: GHN, state: Tensor, slot: Slot) -> Tensor:
 @torch.no_grad()
 def predict(ghn: GHN, plan: Plan) -> Parameters:
     """All parameters of a plan by slot name, in the precision of ``ghn``."""
-    graph = PlainGraph(plan)
+    graph = PlainGraph(plan, ghn.config.virtual_edges)
     states = swept(ghn, embedded(ghn, plan, graph), graph)
     return {slot.name: decoded(ghn, states[graph.node_of[slot.name]], slot) for slot in plan.slots}

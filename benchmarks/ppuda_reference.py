@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,7 +92,7 @@ class Reference:
 
     Args:
         path: of the checkout.
-        ghn: ours, configured as ``GHN_2``.
+        ghn: ours, configured as ``GHN_2``, with virtual edges of any length.
 
     Raises:
         QnasError: there is no checkout, or ``ghn`` is another kind of hypernetwork.
@@ -100,8 +101,9 @@ class Reference:
     def __init__(self, path: Path, ghn: GHN) -> None:
         if not (path / "ppuda" / "ghn" / "nn.py").is_file():
             raise QnasError(f"--reference is a checkout of {NAME}, got {path}; clone it and name it.")
-        if ghn.config != GHN_2:
+        if replace(ghn.config, virtual_edges=GHN_2.virtual_edges) != GHN_2:
             raise QnasError("The reference is GHN-2; compare it with a hypernetwork of the same configuration.")
+        self.longest = ghn.config.virtual_edges
         sys.path.insert(0, str(path))
         for name in UNNEEDED:
             if name.partition(".")[0] in sys.modules or importlib.util.find_spec(name.partition(".")[0]) is None:
@@ -123,8 +125,8 @@ class Reference:
         return PlainNetwork(plan)
 
     def graph(self, network: PlainNetwork) -> Any:
-        """The graph of a network with virtual edges of up to 10."""
-        return self._graph(network, ve_cutoff=10)
+        """The graph of a network with as long virtual edges as ours has."""
+        return self._graph(network, ve_cutoff=self.longest)
 
     @torch.no_grad()
     def predict(self, network: PlainNetwork, graph: Any) -> None:

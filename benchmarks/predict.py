@@ -9,6 +9,7 @@ JSON: medians over the networks of the reference's time by ours. ``predict_batch
 ``predict_batch_first_tiles`` of those that the tool's own forward pass takes, a repeating tensor as its first tile.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class Plain:
 
     def graph(self, network: Plan) -> plain_ghn.PlainGraph:
         """Nodes, edges and all shortest paths by networkx."""
-        return plain_ghn.PlainGraph(network)
+        return plain_ghn.PlainGraph(network, self.ghn.config.virtual_edges)
 
     def predict(self, network: Plan, graph: Any) -> None:
         """One node and one tensor after another."""
@@ -83,9 +84,9 @@ def largest_deep() -> Genotype:
 
 def main() -> None:
     """Measure and print."""
-    given = options(__doc__, reference=Path, networks=32, threads=1)
+    given = options(__doc__, reference=Path, networks=32, virtual_edges=50, threads=1)
     settle(given.threads)
-    ghn = GHN(GHN_2).eval()
+    ghn = GHN(replace(GHN_2, virtual_edges=given.virtual_edges)).eval()
     rival: Rival = Reference(given.reference, ghn) if given.reference else Plain(ghn)
     space = find_space("mobile")
     genotypes = networks(space, given.networks, part="held_out")
@@ -136,6 +137,7 @@ def main() -> None:
         predict_batch=round(rival_batch / batch, 1), predict_batch_first_tiles=round(rival_batch / tiles, 1),
         deep_nodes=len(encode(deep_plan).x), deep_seconds=round(deep_seconds, 3),
         against=NAME if given.reference else "the plain reference", largest_difference=worst, n=len(genotypes),
+        virtual_edges=given.virtual_edges,
         threads=given.threads,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from qnas.errors import QnasError
+from qnas.graph.distances import LONGEST_VIRTUAL_EDGE
 from qnas.quant.grid import Sharing
 from qnas.space.space import SearchSpace
 
@@ -34,6 +35,7 @@ class GHNConfig:
         knows_bits: whether nodes also tell the bit widths of their weights and activations.
         weights: what shares a step where its networks are quantized: a ``tensor``, as in the paper, or a ``channel``,
             as trained networks are deployed.
+        virtual_edges: length of the longest path that is a virtual edge: 10 in the paper, 50 in GHN-2's authors' code.
 
     Raises:
         QnasError: a value is out of range.
@@ -49,6 +51,7 @@ class GHNConfig:
     features: str = "full"
     knows_bits: bool = True
     weights: Sharing = "tensor"
+    virtual_edges: int = LONGEST_VIRTUAL_EDGE
 
     def __post_init__(self) -> None:
         if self.sweep not in SWEEPS:
@@ -61,12 +64,14 @@ class GHNConfig:
             raise QnasError(f"A GHN's weights share the steps of one of {choices}, got {self.weights!r}; choose one.")
         if self.hidden % 4:
             raise QnasError(f"A GHN's hidden size is a multiple of 4, got {self.hidden}; take the next one.")
-        smallest = min(self.classes, self.hidden, self.channels, self.kernel, self.rounds, *self.decoder)
+        smallest = min(
+            self.classes, self.hidden, self.channels, self.kernel, self.rounds, self.virtual_edges, *self.decoder
+        )
         if smallest < 1:
             raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")
 
 
-GHN_2 = GHNConfig(features="ghn-2", knows_bits=False)
+GHN_2 = GHNConfig(features="ghn-2", knows_bits=False, virtual_edges=50)
 
 
 def config_for(space: SearchSpace, sweep: str = "sequential", weights: Sharing = "channel") -> GHNConfig:

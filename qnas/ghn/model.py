@@ -104,7 +104,7 @@ class GHN(nn.Module):
                     f"This hypernetwork decodes kernels up to {self.config.kernel}, the network has one of {kernel}; "
                     "train one for its space with `qnas.fit_ghn(space='NAME')`."
                 )
-        graph = batch_graphs([encode(plan) for plan in plans])
+        graph = batch_graphs([encode(plan, self.config.virtual_edges) for plan in plans])
         return self.decode(self.embed(graph), graph.slot_index, plans, whole)
 
     def decode(self, states: Tensor, slot_index: Tensor, plans: list[Plan], whole: bool) -> list[Predicted]:

@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 Pairs = NDArray[np.int64]
 
+LONGEST_VIRTUAL_EDGE = 10
+"""As in the paper; the authors of GHN-2 train and evaluate theirs with 50."""
+
 
 def distances(sources: list[list[int]], longest: int) -> tuple[Pairs, Pairs, Pairs]:
     """All pairs of nodes that a directed path of at most ``longest`` edges joins.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from qnas.graph.distances import depths, distances
+from qnas.graph.distances import LONGEST_VIRTUAL_EDGE, depths, distances
 from qnas.graph.vocabulary import (
     BIT_WIDTH_INDEX,
     CHANNEL_INDEX,
@@ -22,7 +22,6 @@ from qnas.graph.vocabulary import (
 )
 from qnas.network.plan import Node, Plan
 
-LONGEST_VIRTUAL_EDGE = 10
 Row = tuple[int, int, int, int, int, int, int]
 NORM, BIAS = PRIMITIVE_INDEX["batch_norm"], PRIMITIVE_INDEX["bias"]
 
@@ -35,13 +34,17 @@ def _primitive(node: Node) -> int:
     return PRIMITIVE_INDEX["depthwise_conv" if node.groups > 1 else "conv"]
 
 
-def encode(plan: Plan) -> Data:
+def encode(plan: Plan, longest: int = LONGEST_VIRTUAL_EDGE) -> Data:
     """The graph of a plan.
+
+    Args:
+        plan: the network.
+        longest: path that becomes a virtual edge.
 
     Returns:
         Data with ``x`` (nodes, 7): indices of primitive, Cout, Cin, kh, kw, weight bits and activation bits;
         ``edge_index`` (2, edges): real and virtual edges, by their end; ``distance`` (edges,): 1 for a real edge, up to
-        10 for a virtual one; ``depth`` and ``height`` (nodes,): longest path from the input and to the output;
+        ``longest`` for a virtual one; ``depth`` and ``height`` (nodes,): longest path from the input and to the output;
         ``slot_index`` (slots,): the node that predicts each parameter slot.
     """
     features: list[Row] = []
@@ -66,7 +69,7 @@ def encode(plan: Plan) -> Data:
             slot_index += (place, place + 1, place + 1) if node.norm else (place, place + 1)
         else:
             features.append((_primitive(node), *shape_code(channels, 1, node.kernel), *widths))
-    starts, ends, lengths = distances(sources, LONGEST_VIRTUAL_EDGE)
+    starts, ends, lengths = distances(sources, longest)
     return Data(
         x=torch.from_numpy(np.array(features)),
         edge_index=torch.from_numpy(np.stack([starts, ends])),

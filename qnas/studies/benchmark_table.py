@@ -221,7 +221,8 @@ def describe(
         plan, generator = build_plan(genotype, space.task), torch.Generator().manual_seed(0)
         with torch.no_grad():
             (parameters,) = predictor([plan], whole=False)
-            embedding = checkpoint.ghn.embed(encode(plan)).mean(0)
+            graph = encode(plan, checkpoint.ghn.config.virtual_edges)
+            embedding = checkpoint.ghn.embed(graph).mean(0)
         score = measure(plan, parameters, data.validation, predictor.weights)
         noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation, predictor.weights)
         signals = {name: getattr(score, name) for name in SIGNALS} | {

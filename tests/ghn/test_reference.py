@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import plain_ghn
 import pytest
@@ -14,7 +15,11 @@ from qnas.quant.scheme import Bits
 from qnas.space.space import find_space, space_names
 
 SPLITS = [(name, split) for name in space_names() for split in ("id", *find_space(name).overrides)]
-CONFIGS = pytest.mark.parametrize("config", [GHN_2, GHNConfig()], ids=["GHN-2", "ours"])
+CONFIGS = pytest.mark.parametrize(
+    "config",
+    [GHN_2, replace(GHN_2, virtual_edges=10), GHNConfig()],
+    ids=["GHN-2 as published", "GHN-2 as in the paper", "ours"],
+)
 Draw = Callable[..., list[Plan]]
 
 
