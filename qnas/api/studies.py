@@ -3,21 +3,27 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qnas.api.arguments import as_bits, as_recipe
+from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole
 from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
+from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Progress, silent
 from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table, make_table
 from qnas.studies.proxy import ProxyTable
 from qnas.studies.proxy import evaluate_proxy as judge
-from qnas.studies.settings import TableSettings
+from qnas.studies.settings import Part, TableSettings, read_parts
 from qnas.training.recipe import Recipe
 
 
 def evaluate_proxy(
-    table: str | Path | BenchmarkTable = "digits", *, start: str = "random", labels: int = 50, seed: int = 0
+    table: str | Path | BenchmarkTable = "digits",
+    *,
+    start: str = "random",
+    labels: int = 50,
+    seed: int = 0,
+    epochs: float = 0,
 ) -> ProxyTable:
     """How far the score of untrained networks can be trusted, beside baselines, against a table of trained ones.
 
@@ -26,6 +32,7 @@ def evaluate_proxy(
         start: what the truth is: networks trained from ``random`` or from ``predicted`` parameters.
         labels: short training runs that the score is fitted to.
         seed: of the choices of labelled networks.
+        epochs: passes over the training images of the runs that are the truth; 0 for the table's full runs.
 
     Returns:
         A row for each of the table's bit widths.
@@ -34,7 +41,7 @@ def evaluate_proxy(
         QnasError: the table cannot be read, or has too few networks.
     """
     trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
-    return judge(trained, find_data(trained.settings["data"]).task, start, labels, seed)
+    return judge(trained, find_data(trained.settings["data"]).task, start, labels, seed, epochs)
 
 
 def benchmark_table(
@@ -48,6 +55,9 @@ def benchmark_table(
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
     seed: int = 0,
+    max_weight_bytes: float = 0,
+    max_macs: float = 0,
+    parts: Sequence[Part] | str | Path = (),
     workers: int = 1,
     device: str = "auto",
     start_from: str | Path | None = None,
@@ -66,6 +76,9 @@ def benchmark_table(
         recipe: how they are trained, or a file of that.
         steps: of a full run, instead of the recipe's; 0 for those.
         seed: of the genotypes.
+        max_weight_bytes: of every genotype, at the first bit widths; 0 for any number.
+        max_macs: of every genotype; 0 for any number.
+        parts: what is trained, or a TOML file of that, instead of ``networks`` at all ``bits`` from both starts.
         workers: processes that train; 0 for one a core.
         device: ``cpu``, ``cuda``, or ``auto``.
         start_from: older table, or its folder, whose runs are kept.
@@ -89,6 +102,8 @@ def benchmark_table(
         seeds=seeds,
         recipe=as_recipe(recipe or usual.recipe, steps),
         seed=seed,
+        limits=Limits(weight_bytes=as_whole("max_weight_bytes", max_weight_bytes), macs=as_whole("max_macs", max_macs)),
+        parts=read_parts(Path(parts)) if isinstance(parts, PATH_LIKE) else tuple(parts),
     )
     older = Path(start_from) if start_from else None
     processes = worker_count(workers, target)

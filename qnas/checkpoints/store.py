@@ -97,7 +97,7 @@ def load_checkpoint(name: str) -> Checkpoint:
     """Load a shipped checkpoint by its name, or another by its folder.
 
     Raises:
-        QnasError: there is none, or its file is damaged or of another version.
+        QnasError: there is none, its file is damaged or of another version, or its training diverged.
     """
     folder = find_checkpoint(name)
     path = folder / WEIGHTS
@@ -107,6 +107,12 @@ def load_checkpoint(name: str) -> Checkpoint:
             header = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         config = json.loads(header["config"])
+        diverged = [key for key, value in weights.items() if not value.isfinite().all()]
+        if diverged:
+            raise QnasError(
+                f"The training of hypernetwork {name!r} diverged: its tensor {diverged[0]!r} has values that are no "
+                "numbers; give another `ghn`, or train one with `qnas.fit_ghn()`."
+            )
         ghn = GHN(GHNConfig(**{**config, "decoder": tuple(config["decoder"])}))
         ghn.load_state_dict(weights)
         return Checkpoint(ghn.eval(), header["data"], header["space"], _task(header, ghn), folder)

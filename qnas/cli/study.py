@@ -30,6 +30,11 @@ def table(
         int, typer.Option(help=f"Training steps of a full run. Default: the recipe's, else {USUAL.recipe.steps}.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the genotypes.")] = USUAL.seed,
+    max_weight_bytes: Annotated[float, typer.Option(help="Of every network, at the first bit widths.")] = 0,
+    max_macs: Annotated[float, typer.Option(help="Of every network.")] = 0,
+    parts: Annotated[
+        Path | None, typer.Option(help="TOML file of [[runs]]: what is trained, at which bits, from where, how long.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     start_from: Annotated[Path | None, typer.Option(help="Older table, or its folder, whose runs are kept.")] = None,
@@ -44,7 +49,8 @@ def table(
     with shown() as progress:
         path = qnas.benchmark_table(
             data, space=space, ghn=ghn, networks=networks, bits=bits or (), seeds=seeds, recipe=recipe, steps=steps,
-            seed=seed, workers=workers, device=device, start_from=start_from, out=out, progress=progress,
+            seed=seed, max_weight_bytes=max_weight_bytes, max_macs=max_macs, parts=parts or (), workers=workers,
+            device=device, start_from=start_from, out=out, progress=progress,
         )  # fmt: skip
     say(f"Table: {path}. Next: qnas eval-proxy --table {path}")
 
@@ -59,6 +65,9 @@ def eval_proxy(
     ] = "random",
     labels: Annotated[int, typer.Option(help="Short training runs that the score is fitted to.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of the choices of labelled networks.")] = 0,
+    epochs: Annotated[
+        float, typer.Option(help="Passes over the images of the runs that are the truth. Default: the full runs.")
+    ] = 0,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     figure: Annotated[Path | None, typer.Option(help="Also draw scores against truths, into this SVG file.")] = None,
 ) -> None:
@@ -68,7 +77,7 @@ def eval_proxy(
     import qnas
     from qnas.reports.tables import proxy_table, show
 
-    judged = qnas.evaluate_proxy(table or data, start=start, labels=labels, seed=seed)
+    judged = qnas.evaluate_proxy(table or data, start=start, labels=labels, seed=seed, epochs=epochs)
     if figure:
         from qnas.reports.figures import proxy_figure
 

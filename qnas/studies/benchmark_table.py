@@ -43,10 +43,13 @@ from qnas.work.pool import Pool
 TABLE = "truth.jsonl.gz"
 SIGNALS = ("top1", "loss", "margin", "drop", "qmse")
 """What a table holds of a network's score."""
+DRAWN = 100
+"""Networks that are looked at for each of a table."""
 NOISE = 0.05
 """Deviation of the noise on predicted weights, relative to each tensor's own."""
-SAME = ("data", "space_hash", "ghn_hash", "recipe")
-"""The settings that two tables share if the runs of one may stand in the other."""
+SAME = ("data", "space_hash", "recipe")
+"""The settings that two tables share if the runs of one may stand in the other; those from predicted parameters, only if
+the hypernetwork is the same too."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def make_table(
         The table's file.
 
     Raises:
-        QnasError: data, space or checkpoint cannot be used, or the folder or the older table is of others.
+        QnasError: data, space or checkpoint cannot be used, the folder or the older table is of others, or too few
+            networks keep the limits.
     """
     prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
     older = load_table(start_from / TABLE if start_from.is_dir() else start_from) if start_from else None
@@ -147,6 +151,8 @@ def table_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, d
         epoch: steps that see every training image once: one more length.
         device: where they compute.
     """
+    if settings.parts:
+        return list({job.name: job for job in _part_jobs(settings, genotypes, epoch, device)}.values())
     result = []
     for seed in range(settings.seeds):
         lengths = (*training_lengths(settings.recipe.steps), epoch) if seed == 0 else (settings.recipe.steps,)
@@ -157,9 +163,36 @@ def table_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, d
     return result
 
 
+def _part_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, device: str) -> Iterator[Job]:
+    """The training runs of a table's parts, one part after another."""
+    for part in settings.parts:
+        recipe = settings.recipe.of(max(1, round(part.epochs * epoch)))
+        for seed, genotype, start in product(range(part.seeds), genotypes[: part.networks], part.starts):
+            ghn = settings.ghn if start == "predicted" else ""
+            yield Job(genotype.with_bits(part.bits), recipe, seed, settings.data, ghn, device, test=True)
+
+
 def drawn(space: SearchSpace, settings: TableSettings) -> list[Genotype]:
-    """The genotypes of a table: of the part of the space that no hypernetwork is trained on."""
-    return list(islice(stream(space, settings.seed, "held_out"), settings.networks))
+    """The genotypes of a table: of the part of the space that no hypernetwork is trained on, within its limits.
+
+    Raises:
+        QnasError: too few keep them.
+    """
+    parts, limits = settings.parts, settings.limits
+    count = max((part.networks for part in parts), default=settings.networks)
+    first = parts[0].bits if parts else settings.bits[0]
+    fitting = (
+        one
+        for one in islice(stream(space, settings.seed, "held_out"), DRAWN * count)
+        if limits.excess(costs(build_plan(one.with_bits(first), space.task))) <= 0
+    )
+    found = list(islice(fitting, count))
+    if len(found) < count:
+        raise QnasError(
+            f"A table of {count} networks needs as many that keep its limits, got {len(found)} of {DRAWN * count}; "
+            "raise the limits."
+        )
+    return found
 
 
 def run_all(pool: Pool[Job], jobs: list[Job], report: Report) -> dict[Genotype, list[Run]]:
@@ -181,13 +214,15 @@ def check_alike(table: BenchmarkTable, identity: dict[str, Any]) -> None:
     """
     if different := [key for key in SAME if table.settings.get(key) != identity[key]]:
         raise QnasError(
-            f"A table goes on from one of the same data, space, checkpoint and recipe, but {', '.join(different)} "
+            f"A table goes on from one of the same data, space and recipe, but {', '.join(different)} "
             "differ; leave out `start_from`."
         )
 
 
 def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -> None:
-    """Give a ledger the runs of an older table, so that a larger one does not do them again.
+    """Give a ledger the runs of an older table, so that a new one does not do them again.
+
+    Where the hypernetwork is another, those are the runs from random parameters.
 
     Args:
         table: the older one, which ``check_alike`` accepts.
@@ -196,6 +231,8 @@ def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -
     """
     for entry in table.entries:
         for run in entry.runs:
+            if run.start == "predicted" and table.settings["ghn_hash"] != identity["ghn_hash"]:
+                continue
             ghn = identity["ghn"] if run.start == "predicted" else ""
             recipe = Recipe(run.steps, **identity["recipe"])
             name = Job(entry.genotype, recipe, run.seed, identity["data"], ghn, "cpu").name

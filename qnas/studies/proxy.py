@@ -17,11 +17,11 @@ from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
-from qnas.network.plan import Plan
 from qnas.scores.ranks import Agreement, agreement, kendall
 from qnas.scores.surrogate import KNOWN, estimator, features
 from qnas.scores.zero_cost import ZERO_COST
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
+from qnas.studies.settings import STARTS
 from qnas.task import Task
 
 SPLITS = 20
@@ -30,7 +30,6 @@ Score = Callable[[NDArray[np.intp]], Floats]
 """Scores of all networks of a table, from the places of those whose labels may be used."""
 
 
-STARTS = ("random", "predicted")
 AZ = ("expressivity", "progressivity", "trainability")
 """The parts of AZ-NAS that tables hold; the fourth is the MACs."""
 OWN = ("calibrated", "predicted")
@@ -94,6 +93,7 @@ def evaluate_proxy(
     start: str,
     labels: int,
     seed: int = 0,
+    epochs: float = 0,
     estimate: Callable[[int], Any] = estimator,
 ) -> ProxyTable:
     """A row for every pair of bit widths of a table.
@@ -104,6 +104,8 @@ def evaluate_proxy(
         start: whose full runs are the truth, ``predicted`` or ``random``.
         labels: networks whose middle runs from the same start the estimates are fitted to.
         seed: of the choices of labelled networks, of the random score and of the resampling.
+        epochs: length of the runs that are the truth; 0 for the table's full runs. Labels are then runs of one epoch,
+            or of as many where there are no shorter ones, on the validation images; the truth is on the test images.
         estimate: makes what is fitted to the labels, from how many of the features count in full.
 
     Raises:
@@ -111,36 +113,47 @@ def evaluate_proxy(
     """
     if start not in STARTS:
         raise QnasError(f"`start` is one of {', '.join(STARTS)}, got {start!r}; give one of them.")
+    full, short = lengths_of(table, epochs)
     by_bits: dict[str, list[Entry]] = {}
     for entry in table.entries:
-        by_bits.setdefault(str(entry.genotype.bits), []).append(entry)
-    fewest = min(len(entries) for entries in by_bits.values())
+        if entry.of(start, full) and entry.of(start, short):
+            by_bits.setdefault(str(entry.genotype.bits), []).append(entry)
+    fewest = min((len(entries) for entries in by_bits.values()), default=0)
     if not 3 <= labels <= fewest - 10:
         raise QnasError(
             f"At least 3 networks are labelled and 10 are not, but `labels` is {labels} of {fewest}; "
             "choose another number, or a larger table."
         )
     rows = [
-        _row(bits, entries, table, [build_plan(one.genotype, task) for one in entries], start, labels, seed, estimate)
+        _row(bits, entries, task, (start, full, short, table.epoch), labels, seed, estimate)
         for bits, entries in by_bits.items()
     ]
-    return ProxyTable(task.data, start, table.settings["steps"], rows)
+    return ProxyTable(task.data, start, full, rows)
+
+
+def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:
+    """Steps of the runs that are the truth, and of those that are labels."""
+    if not epochs and "steps" in table.settings:
+        _, middle, full = training_lengths(table.settings["steps"])
+        return full, middle
+    full = round((epochs or 1) * table.epoch)
+    return full, min(full, table.epoch)
 
 
 def _row(
     bits: str,
     entries: list[Entry],
-    table: BenchmarkTable,
-    plans: list[Plan],
-    start: str,
+    task: Task,
+    runs: tuple[str, int, int, int],
     labels: int,
     seed: int,
     estimate: Callable[[int], Any],
 ) -> ProxyRow:
-    _, middle, full = training_lengths(table.settings["steps"])
-    by_seed = np.array([[run.test for run in entry.of(start, full)] for entry in entries]).T
-    truths, rng = by_seed.mean(0), np.random.default_rng(seed)
-    measured = np.array([entry.of(start, middle)[0].validation for entry in entries])
+    start, full, short, epoch = runs
+    plans = [build_plan(one.genotype, task) for one in entries]
+    tests = [[run.test for run in entry.of(start, full)] for entry in entries]
+    truths, rng = np.array([np.mean(values) for values in tests]), np.random.default_rng(seed)
+    measured = np.array([entry.of(start, short)[0].validation for entry in entries])
     predicted = [one.score for one in entries]
     graphs = np.array([graph_statistics(plan) for plan in plans])
     known = np.array(
@@ -158,15 +171,17 @@ def _row(
         **({"az_nas": _fixed(az_nas(*(signals[name] for name in AZ), macs))} if set(AZ) <= set(signals) else {}),
         "graph_regression": _fitted(graphs, measured, estimate(graphs.shape[1])),
         "forest": _fitted(np.column_stack([graphs, *signals.values()]), measured, forest()),
-        "epoch_from_random": _fixed([entry.of("random", table.epoch)[0].validation for entry in entries]),
     }
+    if all(entry.of("random", epoch) for entry in entries):
+        scores["epoch_from_random"] = _fixed([entry.of("random", epoch)[0].validation for entry in entries])
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
     agreements, means = {}, {}
     for name, score in scores.items():
         found = [score(choice[:labels]) for choice in choices]
         agreements[name] = agreement(found, truths, seed, [choice[labels:] for choice in choices])
         means[name] = np.mean(found, axis=0)
-    ceiling = kendall(by_seed[0], by_seed[1]) if len(by_seed) > 1 else None
+    twice = np.array([values[:2] for values in tests if len(values) > 1])
+    ceiling = kendall(*twice.T) if len(twice) > 1 else None
     points = {"truth": truths, **{name: means[name] for name in OWN}}
     return ProxyRow(
         bits, len(entries), labels, ceiling, agreements, {name: values.tolist() for name, values in points.items()}

@@ -1,11 +1,45 @@
-"""The settings of a benchmark table, checked. Knows no tensor."""
+"""The settings of a benchmark table, checked, and their TOML form. Knows no tensor."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from qnas.errors import at_least_one
+from qnas.errors import QnasError, at_least_one, check_known, did_you_mean
+from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
+from qnas.runs.reading import reading
 from qnas.training.recipe import Recipe
+
+STARTS = ("random", "predicted")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Training runs of a table.
+
+    Args:
+        bits: widths of the networks.
+        networks: how many of the table's genotypes, the first.
+        epochs: passes over the training images.
+        starts: ``random``, ``predicted`` or both.
+        seeds: runs from each start.
+
+    Raises:
+        QnasError: a start is unknown, or a number out of range.
+    """
+
+    bits: Bits
+    networks: int
+    epochs: float = 1.0
+    starts: tuple[str, ...] = STARTS
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        for start in self.starts:
+            check_known("start", start, STARTS)
+        at_least_one({"networks": self.networks, "seeds": self.seeds})
+        if not 0 < self.epochs < float("inf"):
+            raise QnasError(f"`epochs` is above 0, got {self.epochs:g}; leave it out for one.")
 
 
 @dataclass(frozen=True)
@@ -21,6 +55,9 @@ class TableSettings:
         seeds: full runs from each start; shorter ones are of the first seed alone.
         recipe: of a full run; shorter ones as in a search.
         seed: of the genotypes.
+        limits: that every genotype keeps at the first bit widths.
+        parts: what is trained instead of full runs and the shorter ones of a search; ``networks``, ``bits`` and
+            ``seeds`` are then theirs.
 
     Raises:
         QnasError: a count is out of range.
@@ -34,11 +71,49 @@ class TableSettings:
     seeds: int = 2
     recipe: Recipe = field(default_factory=lambda: Recipe(steps=96))
     seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         at_least_one({"networks": self.networks, "seeds": self.seeds})
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that must be the same for a table to go on."""
+        """Plain values that must be the same for a table to go on: a table with parts may get more of them."""
         plain = {**asdict(self), "bits": [str(bits) for bits in self.bits]}
-        return {**plain, "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
+        plain |= {"steps": self.recipe.steps, "recipe": self.recipe.ingredients}
+        parts = plain.pop("parts")
+        limits = {name: value for name, value in plain.pop("limits").items() if value}
+        plain |= {"limits": limits} if limits else {}
+        if parts:
+            plain = {name: value for name, value in plain.items() if name not in ("networks", "bits", "seeds", "steps")}
+        return plain
+
+
+def read_parts(path: Path) -> tuple[Part, ...]:
+    """Read the parts of a table: a TOML file of ``[[runs]]``, each with what ``Part`` has; ``bits`` may be several.
+
+    Raises:
+        QnasError: it is missing or no TOML, or has an unknown key or an unusable value.
+    """
+    import tomllib  # slow to import, and no help text needs it
+
+    what = "write `[[runs]]` with bits, networks, epochs, starts and seeds"
+    with reading(path, "the parts of a table", what):
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        parts = [part for runs in content["runs"] for part in _parts(dict(runs), path)]
+    if not parts:
+        raise QnasError(f"{path} has no runs; {what}.")
+    return tuple(parts)
+
+
+def _parts(runs: dict[str, Any], path: Path) -> list[Part]:
+    for key in runs:
+        if key not in _KINDS:
+            raise QnasError(f"{path}: unknown key {key!r}; {did_you_mean(key, _KINDS)}")
+        if not isinstance(runs[key], _KINDS[key]) or isinstance(runs[key], bool):
+            raise QnasError(f"{path}: {key} cannot be {runs[key]!r}; correct it in the file.")
+    several, rest = runs.pop("bits"), {**runs, **({"starts": tuple(runs["starts"])} if "starts" in runs else {})}
+    return [Part(Bits.parse(str(one)), **rest) for one in several]
+
+
+_KINDS: dict[str, Any] = {"bits": list, "networks": int, "epochs": (int, float), "starts": list, "seeds": int}

@@ -125,6 +125,17 @@ def test_missing_weights_are_refused(folder: Path) -> None:
         load_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_hypernetwork_whose_training_diverged_is_refused(folder: Path, value: float) -> None:
+    path = folder / "ghn.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[3]
+    weights[name].view(-1)[0] = value
+    save_file(weights, path, {"config": json.dumps(asdict(CONFIG)), "data": "digits", "space": "tiny"})
+    with pytest.raises(QnasError, match=f"diverged: its tensor '{name}' has values that are no numbers; give another"):
+        load_checkpoint(str(folder))
+
+
 def test_a_save_that_fails_leaves_the_old_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = load_checkpoint(str(folder)).ghn.state_dict()
 

@@ -11,6 +11,9 @@ import pytest
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.nas.limits import Limits
+from qnas.network.build import build_plan
+from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.space.space import find_space
@@ -27,7 +30,7 @@ from qnas.studies.benchmark_table import (
     table_jobs,
     take_over,
 )
-from qnas.studies.settings import TableSettings
+from qnas.studies.settings import Part, TableSettings
 from qnas.training.jobs import Job, one_thread, run_job
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger
@@ -104,7 +107,16 @@ def test_a_larger_table_does_only_the_runs_that_an_older_one_lacks(entries: list
         assert sorted(runs[entry.genotype], key=lambda run: (run.start, run.seed, run.steps)) == list(entry.runs)
 
 
-@pytest.mark.parametrize("key", ["data", "space_hash", "ghn_hash", "recipe"])
+def test_of_a_table_of_another_hypernetwork_the_random_starts_are_kept(entries: list[Entry], tmp_path: Path) -> None:
+    table, ledger = BenchmarkTable({**IDENTITY, "ghn_hash": "c"}, 17, tuple(entries)), Ledger(tmp_path / "newer")
+    check_alike(table, IDENTITY)
+    take_over(table, IDENTITY, ledger)
+    jobs = table_jobs(SETTINGS, drawn(SPACE, SETTINGS), 17)
+    assert {job.name in ledger.results for job in jobs if job.ghn} == {False}
+    assert {job.name in ledger.results for job in jobs if not job.ghn} == {True}
+
+
+@pytest.mark.parametrize("key", ["data", "space_hash", "recipe"])
 def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> None:
     check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY)
     with pytest.raises(QnasError, match=f"but {key} differ; leave out `start_from`"):
@@ -114,6 +126,31 @@ def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> N
 def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:
     trained_on = {genotype.architecture for genotype in islice(stream(SPACE, 0, "train"), 200)}
     assert trained_on.isdisjoint(genotype.architecture for genotype in drawn(SPACE, replace(SETTINGS, networks=50)))
+
+
+def test_all_networks_keep_the_limits_at_the_first_widths() -> None:
+    limited = replace(SETTINGS, networks=20, limits=Limits(weight_bytes=12_000, macs=1_000_000))
+    plans = [build_plan(one.with_bits(Bits(4, 4)), SPACE.task) for one in drawn(SPACE, limited)]
+    assert len(plans) == 20
+    assert max(costs(plan).weight_bytes for plan in plans) <= 12_000
+    assert max(costs(plan).macs for plan in plans) <= 1_000_000
+    with pytest.raises(QnasError, match="A table of 20 networks needs as many that keep its limits, got 0 of 2000"):
+        drawn(SPACE, replace(limited, limits=Limits(weight_bytes=10)))
+
+
+def test_parts_say_which_networks_are_trained_how_long_and_from_where() -> None:
+    parts = (Part(Bits(4, 4), 3), Part(Bits(4, 4), 1, 1, ("random",), 2), Part(Bits(2, 2), 2, 2.5, ("predicted",)))
+    settings = replace(SETTINGS, parts=parts)
+    genotypes = drawn(SPACE, settings)
+    assert genotypes == drawn(SPACE, SETTINGS)[:3]
+    found = [
+        (str(job.genotype.bits), genotypes.index(job.genotype.with_bits(genotypes[0].bits)), bool(job.ghn), job.seed,
+         job.recipe.steps)
+        for job in table_jobs(settings, genotypes, 10)
+    ]  # fmt: skip
+    first = [("w4a4", network, ghn, 0, 10) for network in range(3) for ghn in (False, True)]
+    again = [("w4a4", 0, False, 1, 10)]  # the first seed's is there already
+    assert found == [*first, *again, ("w2a2", 0, True, 0, 25), ("w2a2", 1, True, 0, 25)]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[1]\n", mtime=0)])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from qnas.errors import QnasError
 from qnas.scores.ranks import kendall
-from qnas.studies.benchmark_table import BenchmarkTable
-from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy
+from qnas.studies.benchmark_table import BenchmarkTable, Run
+from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy, lengths_of
 from qnas.task import Task
 
 COUNT, STEPS = 60, 24  # of the made-up table
@@ -84,6 +84,25 @@ def test_the_truth_is_that_of_the_start_asked_for(made_up_table: BenchmarkTable)
         (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20).rows
         expected = [np.mean([run.test for run in entry.of(start, STEPS)]) for entry in made_up_table.entries[:COUNT]]
         assert row.points["truth"] == pytest.approx(expected)
+
+
+def test_runs_of_some_epochs_may_be_the_truth_for_those_networks_that_have_them(made_up_table: BenchmarkTable) -> None:
+    long = made_up_table.epoch * 2
+    entries = [
+        replace(entry, runs=(*entry.runs, Run("random", 0, long, 10.0, float(place), 1.0))) if place % 2 else entry
+        for place, entry in enumerate(made_up_table.entries)
+    ]
+    table = replace(made_up_table, entries=tuple(entries))
+    (row, other) = evaluate_proxy(table, TASK, "random", labels=10, epochs=2).rows
+    assert row.n == other.n == COUNT // 2
+    assert row.points["truth"] == [float(place) for place in range(1, COUNT, 2)]
+    assert row.ceiling is None
+    with pytest.raises(QnasError, match="`labels` is 10 of 0"):
+        evaluate_proxy(table, TASK, "predicted", labels=10, epochs=2)
+    parts = replace(table, settings={"data": "digits"})  # a table of parts has no full runs
+    assert lengths_of(parts) == (table.epoch, table.epoch)
+    assert lengths_of(parts, 0.5) == (round(table.epoch / 2),) * 2
+    assert lengths_of(table, 2) == (long, table.epoch)
 
 
 def test_the_same_seed_gives_the_same_row(made_up_table: BenchmarkTable, rows: list[ProxyRow]) -> None:
