@@ -30,7 +30,8 @@ def idx_folder(folder: Path) -> DataSet:
     """Read the four files of a data set, plain or gzipped; the last tenth of the training images is for scoring.
 
     Raises:
-        QnasError: a file is missing, cut off, of another layout, or has no label for each image.
+        QnasError: a file is missing, cut off, of another layout, or has no label for each image; or there are fewer
+            than two classes, or fewer training images than classes.
     """
     missing = [name for name in FILES if not _find(folder, name)]
     if missing:
@@ -44,9 +45,20 @@ def idx_folder(folder: Path) -> DataSet:
             f"Training and test images have one size, got {train[0].shape[2:]} and {test[0].shape[2:]} in {folder}; "
             "take files that belong together."
         )
-    classes = tuple(str(label) for label in range(int(max(train[1].max(), test[1].max())) + 1))
+    validation = len(train[1]) // VALIDATION_SHARE
+    known, many = np.unique(train[1][: len(train[1]) - validation]), int(max(train[1].max(), test[1].max())) + 1
+    if len(known) < 2:
+        raise QnasError(
+            f"Training images are of two classes at least, got only class {known[0]} in {folder}; add some."
+        )
+    if many > len(train[1]) - validation:
+        raise QnasError(
+            f"There are as many training images as classes at least, got {len(train[1]) - validation} and labels up to "
+            f"{many - 1} in {folder}; take files that belong together."
+        )
+    classes = tuple(str(label) for label in range(many))
     shift = min(train[0].shape[2:]) // SHIFT_SHARE
-    return split_data(folder.name, classes, train, test, len(train[1]) // VALIDATION_SHARE, shift=shift)
+    return split_data(folder.name, classes, train, test, validation, shift=shift)
 
 
 def read_idx(content: bytes, dimensions: int, source: str) -> NDArray[np.uint8]:

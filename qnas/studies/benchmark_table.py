@@ -48,8 +48,8 @@ DRAWN = 100
 NOISE = 0.05
 """Deviation of the noise on predicted weights, relative to each tensor's own."""
 SAME = ("data", "space_hash", "recipe")
-"""The settings that two tables share if the runs of one may stand in the other; those from predicted parameters, only if
-the hypernetwork is the same too."""
+"""The settings that two tables share if the runs of one may stand in the other; those from predicted parameters may
+only if the hypernetwork is the same, too."""
 
 
 @dataclass(frozen=True)

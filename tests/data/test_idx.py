@@ -86,8 +86,21 @@ Change = Callable[[Path], object]
         (lambda at: (at / TEST_IMAGES).write_bytes(idx(images(10, 27))), r"got \(28, 28\) and \(27, 27\)"),
         (lambda at: (at / TEST_IMAGES).write_bytes(idx(images(10)[:0])), "fetch it again"),
         (lambda at: (at / TEST_IMAGES).rename(at / f"{TEST_IMAGES}.gz"), "cannot be read as an IDX file"),
+        (lambda at: (at / TRAIN_LABELS).write_bytes(idx(labels(COUNT) // 3 + 7)), "got only class 7 in .*; add some"),
+        (lambda at: (at / TRAIN_LABELS).write_bytes(idx(labels(COUNT) * 40)), "got 36 and labels up to 80 in"),
     ],
-    ids=["missing", "cut", "empty", "labels for images", "labels short", "another size", "no images", "no gzip"],
+    ids=[
+        "missing",
+        "cut",
+        "empty",
+        "labels for images",
+        "labels short",
+        "another size",
+        "no images",
+        "no gzip",
+        "one class",
+        "more classes than images",
+    ],
 )
 def test_unusable_files_are_refused(folder: Path, change: Change, sentence: str) -> None:
     change(folder)
