@@ -20,6 +20,9 @@ def fit_ghn(
         float, typer.Option(help="Share of the run in float, before quantization-aware.")
     ] = FitSettings.float_share,
     bits: Annotated[str, typer.Option(help="Train at one bit width only, such as w4a4.")] = "",
+    mixed_share: Annotated[
+        float, typer.Option(help="Share of the quantized networks whose layers each have widths of their own.")
+    ] = FitSettings.mixed_share,
     splits: Annotated[
         str, typer.Option(help="Shares of the splits to draw from, such as id=0.8,deep=0.2. Default: some of each.")
     ] = "",
@@ -53,7 +56,7 @@ def fit_ghn(
 
     settings = FitSettings(
         steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
-        quantized_rate=quantized_rate, average=average, bits=bits, splits=splits, noise=noise,
+        quantized_rate=quantized_rate, average=average, bits=bits, mixed_share=mixed_share, splits=splits, noise=noise,
         closed_head=closed_head, seed=seed,
     )  # fmt: skip
     with shown() as progress:

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 from qnas.errors import QnasError, at_least_one, check_known
 from qnas.nas.limits import Limits
-from qnas.quant.scheme import Bits, check_edges
+from qnas.quant.scheme import MIXED, Bits, check_edges
 from qnas.space.genes import decode
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.training.recipe import Recipe
 
-MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
 SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
 COSTS = tuple(item.name for item in fields(Limits))

@@ -75,3 +75,5 @@ def widest(several: Iterable[Bits]) -> Bits:
 FP32 = Bits(FLOAT, FLOAT)
 PAPER_BITS = (FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2))
 """The settings of the paper's tables 3 to 5."""
+MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
+"""What a layer may have where every layer has widths of its own, narrowest first."""

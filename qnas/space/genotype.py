@@ -206,6 +206,17 @@ class Genotype:
         normal, reduction = (changed(cell, lambda one: one._replace(bits=())) for cell in (self.normal, self.reduction))
         return replace(self, normal=normal, reduction=reduction, bits=bits, layer_bits=())
 
+    def with_drawn_bits(self, draw: Callable[[], Bits]) -> "Genotype":
+        """The same architecture with widths of its own for every layer, each from a call of ``draw``."""
+        form = self.with_bits(self.bits).canonical()
+
+        def own(reduction: bool) -> Callable[[Branch], Branch]:
+            return lambda one: one._replace(bits=tuple(draw() for _ in form.positions(reduction)))
+
+        normal, reduced = changed(form.normal, own(False)), changed(form.reduction, own(True))
+        outer = tuple(draw() for _ in range(form.cells + 2))
+        return replace(form, normal=normal, reduction=reduced, layer_bits=outer).canonical()
+
     def with_edges(self, weights: int) -> "Genotype":
         """The same network with at least so many bits for the weights of its first and of its last layer."""
         form = self.canonical()

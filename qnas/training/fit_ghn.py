@@ -32,7 +32,7 @@ from qnas.network.arithmetic import NoisyArithmetic, arithmetic_for
 from qnas.network.build import build_plan
 from qnas.network.forward import Arithmetic, classified, features
 from qnas.network.plan import Plan
-from qnas.quant.scheme import FP32
+from qnas.quant.scheme import FP32, MIXED
 from qnas.runs.files import write_tensors
 from qnas.runs.identity import refuse_changes
 from qnas.runs.machine import processor
@@ -156,6 +156,8 @@ class GHNTrainer:
         split = rng.choices(list(self.splits), [settings.split_shares[name] for name in self.splits])[0]
         bits = rng.choices(list(settings.bit_shares), list(settings.bit_shares.values()))[0] if quantized else FP32
         genotype = next(stream(self.splits[split], seed, "train", bits))
+        if quantized and settings.mixed_share and rng.random() < settings.mixed_share:
+            genotype = genotype.with_drawn_bits(lambda: rng.choice(MIXED))
         return build_plan(genotype, self.data.task)
 
     def batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:

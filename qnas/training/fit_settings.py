@@ -28,6 +28,7 @@ class FitSettings:
         clip: longest gradient, of one network's parameters and of the hypernetwork.
         average: decay of the moving average of the weights, which is what a checkpoint holds.
         bits: train at this width only; empty for a draw by ``BIT_SHARES``.
+        mixed_share: share of the quantized networks whose layers each have widths of their own.
         splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
         noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
         closed_head: share of the loss that is a classifier's in closed form (``qnas.scores.ridge``), fitted to the
@@ -49,6 +50,7 @@ class FitSettings:
     clip: float = 5.0
     average: float = 0.998
     bits: str = ""
+    mixed_share: float = 0.0
     splits: str = ""
     noise: str = ""
     closed_head: float = 0.0
@@ -64,6 +66,11 @@ class FitSettings:
             raise QnasError(
                 f"`float_share` is a share of the run, 0 to 1, got {self.float_share}; leave it out for "
                 f"{FitSettings.float_share}."
+            )
+        if not 0 <= self.mixed_share <= (0 if self.bits else 1):
+            raise QnasError(
+                f"`mixed_share` is a share of the networks, 0 to 1, and 0 beside `bits`, got {self.mixed_share}; leave "
+                f"it out for {FitSettings.mixed_share}."
             )
         if not 0 <= self.closed_head < 1:
             raise QnasError(

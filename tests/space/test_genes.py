@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qnas.nas.settings import MIXED
 from qnas.network.build import build_plan
-from qnas.quant.scheme import FP32, Bits
+from qnas.quant.scheme import FP32, MIXED, Bits
 from qnas.space.cells import PREVIOUS
 from qnas.space.genes import decode, gene_choices, operation_choices
 from qnas.space.genotype import Genotype

@@ -17,12 +17,11 @@ from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Node
-from qnas.quant.scheme import FP32, Bits
+from qnas.quant.scheme import FP32, MIXED, Bits
 from qnas.space.cells import Branch, Cell, Step
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
-MIXED = (Bits(2, 2), Bits(4, 4), Bits(4, 8), Bits(8, 8))
 OPERATIONS = {"conv": (3, 5), "sep_conv": (3,), "max_pool": (3,), "skip": (1,)}
 
 
@@ -81,6 +80,21 @@ def with_widths(genotype: Genotype, outer: tuple[Bits, ...], choose: Callable[[P
 
 def with_random_widths(genotype: Genotype, rng: Random) -> Genotype:
     return with_widths(genotype, tuple(rng.choices(MIXED, k=genotype.cells + 2)), lambda _: rng.choice(MIXED))
+
+
+@given(st.one_of(genotypes, st.deferred(lambda: mixed_genotypes)), st.randoms(use_true_random=False))
+def test_widths_that_are_drawn_are_those_of_the_layers(genotype: Genotype, rng: Random) -> None:
+    drawn: list[Bits] = []
+
+    def draw() -> Bits:
+        drawn.append(rng.choice(MIXED))
+        return drawn[-1]
+
+    found = genotype.with_drawn_bits(draw)
+    assert found.architecture == genotype.architecture
+    assert {node.bits for node in nodes_of(found) if node.kind in ("conv", "linear")} <= set(drawn)
+    one = rng.choice(MIXED)
+    assert genotype.with_drawn_bits(lambda: one) == genotype.with_bits(one).canonical()
 
 
 mixed_genotypes = st.builds(with_random_widths, genotypes, st.randoms(use_true_random=False))

@@ -20,7 +20,7 @@ from qnas.network.arithmetic import FloatArithmetic, NoisyArithmetic
 from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
-from qnas.quant.scheme import FP32, PAPER_BITS, Bits
+from qnas.quant.scheme import FP32, MIXED, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.space.space import SPLITS, find_space
 from qnas.task import Task
@@ -136,6 +136,22 @@ def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make) -> No
         trainer.run_by = record
         trainer.step()
         assert noisy == [expected, expected]
+
+
+def test_some_quantized_networks_have_widths_of_their_own_for_every_layer(make: Make) -> None:
+    def widths(trainer: Steered, seed: int, quantized: bool) -> set[Bits]:
+        return {node.bits for node in trainer.draw(seed, quantized).nodes if node.kind in ("conv", "linear")}
+
+    uniform, half, all_of_them = (make(mixed_share=share) for share in (0.0, 0.5, 1.0))
+    mixed = [len(widths(half, seed, True)) > 1 for seed in range(60)]
+    assert 15 < sum(mixed) < 45
+    for seed in range(20):
+        assert len(widths(all_of_them, seed, True)) > 1
+        assert widths(all_of_them, seed, True) <= set(MIXED)
+        assert widths(all_of_them, seed, False) == {FP32}
+        assert len(widths(uniform, seed, True)) == 1
+    reports = list(make(mixed_share=1.0, float_share=0.0).run())
+    assert all(report.networks == 2 and report.loss_sum.isfinite() for report in reports)
 
 
 def test_classifiers_in_closed_form_have_their_share_of_the_loss(make: Make) -> None:

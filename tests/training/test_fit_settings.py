@@ -27,6 +27,10 @@ from qnas.training.fit_settings import FitSettings
             "write for example id=0.8,deep=0.2.",
         ),
         ({"closed_head": 1.0}, "`closed_head` is a share of the loss, 0 to below 1, got 1.0; leave it out for 0.0."),
+        (
+            {"bits": "w4a4", "mixed_share": 0.5},
+            "`mixed_share` is a share of the networks, 0 to 1, and 0 beside `bits`, got 0.5; leave it out for 0.0.",
+        ),
         ({"noise": "w2"}, "Bit widths are written like w4a8 or fp32, got 'w2'; give for example `bits='w4a4'`."),
         ({"bits": "w4"}, "Bit widths are written like w4a8 or fp32, got 'w4'; give for example `bits='w4a4'`."),
     ],
@@ -40,6 +44,7 @@ from qnas.training.fit_settings import FitSettings
         "average",
         "splits",
         "closed head",
+        "mixed share",
         "noise",
         "bits",
     ],
