@@ -23,7 +23,9 @@ class Score(NamedTuple):
     ``top1``: accuracy in per cent. ``loss``: mean cross-entropy in nats. ``margin``: mean probability of the right
     class less that of the most likely other one. ``top5``: per cent whose class is among the first five. ``drop``: how
     many points higher top-1 is when the same parameters are not rounded. ``qmse``: the mean squared difference of the
-    logits to those without rounding (quantized mean-squared error: Yun and Wong, section 3).
+    logits to those without rounding (quantized mean-squared error: Yun and Wong, section 3). ``qce``: the mean
+    cross-entropy, in nats, of the classes' probabilities with rounding to those without it (quantized cross-entropy,
+    likewise); where nothing is rounded, their entropy.
     """
 
     top1: float
@@ -32,6 +34,7 @@ class Score(NamedTuple):
     top5: float | None = None
     drop: float | None = None
     qmse: float | None = None
+    qce: float | None = None
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing
     device = images.labels.device
     counts, sums, real_hits = (
         torch.zeros(2, device=device),
-        torch.zeros(3, device=device),
+        torch.zeros(4, device=device),
         torch.zeros((), device=device),
     )
     for x, labels in evaluation_batches(images, EVALUATION_BATCH):
@@ -63,9 +66,11 @@ def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing
         logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan, weights))
         loss, apart = F.cross_entropy(logits, labels, reduction="sum"), F.mse_loss(logits, real, reduction="sum")
         counts, real_hits = counts + hits(logits, labels), real_hits + hits(real, labels)[0]
-        sums = sums + torch.stack([loss, margins(logits, labels).sum(), apart])
+        between = F.cross_entropy(logits, real.softmax(1), reduction="sum")
+        sums = sums + torch.stack([loss, margins(logits, labels).sum(), apart, between])
     top1, top5 = (100 * counts / len(images)).tolist()
-    loss_sum, margin_sum, apart_sum = sums.tolist()
+    loss_sum, margin_sum, apart_sum, between_sum = sums.tolist()
     drop = (100 * real_hits / len(images)).item() - top1
     count = len(images)
-    return Score(top1, loss_sum / count, margin_sum / count, top5, drop, apart_sum / (count * plan.classes))
+    qmse, qce = apart_sum / (count * plan.classes), between_sum / count
+    return Score(top1, loss_sum / count, margin_sum / count, top5, drop, qmse, qce)

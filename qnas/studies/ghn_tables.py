@@ -26,7 +26,7 @@ AT_ONCE = 8
 """Networks whose parameters are predicted together, at all bit widths."""
 
 
-COLUMNS = ("top1", "top5", "drop", "qmse")
+COLUMNS = ("top1", "top5", "drop", "qmse", "qce")
 """What a table says of the networks' scores."""
 
 
@@ -34,7 +34,7 @@ COLUMNS = ("top1", "top5", "drop", "qmse")
 class Row:
     """One cell of the table over ``n`` networks: accuracies in per cent, with the standard error of the mean.
 
-    ``drop`` and ``qmse`` summarise the networks' own (see ``Score``).
+    ``drop``, ``qmse`` and ``qce`` summarise the networks' own (see ``Score``).
     """
 
     split: str
@@ -52,6 +52,9 @@ class Row:
     qmse_mean: float
     qmse_sem: float
     qmse_max: float
+    qce_mean: float
+    qce_sem: float
+    qce_max: float
 
 
 def summarise(values: list[float]) -> tuple[float, float, float]:

@@ -15,14 +15,14 @@ from qnas.studies.proxy import ProxyRow
 
 
 def row(split: str, bits: Bits) -> Row:
-    return row_of(split, bits, [Score(50.0, 2.0, 0.1, 90.0, 1.0, 0.1), Score(60.0, 1.5, 0.2, 95.0, 2.0, 0.3)])
+    return row_of(split, bits, [Score(50.0, 2.0, 0.1, 90.0, 1.0, 0.1, 1.0), Score(60.0, 1.5, 0.2, 95.0, 2.0, 0.3, 3.0)])
 
 
 def test_a_row_summarises_its_networks() -> None:
     found = row("deep", Bits(4, 4))
     assert (found.split, found.bits, found.n) == ("deep", "w4a4", 2)
     assert (found.top1_mean, found.top1_max, found.top5_mean, found.drop_max) == (55, 60, 92.5, 2)
-    assert (found.top1_sem, found.qmse_mean) == pytest.approx((5, 0.2))
+    assert (found.top1_sem, found.qmse_mean, found.qce_mean) == pytest.approx((5, 0.2, 2))
 
 
 @pytest.mark.parametrize("splits", [("id",), ("id", "deep", "wide", "bn_free")])

@@ -1,6 +1,7 @@
 """Scores of untrained networks held against other code of the package and against plain computations."""
 
 from itertools import islice
+from math import log
 
 import pytest
 import torch
@@ -50,7 +51,9 @@ def test_accuracies_are_those_of_predicted_parameters(ghn: GHN, plan: Plan, digi
 
 
 @torch.no_grad()
-def test_drop_and_qmse_compare_rounded_logits_with_those_of_the_same_parameters_in_float(digits_data: DataSet) -> None:
+def test_drop_qmse_and_qce_compare_rounded_logits_with_those_in_float(
+    digits_data: DataSet,
+) -> None:
     ghn, images = GHN(SMALL), digits_data.validation.first(64)
     plan = build_plan(next(stream(find_space("tiny"), 3, bits=Bits(3, 3))), TASK)
     parameters = ghn([plan])[0]
@@ -62,6 +65,10 @@ def test_drop_and_qmse_compare_rounded_logits_with_those_of_the_same_parameters_
     assert score.qmse == pytest.approx((real - rounded).square().mean().item(), rel=1e-5)
     assert score.qmse is not None
     assert score.qmse > 0
+    of_float, of_rounded = real.double().softmax(1), rounded.double().softmax(1)
+    assert score.qce == pytest.approx(-(of_float * of_rounded.log()).sum(1).mean().item(), rel=1e-5)
+    entropy = -(of_float * of_float.log()).sum(1).mean().item()
+    assert score.qce > entropy  # by their divergence
 
 
 @torch.no_grad()
@@ -69,6 +76,8 @@ def test_without_rounding_nothing_drops(digits_data: DataSet) -> None:
     plan = build_plan(next(stream(find_space("tiny"), 3)), TASK)
     score = measure(plan, GHN(SMALL)([plan], whole=False)[0], digits_data.validation)
     assert (score.drop, score.qmse) == (0, 0)
+    assert score.qce is not None
+    assert 0 < score.qce <= log(10)
 
 
 def test_loss_and_margin_follow_from_the_logits(ghn: GHN, digits_data: DataSet) -> None:
