@@ -77,7 +77,7 @@ def measured(variant: Variant, settings: FitSettings, networks: int) -> dict[str
     """Train and score one variant."""
     data, space = load("digits", "tiny")
     torch.manual_seed(settings.seed)
-    ghn = GHN(variant.config(config_for(space)))
+    ghn = GHN(variant.config(config_for(space, "sequential", "tensor")))
     with ExitStack() as stack:
         for target, value in variant.patches:
             stack.enter_context(patch(target, value))

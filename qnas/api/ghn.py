@@ -35,7 +35,7 @@ def fit_ghn(
     space: str | Path = "",
     out: str | Path = "runs/ghn",
     settings: FitSettings | None = None,
-    sweep: str = "sequential",
+    sweep: str = "synchronous",
     weights: str = "",
     start_from: str | Path = "",
     resume: bool = False,
@@ -53,7 +53,7 @@ def fit_ghn(
         space: name or ``.toml`` file of a search space; the data's if empty.
         out: folder for the checkpoint, its state and its metrics.
         settings: of the training.
-        sweep: message passing: ``sequential`` or ``synchronous``.
+        sweep: message passing: ``synchronous``, or ``sequential`` as in GHN-2.
         weights: what shares a step where networks are quantized: a ``tensor``, as in the paper, or a ``channel``, as
             winners are deployed; if empty, as what is started from, or a channel.
         start_from: checkpoint whose weights to start from.

@@ -37,7 +37,7 @@ def fit_ghn(
         float, typer.Option(help="Highest learning rate after that.")
     ] = FitSettings.quantized_rate,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = FitSettings.average,
-    sweep: Annotated[str, typer.Option(help="Message passing: sequential or synchronous.")] = "sequential",
+    sweep: Annotated[str, typer.Option(help="Message passing: synchronous, or sequential.")] = "synchronous",
     weights: Annotated[
         str, typer.Option(help="What shares a step: tensor, as in the paper, or channel, as winners have it (default).")
     ] = "",

@@ -74,7 +74,7 @@ class GHNConfig:
 GHN_2 = GHNConfig(features="ghn-2", knows_bits=False, virtual_edges=50)
 
 
-def config_for(space: SearchSpace, sweep: str = "sequential", weights: Sharing = "channel") -> GHNConfig:
+def config_for(space: SearchSpace, sweep: str = "synchronous", weights: Sharing = "channel") -> GHNConfig:
     """Sizes that suit a space: kernels as large as its own, and half of GHN-2's channels where its nets are narrow."""
     usual = GHNConfig(space.task.classes, kernel=max(*space.kernels, *space.stem_kernels), sweep=sweep, weights=weights)
     return replace(usual, channels=32, decoder=(96, 192)) if max(space.channels) <= 32 else usual
