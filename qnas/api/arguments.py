@@ -109,7 +109,9 @@ def say_checkpoint(checkpoint: Checkpoint, data: DataSet) -> None:
         )  # fmt: skip
 
 
-def say_data(known: str, asked: str | Path) -> None:
-    """Say what ``auto`` stood for; once all arguments have been checked, so that an error stays one sentence."""
+def say_data(known: str, asked: str | Path, data: DataSet) -> None:
+    """Say what ``auto`` stood for, or how the images were read; once all arguments have been checked."""
     if str(asked) == "auto":
         logging.getLogger("qnas").info("Data: %s. For other images give their folder as `data`.", known)
+    for remark in data.remarks:
+        logging.getLogger("qnas").info("Data %s: %s", data.name, remark)

@@ -107,7 +107,7 @@ def score(
     model = predictor_for(checkpoint, found)
     scored = scored_images(found, part, images)
     plan = build_plan(network, found.task)
-    say_data(known, data)
+    say_data(known, data, found)
     say_checkpoint(checkpoint, found)
     with torch.no_grad():
         parameters = model([plan], whole=False)[0]

@@ -202,7 +202,7 @@ def search(
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
-    say_data(known, data)
+    say_data(known, data, prepared.data)
     say_checkpoint(prepared.checkpoint, prepared.data)
     if settings.mixed and settings.is_unbounded:
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")

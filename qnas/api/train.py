@@ -112,7 +112,7 @@ def train(
         how = planned(how, architecture, images, model, identity, folder)
         identity |= {"steps": how.steps, "recipe": how.ingredients}
         open_run(identity, folder, {"torch": torch.__version__})
-        say_data(known, data)
+        say_data(known, data, images)
         if checkpoint:
             say_checkpoint(checkpoint, images)
         with locked(folder):

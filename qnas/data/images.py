@@ -52,7 +52,10 @@ class Images:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its task, three parts, and how its training images may be shifted and mirrored."""
+    """A data set: its task, three parts, and how its training images may be shifted and mirrored.
+
+    ``remarks`` are sentences on how it was read and what was left out.
+    """
 
     task: Task
     train: Images
@@ -60,6 +63,7 @@ class DataSet:
     test: Images
     shift: int = 0
     mirror: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,6 +101,7 @@ def split_data(
     *,
     shift: int = 0,
     mirror: bool = False,
+    remarks: tuple[str, ...] = (),
 ) -> DataSet:
     """A data set from pixels (n, channels, height, width) and labels (n,) of a training and a test part.
 
@@ -108,6 +113,7 @@ def split_data(
         validation: how many of the training images, the last ones, to set aside for scoring.
         shift: by how many pixels training images may be shifted.
         mirror: whether training images may be mirrored.
+        remarks: on how it was read.
     """
     pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
     kept = len(labels) - validation
@@ -122,6 +128,7 @@ def split_data(
         test=Images(test_pixels, test_labels.long(), mean, deviation),
         shift=shift,
         mirror=mirror,
+        remarks=remarks,
     )
 
 

@@ -133,6 +133,7 @@ def write_winner(
         "parity": asdict(parity),
         "images": {
             "data": data.name,
+            "remarks": data.remarks,
             "shape": data.task.image,
             "classes": data.task.names,
             "prepare": "(pixel - mean) / deviation for each channel, pixels 8-bit as stored",

@@ -148,7 +148,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
     write_class(tmp_path / "a", 20)
     write_class(tmp_path / "b", 9)
-    with pytest.raises(QnasError, match=r"at least 10 images .*, got 9 in .*b; add some, or remove the class"):
+    with pytest.raises(QnasError, match=r"at least 10 images .*, got 9 of 'b' in .*; add some, or remove the class"):
         image_folder(tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_a_class_without_test_images_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / "train" / name, 20)
     write_class(tmp_path / "test" / "a", 10)
-    with pytest.raises(QnasError, match=r"got 0 in .*b; add some"):
+    with pytest.raises(QnasError, match=r"at least 1 images .*, got 0 of 'b' in the test part of .*; add some"):
         image_folder(tmp_path)
 
 

@@ -1,0 +1,105 @@
+"""Image files as people have them, as 8-bit pixels of one size: upright, alpha over white, grey where all are grey."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from qnas.errors import QnasError
+
+RESAMPLING = Image.Resampling.BICUBIC
+"""With antialiasing, as Pillow does it."""
+DRAFT = 2
+"""A JPEG is decoded at no more than about so many times the size that is wanted."""
+BITS_PER_SAMPLE = 258
+"""The tag of a TIFF file that tells 12-bit values from 16-bit ones."""
+SHOWN = 20
+"""Unreadable files that an error names."""
+DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
+
+
+def read_images(files: Sequence[Path], side: int) -> NDArray[np.uint8]:
+    """Read image files.
+
+    Args:
+        files: one or more.
+        side: height and width that all are brought to.
+
+    Returns:
+        (files, channels, side, side): one channel if all are grey, else red, green and blue.
+
+    Raises:
+        QnasError: some cannot be read; it names them all, up to ``SHOWN``, and why.
+    """
+
+    def read(path: Path) -> Image.Image | str:
+        try:
+            return read_image(path, side).resize((side, side), RESAMPLING)
+        except DAMAGE as error:
+            return f"{path} is not ({_reason(path, error)})"
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(read, files))
+    bad = [one for one in found if isinstance(one, str)]
+    if bad:
+        several = "" if len(bad) == 1 else f" ({len(bad)} of {len(files)} are not)"
+        more = f"\n... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        lines = "\n".join(bad[:SHOWN]) + more
+        raise QnasError(f"Every image file must be readable{several}, but {lines}; mend or remove it.")
+    images = [one for one in found if isinstance(one, Image.Image)]
+    mode = "L" if all(one.mode == "L" for one in images) else "RGB"
+    pixels = np.stack([np.asarray(one.convert(mode)).reshape(side, side, -1) for one in images])
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def read_image(path: Path, least: int = 0) -> Image.Image:
+    """The first frame of an image file, upright, in grey (``L``) or colour (``RGB``) of 8 bits.
+
+    Args:
+        path: of the file.
+        least: a large JPEG may be decoded at a smaller size, but no side below this; 0 for its own size.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            if least:
+                image.draft(None, (DRAFT * least, DRAFT * least))  # of JPEGs only
+            image.load()
+            deepest = _deepest(image)
+            return _eight_bit(ImageOps.exif_transpose(image), deepest)
+
+
+def _deepest(image: Image.Image) -> int:
+    """The largest value that a pixel of a file of more than 8 bits can have."""
+    depths = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
+    return int((1 << depths[0]) - 1)
+
+
+def _eight_bit(image: Image.Image, deepest: int) -> Image.Image:
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) * 255 / deepest
+        return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its values are floating-point numbers; save it with 8 or 16 bits")
+    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+        grey = image.mode in ("1", "L", "LA", "La")
+        ground = Image.new("RGBA", image.size, "white")
+        ground.alpha_composite(image.convert("RGBA" if image.mode != "La" else "LA").convert("RGBA"))
+        return ground.convert("L" if grey else "RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _reason(path: Path, error: BaseException) -> str:
+    """Why a file cannot be read, in a few words."""
+    if path.is_file() and not path.stat().st_size:
+        return "it is empty"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+    return (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "it")
