@@ -6,6 +6,7 @@ that importing the package costs nothing, and training needs no library of searc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from qnas.api.data import survey
     from qnas.api.files import Export, export, load, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.networks import predict, sample, score
@@ -42,10 +43,12 @@ __all__ = [
     "score",
     "search",
     "show",
+    "survey",
     "train",
 ]
 
 _HOMES = {
+    "qnas.api.data": ("survey",),
     "qnas.api.files": ("Export", "export", "load", "show"),
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.networks": ("predict", "sample", "score"),

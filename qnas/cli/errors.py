@@ -5,7 +5,12 @@ import re
 import shlex
 
 POSITIONAL = {"run": "RUN", "what": "WHAT", "network": "NETWORK"}
-COMMANDS = {"benchmark_table": "study table", "evaluate_ghn": "eval-ghn", "evaluate_proxy": "eval-proxy"}
+COMMANDS = {
+    "benchmark_table": "study table",
+    "evaluate_ghn": "eval-ghn",
+    "evaluate_proxy": "eval-proxy",
+    "survey": "data",
+}
 """Commands that are not called like their verbs."""
 
 

@@ -90,9 +90,14 @@ def find_data(data: str) -> DataSet:
     check_data(data)
     source = SOURCES.get(known_as(data))
     if source is None:
-        return idx_folder(Path(data)) if holds_idx(Path(data)) else image_folder(Path(data))
+        return image_folder(Path(data)) if is_image_folder(data) else idx_folder(Path(data))
     given = source.find(Path(data)) if source.find and data != source.name else source.place
     return source.load(given or Path())
+
+
+def is_image_folder(data: str) -> bool:
+    """Whether data are a folder of images: neither known by a name nor IDX files."""
+    return known_as(data) not in SOURCES and not holds_idx(Path(data))
 
 
 def check_data(data: str) -> None:

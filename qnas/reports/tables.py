@@ -1,8 +1,10 @@
 """Tables for people, on stdout."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from qnas.data.survey import PARTS, Survey
 from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import ProxyRow
@@ -75,4 +77,27 @@ def proxy_table(rows: list[ProxyRow], title: str) -> Table:
         f"calibrated, graph_regression, forest: fitted to {labels} short runs, judged on the others, 20 times; "
         "regret: points below the best network; best tenth: share of the picks that are in it"
     )
+    return table
+
+
+def data_table(found: Survey) -> Table:
+    """One line a class with its images in every part, and below it what else there is to know."""
+    channels, height, width = found.image
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    title = f"{escape(found.data)}: {kind}, {width} x {height} pixels as networks see them"
+    table = Table("class", *PARTS, title=title)
+    for place, name in enumerate(found.classes):
+        table.add_row(escape(name), *(f"{found.counts[part][place]:,}" for part in PARTS))
+    table.add_section()
+    table.add_row("all", *(f"{sum(found.counts[part]):,}" for part in PARTS))
+    table.add_row("repeats of training images", *(f"{found.repeated[part]:,}" for part in PARTS))
+    notes = [
+        f"Always guessing the commonest class is right for {found.majority:.1f} % of the test images; the largest "
+        f"class has {found.imbalance:.1f} times as many training images as the smallest."
+    ]
+    if found.sizes:
+        sizes = ", ".join(f"{width} x {height}" for width, height in found.sizes)
+        modes = ", ".join(f"{count:,} {mode}" for mode, count in found.modes.items())
+        notes.append(f"Files, smallest, median and largest width and height: {sizes}; Pillow's modes: {modes}.")
+    table.caption = escape("\n".join([*notes, *found.remarks]))
     return table

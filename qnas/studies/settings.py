@@ -97,7 +97,7 @@ def read_parts(path: Path) -> tuple[Part, ...]:
     """
     import tomllib  # slow to import, and no help text needs it
 
-    what = "write `[[runs]]` with bits, networks, epochs, starts and seeds"
+    what = "write [[runs]] with bits, networks, epochs, starts and seeds"
     with reading(path, "the parts of a table", what):
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = [part for runs in content["runs"] for part in _parts(dict(runs), path)]

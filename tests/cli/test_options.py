@@ -27,6 +27,7 @@ VERBS = {
     "search": "search",
     "train": "train",
     "show": "show",
+    "data": "survey",
     "export": "export",
     "sample": "sample",
     "fit_ghn": "fit_ghn",
@@ -48,6 +49,8 @@ RENAMED = {
 }
 OWN = {
     ("sample", "out"): None,
+    ("data", "sheet"): None,
+    ("data", "json_output"): False,
     ("train", "recipe"): None,
     ("train", "out"): None,
     ("search", "pareto"): "",  # of none, for which the face has an empty tuple
@@ -201,7 +204,7 @@ def test_every_verb_has_its_command(name: str, verb: str) -> None:
 
 PLACEHOLDERS = {
     "{name}": ("networks", "seeds", "trials", "top", "steps", "minutes"),
-    "{name}={value:g}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
     "{name}=1e7": tuple(f"max_{item.name}" for item in fields(Limits)),
     "max_{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
     "max_{item.name}={limit:,}": tuple(f"max_{item.name}" for item in fields(Limits)),

@@ -41,7 +41,7 @@ def test_parts_are_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"cannot be read as the parts of a table .*; write `\[\[runs\]\]` with bits"),
+        ("", r"cannot be read as the parts of a table .*; write \[\[runs\]\] with bits"),
         ("runs = []", "has no runs; write"),
         ("runs = 3", "cannot be read as the parts of a table"),
         ("[[runs]]\nnetworks = 3", "cannot be read as the parts of a table .*bits"),

@@ -1,0 +1,34 @@
+"""Data sets: look at one before anything is trained on it."""
+
+from io import BytesIO
+from pathlib import Path
+
+from qnas.api.arguments import chosen_data
+from qnas.data.listing import list_images
+from qnas.data.registry import find_data, is_image_folder
+from qnas.data.survey import Survey, contact_sheet
+from qnas.data.survey import survey as look
+from qnas.runs.files import write_bytes
+
+
+def survey(data: str | Path = "auto", *, sheet: str | Path = "") -> Survey:
+    """What a data set holds: classes, counts, sizes, kinds, imbalance, repetitions, and what was left out.
+
+    Args:
+        data: see ``search``.
+        sheet: PNG file for a contact sheet, the first images of every class as networks see them; empty for none.
+
+    Returns:
+        The survey; ``to_json`` gives plain values.
+
+    Raises:
+        QnasError: the data cannot be read.
+    """
+    known = chosen_data(data)
+    found = find_data(known)
+    if sheet:
+        png = BytesIO()
+        contact_sheet(found).save(png, "png")
+        write_bytes(Path(sheet), png.getvalue())
+    parts = list_images(Path(known)).parts.values() if is_image_folder(known) else ()
+    return look(found, [path for entries in parts for path, _ in entries])

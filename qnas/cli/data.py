@@ -1,0 +1,27 @@
+"""``qnas data``: look at a data set before anything is trained on it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def data(
+    data: Annotated[str, typer.Argument(help="fashion, digits, cifar10, or a folder of images.")] = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for the first images of every class.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a data set holds: classes, counts, sizes, kinds, imbalance, repetitions, and what is left out."""
+    import json
+
+    import qnas
+    from qnas.cli.progress import say
+    from qnas.reports.tables import data_table, show
+
+    found = qnas.survey(data, sheet=sheet or "")
+    if json_output:
+        print(json.dumps(found.to_json()))
+    else:
+        show(data_table(found))
+    if sheet:
+        say(f"Contact sheet: {sheet}")

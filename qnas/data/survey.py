@@ -1,0 +1,111 @@
+"""What a data set holds, for a look before training: counts, sizes, kinds, imbalance, repetitions, faces."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from qnas.data.images import DataSet, Images
+
+PARTS = ("train", "validation", "test")
+FACES = 12
+"""Images of every class on a contact sheet."""
+GAP = 2
+"""Pixels between them."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A data set at a glance.
+
+    Args:
+        data: its name.
+        image: channels, height and width that networks see.
+        classes: names.
+        counts: images of each class, for each part.
+        repeated: images of each part that the training part has too, pixel for pixel as networks see them; in the
+            training part those that occur again.
+        sizes: smallest, median and largest width and height of the files, where there are files.
+        modes: how many files are of each of Pillow's modes, likewise.
+        remarks: on how it was read, and what was left out.
+    """
+
+    data: str
+    image: tuple[int, int, int]
+    classes: tuple[str, ...]
+    counts: dict[str, list[int]]
+    repeated: dict[str, int]
+    sizes: tuple[tuple[int, ...], ...]
+    modes: dict[str, int]
+    remarks: tuple[str, ...]
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class for each of the smallest, over all training images."""
+        counts = self.counts["train"]
+        return max(counts) / max(1, min(counts))
+
+    @property
+    def majority(self) -> float:
+        """The share of the test images, in per cent, that are of the commonest class: what guessing it always gives."""
+        counts = self.counts["test"]
+        return 100 * max(counts) / sum(counts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {**asdict(self), "imbalance": self.imbalance, "majority": self.majority}
+
+
+def survey(data: DataSet, files: Sequence[Path] = ()) -> Survey:
+    """Look at a data set.
+
+    Args:
+        data: as it was read.
+        files: that it was read from; of embedded and known data there are none.
+    """
+    sizes, modes = [], Counter[str]()
+    for path in files:
+        with Image.open(path) as image:
+            sizes.append(image.size)
+            modes[image.mode] += 1
+    sides = np.array(sizes)
+    ends = [tuple(int(side) for side in np.quantile(sides, share, axis=0)) for share in (0, 0.5, 1) if sizes]
+    known = [one.tobytes() for one in _pixels(data.train)]
+    digests = {sha256(one).digest() for one in known}
+    repeated = {"train": len(known) - len(digests)}
+    for part in PARTS[1:]:
+        images = _pixels(getattr(data, part))
+        repeated[part] = sum(sha256(one.tobytes()).digest() in digests for one in images)
+    counts = {part: _counts(getattr(data, part), data.task.classes) for part in PARTS}
+    kinds = dict(modes.most_common())
+    return Survey(
+        data.name, data.task.image, data.task.names, counts, repeated, tuple(ends), kinds, data.remarks
+    )  # fmt: skip
+
+
+def contact_sheet(data: DataSet) -> Image.Image:
+    """The first training images of every class, a row each, as networks see them."""
+    channels, height, width = data.task.image
+    size = (FACES * (width + GAP) - GAP, data.task.classes * (height + GAP) - GAP)
+    sheet = Image.new("L" if channels == 1 else "RGB", size, "white")
+    pixels, labels = _pixels(data.train), data.train.labels.numpy()
+    for label in range(data.task.classes):
+        for place, one in enumerate(pixels[labels == label][:FACES]):
+            face = Image.fromarray(one[0] if channels == 1 else np.ascontiguousarray(one.transpose(1, 2, 0)))
+            sheet.paste(face, (place * (width + GAP), label * (height + GAP)))
+    return sheet
+
+
+def _pixels(images: Images) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = images.pixels.numpy()
+    return pixels
+
+
+def _counts(images: Images, classes: int) -> list[int]:
+    counts: list[int] = images.labels.bincount(minlength=classes).tolist()
+    return counts

@@ -1,0 +1,65 @@
+"""A look at data sets with known contents."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import qnas
+from qnas.data.images import DataSet, split_data
+from qnas.data.survey import FACES, GAP, contact_sheet, survey
+
+
+@pytest.fixture
+def made() -> DataSet:
+    """Three classes of 6, 3 and 3 training images, the last two of which are scored on; two tests were trained on."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 4, 5), np.uint8)
+    pixels[1] = pixels[0]
+    labels = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 1, 2])
+    tests = np.concatenate([pixels[:2], np.zeros((4, 3, 4, 5), np.uint8)])
+    parts = (pixels, labels), (tests, np.array([0, 0, 0, 1, 1, 2]))
+    return split_data("made [up]", ("a", "b", "c"), *parts, 2, remarks=("Left out: 1.",))
+
+
+def test_a_survey_counts_classes_and_repetitions(made: DataSet) -> None:
+    found = survey(made)
+    assert found.counts == {"train": [6, 2, 2], "validation": [0, 1, 1], "test": [3, 2, 1]}
+    assert found.repeated == {"train": 1, "validation": 0, "test": 2}
+    assert (found.imbalance, found.majority) == (3, 50)
+    assert (found.image, found.classes, found.remarks) == ((3, 4, 5), ("a", "b", "c"), ("Left out: 1.",))
+    assert (found.sizes, found.modes) == ((), {})
+    assert found.to_json()["majority"] == 50
+
+
+def test_files_have_sizes_and_modes(made: DataSet, tmp_path: Path) -> None:
+    sizes = [(10, 20), (30, 12), (14, 16), (15, 17), (16, 18)]
+    for number, size in enumerate(sizes):
+        Image.new("RGB" if number < 3 else "L", size).save(tmp_path / f"{number}.png")
+    found = survey(made, sorted(tmp_path.iterdir()))
+    assert found.sizes == ((10, 12), (15, 17), (30, 20))
+    assert found.modes == {"RGB": 3, "L": 2}
+
+
+def test_a_contact_sheet_has_a_row_of_each_class(made: DataSet) -> None:
+    sheet = contact_sheet(made)
+    assert sheet.size == (FACES * (5 + GAP) - GAP, 3 * (4 + GAP) - GAP)
+    rows = np.asarray(sheet)
+    first = made.train.pixels[made.train.labels == 2][1].numpy().transpose(1, 2, 0)
+    assert np.array_equal(rows[2 * (4 + GAP) :, 5 + GAP : 2 * 5 + GAP], first)
+    assert (rows[2 * (4 + GAP) :, 3 * (5 + GAP) :] == 255).all()  # there are but two
+
+
+def test_a_folder_is_surveyed_with_what_is_left_out(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("L", (8, 8 + number), 20 * number).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "cat" / "notes.txt").touch()
+    found = qnas.survey(tmp_path, sheet=tmp_path / "sheet.png")
+    assert found.counts == {"train": [6, 6], "validation": [2, 2], "test": [2, 2]}
+    assert found.sizes == ((8, 8), (8, 12), (8, 17))
+    assert found.modes == {"L": 20}
+    assert found.remarks == ("Left out, no image by their endings: 1 (cat/notes.txt).",)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.mode == "L"
