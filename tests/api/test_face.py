@@ -421,6 +421,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("predict", {"genotype": {"stem": 3}}, ["genotype", "{'stem': 3}", "`qnas.sample(count=1)`"]),
     ("predict", {"genotype": NET, "bits": "xyz"}, ["'xyz'", "give for example `bits='w4a4'`"]),
     ("predict", {"genotype": NET, "ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
+    ("survey", {"data": "nowhere"}, ["'nowhere'", "`data`"]),
+    ("benchmark_table", {"data": "digits", "parts": "nowhere.toml"}, ["nowhere.toml", "the parts of a table", "write"]),
     ("score", {"genotype": NET, "data": "nowhere"}, ["'nowhere'", "`data`"]),
     ("score", {"genotype": NET, "data": "digits", "part": "train"}, ["`part`", "'train'", "give one of them"]),
     ("score", {"genotype": NET, "data": "digits", "images": -1}, ["`images`", "got -1", "leave it out"]),
