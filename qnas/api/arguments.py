@@ -92,10 +92,13 @@ def as_genotype(genotype: AnyGenotype, bits: str | Bits = "") -> Genotype:
 
 
 def chosen_data(data: str | Path) -> str:
-    """What ``auto`` stands for: the last data set that lies on this machine and has a shipped checkpoint."""
+    """What data are called: a known name, or an absolute path.
+
+    ``auto`` stands for the last data set that lies on this machine and has a shipped checkpoint.
+    """
     if str(data) != "auto":
         check_data(str(data))
-        return str(data)
+        return str(data) if str(data) in SOURCES else str(Path(data).resolve())
     ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
     return ready[-1]
 

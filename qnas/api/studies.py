@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole
+from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole, chosen_data
 from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
@@ -91,12 +91,12 @@ def benchmark_table(
     Raises:
         QnasError: an argument is wrong, or ``out`` is of another table.
     """
-    target = pick_device(device)
+    target, known = pick_device(device), chosen_data(data)
     usual = TableSettings("", "", "")
     settings = TableSettings(
-        data=str(data),
-        space=str(space) or default_space(str(data)),
-        ghn=str(ghn) or default_checkpoint(str(data)),
+        data=known,
+        space=str(space) or default_space(known),
+        ghn=str(ghn) or default_checkpoint(known),
         networks=networks,
         bits=tuple(as_bits(one) for one in bits) or usual.bits,
         seeds=seeds,

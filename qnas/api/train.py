@@ -103,8 +103,8 @@ def train(
         model, how = Kept(goes_on), replace(how, noise=0.0)
     folder = Path(out) if out else Path("runs") / f"{images.name}-{architecture.key}"
     identity: dict[str, Any] = {
-        "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "ghn": name,
-        "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
+        "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "images": images.fingerprint,
+        "ghn": name, "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
     }  # fmt: skip
     if goes_on:
         identity["start"] = read_manifest(goes_on.folder)["sha256"][WEIGHTS]

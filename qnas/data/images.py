@@ -4,6 +4,8 @@
 """
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +71,17 @@ class DataSet:
     def name(self) -> str:
         """What the data set is called."""
         return self.task.data
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells these images from all others, wherever they lie: classes, counts, and a hash of every pixel."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        content = blake2b(digest_size=8)
+        for images in parts.values():
+            for tensor in (images.pixels, images.labels):
+                content.update(np.ascontiguousarray(tensor.cpu().numpy()))
+        counts = {name: len(images) for name, images in parts.items()}
+        return {"classes": list(self.task.names), **counts, "pixels": content.hexdigest()}
 
     def part(self, name: str) -> Images:
         """What networks are measured on: ``validation`` or ``test`` images.

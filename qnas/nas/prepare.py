@@ -16,6 +16,7 @@ from qnas.nas.budgets import check_possible
 from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
 from qnas.runs.folder import open_run
+from qnas.runs.identity import PLACE
 from qnas.scores.outlook import Outlook, find_curves, read_outlook
 from qnas.space.space import SearchSpace, find_space
 
@@ -24,8 +25,8 @@ from qnas.space.space import SearchSpace, find_space
 class Prepared:
     """Data, space and checkpoint, loaded and checked against each other.
 
-    ``identity`` tells one run from another: the settings, and hashes of the space, of the checkpoint's weights and,
-    where time is given, of the ``outlook``'s table.
+    ``identity`` tells one run from another: the settings, the images' fingerprint, and hashes of the space, of the
+    checkpoint's weights and, where time is given, of the ``outlook``'s table.
     """
 
     data: DataSet
@@ -59,7 +60,11 @@ def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Pre
     images = find_data(data)
     searched = find_space(space).for_task(images.task)
     checkpoint = load_checkpoint(ghn)
-    hashes = {"space_hash": searched.digest, "ghn_hash": digest((checkpoint.path / WEIGHTS).read_bytes())}
+    hashes: dict[str, Any] = {
+        "images": images.fingerprint,
+        "space_hash": searched.digest,
+        "ghn_hash": digest((checkpoint.path / WEIGHTS).read_bytes()),
+    }
     prepared = Prepared(images, searched, checkpoint, {**identity, **hashes})
     if not identity.get("minutes"):
         return prepared
@@ -78,7 +83,11 @@ def open_prepared(prepared: Prepared, folder: Path) -> None:
 
 
 def default_folder(settings: SearchSettings, prepared: Prepared) -> Path:
-    """A folder named after the settings, so that the same command finds its run again: planned steps do not count."""
-    named = {key: value for key, value in prepared.identity.items() if key != "steps" or not settings.minutes}
+    """A folder named after the settings, so that the same command finds its run again.
+
+    Planned steps do not count, nor where images lie.
+    """
+    planned = ("steps",) if settings.minutes else ()
+    named = {key: value for key, value in prepared.identity.items() if key not in (*planned, PLACE)}
     short = digest(json.dumps(named, sort_keys=True).encode())[:8]
     return Path("runs") / f"{prepared.data.name}-{settings.bits}-{short}"

@@ -1,9 +1,15 @@
 """A run is continued with the settings it was begun with."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from qnas.errors import QnasError
+
+IMAGES, PLACE = "images", "data"
+"""The settings that say which images a run is of (``DataSet.fingerprint``), and where they lie, which may change."""
+LONGEST = 300
+"""Letters of a value that are shown."""
 
 
 def refuse_changes(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -17,13 +23,33 @@ def refuse_changes(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
             f"A run is continued by a version of qnas that knows the settings it was begun with, but {folder} is of "
             "another version; finish it with that one, or name another `out`."
         )
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    same_images = IMAGES in now and before.get(IMAGES) == now[IMAGES]
+    changed = [
+        (key, then, value)
+        for key, then, value in _pairs(before, now)
+        if then != value and not (key == PLACE and same_images)
+    ]
     if changed:
-        difference = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} now" for key in changed)
+        difference = "; ".join(f"{key}: {_short(then)} there, {_short(value)} now" for key, then, value in changed)
         raise QnasError(
             f"A run is continued with the settings it was begun with, but {folder} differs ({difference}); "
             "give the old settings, or another `out`."
         )
+
+
+def _pairs(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Every setting with its old and its new value; of the images every fact of its own."""
+    for key in sorted({*before, *now}):
+        then, value = before.get(key), now.get(key)
+        if key == IMAGES and isinstance(then, dict) and isinstance(value, dict):
+            yield from ((f"{key}.{name}", then.get(name), value.get(name)) for name in sorted({*then, *value}))
+        else:
+            yield key, then, value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _names(settings: dict[str, Any]) -> set[str]:

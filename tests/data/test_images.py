@@ -64,3 +64,17 @@ def test_moving_a_data_set_moves_every_tensor(made: DataSet) -> None:
     parts = (moved.train, moved.validation, moved.test)
     assert {t.device.type for p in parts for t in (p.pixels, p.labels, p.mean, p.deviation)} == {"meta"}
     assert (moved.name, moved.task, moved.shift, moved.mirror) == ("made", made.task, 2, True)
+
+
+def test_a_fingerprint_changes_with_every_pixel_label_and_name(made: DataSet) -> None:
+    again = split_data("elsewhere", ("a", "b", "c", "d"), (PIXELS, LABELS), (PIXELS[:6], LABELS[:6]), 8)
+    assert again.fingerprint == made.fingerprint  # whatever it is called, and however it is augmented
+    assert (
+        made.fingerprint.items() >= {"classes": ["a", "b", "c", "d"], "train": 12, "validation": 8, "test": 6}.items()
+    )
+    pixels, labels = PIXELS.copy(), LABELS.copy()
+    pixels[19, 2, 3, 4] ^= 1
+    labels[3] = 0
+    for images, numbers, names in ((pixels, LABELS, "abcd"), (PIXELS, labels, "abcd"), (PIXELS, LABELS, "abdc")):
+        other = split_data("made", tuple(names), (images, numbers), (PIXELS[:6], LABELS[:6]), 8)
+        assert other.fingerprint != made.fingerprint

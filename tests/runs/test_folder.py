@@ -155,3 +155,32 @@ def test_an_error_inside_ends_the_lock(folder: Path) -> None:
         raise ValueError("inside")
     with locked(folder):
         pass
+
+
+def test_images_may_move_but_not_change(tmp_path: Path) -> None:
+    images = {"classes": ["cat", "dog"], "train": 40, "pixels": "ab12"}
+    open_run({**SETTINGS, "data": "/here", "images": images}, tmp_path, VERSIONS)
+    open_run({**SETTINGS, "data": "/there", "images": dict(images)}, tmp_path, VERSIONS)
+    with pytest.raises(QnasError) as error:
+        swapped = {**images, "classes": ["dog", "cat"], "pixels": "cd34"}
+        open_run({**SETTINGS, "data": "/here", "images": swapped}, tmp_path, VERSIONS)
+    assert str(error.value) == (
+        f"A run is continued with the settings it was begun with, but {tmp_path} differs (images.classes: ['cat', "
+        "'dog'] there, ['dog', 'cat'] now; images.pixels: 'ab12' there, 'cd34' now); give the old settings, or "
+        "another `out`."
+    )
+    with pytest.raises(QnasError, match="images.train: 40 there, 41 now"):
+        open_run({**SETTINGS, "data": "/here", "images": {**images, "train": 41}}, tmp_path, VERSIONS)
+
+
+def test_another_place_without_known_images_is_another_run(tmp_path: Path) -> None:
+    open_run({**SETTINGS, "data": "/here"}, tmp_path, VERSIONS)
+    with pytest.raises(QnasError, match="data: '/here' there, '/there' now"):
+        open_run({**SETTINGS, "data": "/there"}, tmp_path, VERSIONS)
+
+
+def test_a_long_value_is_cut_in_the_difference(tmp_path: Path) -> None:
+    open_run({"names": "a" * 5_000}, tmp_path, VERSIONS)
+    with pytest.raises(QnasError) as error:
+        open_run({"names": "b" * 5_000}, tmp_path, VERSIONS)
+    assert len(str(error.value)) < 1_000
