@@ -317,13 +317,16 @@ def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
         for number in range(40):
             pixels = np.clip(rng.normal(colour, 60, (24, 40, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{number}.png")
-    run = qnas.search(
-        "w4a4", data=tmp_path / "mine", max_macs=2e6, steps=24, trials=4, top=1, workers=1, out=tmp_path / "run"
-    )
+    how: dict[str, Any] = {"max_macs": 2e6, "steps": 24, "trials": 4, "top": 1, "out": tmp_path / "run"}
+    run = qnas.search("w4a4", data=tmp_path / "mine", **how)
     best = max(pick["score"] for pick in json.loads((tmp_path / "run" / "result.json").read_text())["picks"])
     assert best > 60  # of three classes, before any training
     assert run.winner.task.classes == 3
     assert run.winner.accuracies["test"] > 60
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    assert qnas.search("w4a4", data=tmp_path / "moved", **how) == run
+    Image.new("RGB", (40, 24)).save(tmp_path / "moved" / "sky" / "7.png")
+    refused(lambda: qnas.search("w4a4", data=tmp_path / "moved", **how), "images.pixels", "there", "another `out`")
 
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
