@@ -26,6 +26,7 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import read_json, reading
+from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
 WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
@@ -123,6 +124,7 @@ def write_winner(
     deployed = deploy(network)
     model = written.write(deployed)
     parity = written.compare(model, deployed, data.validation)
+    table = confusion(deployed, data.validation, data.task.classes)
     write_tensors(folder / WEIGHTS, network.state_dict())
     write_bytes(folder / written.file, model)
     write_json(folder / GENOTYPE, genotype.to_json())
@@ -131,6 +133,7 @@ def write_winner(
         "costs": asdict(costs(network.plan)),
         "weights": asdict(network.weights),
         "parity": asdict(parity),
+        "validation": {"confusion": table, **by_class(table)},
         "images": {
             "data": data.name,
             "remarks": data.remarks,

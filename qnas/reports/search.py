@@ -12,6 +12,8 @@ from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
 
+WEAKEST = 3
+"""Classes that are named."""
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
 
@@ -37,7 +39,22 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
         f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
     )
+    if "validation" in manifest:
+        print(classes_line(manifest["validation"], manifest["images"]["classes"]))
     print(typed(f"Next: `qnas.show({str(folder)!r})`"))
+
+
+def classes_line(found: dict[str, Any], names: list[str]) -> str:
+    """How a network does on its classes, the weakest first, and in words where it does no better than guessing."""
+    known = [(recall, name) for recall, name in zip(found["recall"], names, strict=True) if recall is not None]
+    weakest = ", ".join(f"{name} {recall:.1f} %" for recall, name in sorted(known)[:WEAKEST])
+    line = (
+        f"Classes: balanced accuracy {found['balanced']:.1f} %, weakest {weakest}; always guessing the commonest is "
+        f"right for {found['majority']:.1f} %."
+    )
+    return (
+        f"{line} The network does no better than guessing: give it more time or images." if found["at_chance"] else line
+    )
 
 
 def trust_line(calibration: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""Top-1 and top-5 accuracy of a network, in per cent."""
+"""Top-1 and top-5 accuracy of a network, in per cent, and which classes it takes for which."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,41 @@ def accuracy(network: Callable[[Tensor], Tensor], images: Images, batch: int = E
         counts += hits(network(x), labels)
     first, five = (100 * counts / len(images)).tolist()
     return Accuracy(first, five)
+
+
+@torch.no_grad()
+def confusion(
+    network: Callable[[Tensor], Tensor], images: Images, classes: int, batch: int = EVALUATION_BATCH
+) -> list[list[int]]:
+    """How many images of each class (rows) a network takes for each class (columns)."""
+    counts = torch.zeros(classes**2, dtype=torch.int64, device=images.labels.device)
+    for x, labels in evaluation_batches(images, batch):
+        counts += (labels * classes + network(x).argmax(1)).bincount(minlength=classes**2)
+    table: list[list[int]] = counts.view(classes, classes).tolist()
+    return table
+
+
+def by_class(table: list[list[int]]) -> dict[str, Any]:
+    """What a confusion tells, in per cent.
+
+    Returns:
+        ``recall`` of every class, nothing where it has no images; ``balanced``: the mean of those; ``majority``: what
+        always guessing the commonest class is right for; ``at_chance``: whether the network is right no more often
+        than that, by two standard errors.
+    """
+    counts = [sum(row) for row in table]
+    total, right = sum(counts), sum(row[place] for place, row in enumerate(table))
+    recall = [
+        100 * row[place] / count if count else None
+        for place, (row, count) in enumerate(zip(table, counts, strict=True))
+    ]
+    known = [value for value in recall if value is not None]
+    share = max(counts) / total
+    error = (share * (1 - share) / total) ** 0.5
+    return {
+        "recall": recall, "balanced": fmean(known), "majority": 100 * share,
+        "at_chance": right / total < share + 2 * error,
+    }  # fmt: skip
 
 
 def predicted_accuracy(plan: Plan, parameters: Parameters, images: Images, weights: Sharing = "tensor") -> Accuracy:

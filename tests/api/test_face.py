@@ -324,7 +324,7 @@ def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
     assert run.winner.task.classes == 3
     assert run.winner.accuracies["test"] > 60
     (tmp_path / "mine").rename(tmp_path / "moved")
-    assert qnas.search("w4a4", data=tmp_path / "moved", **how) == run
+    assert qnas.search("w4a4", data=tmp_path / "moved", **how).rows == run.rows
     Image.new("RGB", (40, 24)).save(tmp_path / "moved" / "sky" / "7.png")
     refused(lambda: qnas.search("w4a4", data=tmp_path / "moved", **how), "images.pixels", "there", "another `out`")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 from torch import Tensor
 
 from qnas.data.images import DataSet, Images, split_data
@@ -17,7 +17,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
-from qnas.scores.accuracy import EVALUATION_BATCH, accuracy, predicted_accuracy
+from qnas.scores.accuracy import EVALUATION_BATCH, accuracy, by_class, confusion, predicted_accuracy
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
@@ -89,3 +89,26 @@ def test_a_single_image_left_over_is_scored_even_where_maps_are_one_pixel(genoty
     parts = (pixels, np.arange(65) % 10)
     images = split_data("made", ("a",) * 10, parts, parts, 0).test
     assert 0 <= predicted_accuracy(plan, parameters, images).top1 <= 100
+
+
+def test_confusion_and_what_it_tells_equal_those_of_scikit_learn() -> None:
+    images, weight = made(150, 4), torch.randn(16, 4)
+    guesses = (images.batch(slice(None))[0].flatten(1) @ weight).argmax(1).numpy()
+    table = confusion(lambda x: x.flatten(1) @ weight, images, 4, 64)
+    labels = images.labels.numpy()
+    assert table == confusion_matrix(labels, guesses).tolist()
+    told = by_class(table)
+    assert told["balanced"] == pytest.approx(100 * balanced_accuracy_score(labels, guesses))
+    assert told["majority"] == pytest.approx(100 * max(np.bincount(labels)) / 150)
+
+
+def test_a_class_without_images_has_no_recall() -> None:
+    told = by_class([[8, 2, 0], [0, 0, 0], [1, 0, 9]])
+    assert told == {"recall": [80.0, None, 90.0], "balanced": 85.0, "majority": 50.0, "at_chance": False}
+
+
+@pytest.mark.parametrize(("right", "at_chance"), [(50, True), (58, True), (62, False)])
+def test_who_is_right_no_more_often_than_the_commonest_class_guesses(right: int, at_chance: bool) -> None:
+    """Of 100 images 50 are of the commonest class: two standard errors are 10."""
+    told = by_class([[right - 25, 50 - (right - 25)], [25, 25]])
+    assert told["at_chance"] == at_chance
