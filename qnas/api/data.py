@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qnas.api.arguments import chosen_data
 from qnas.data.listing import list_images
-from qnas.data.registry import find_data, is_image_folder
+from qnas.data.registry import find_data, is_image_folder, sized
 from qnas.data.survey import Survey, contact_sheet
 from qnas.data.survey import survey as look
 from qnas.runs.files import write_bytes
@@ -30,5 +30,5 @@ def survey(data: str | Path = "auto", *, sheet: str | Path = "") -> Survey:
         png = BytesIO()
         contact_sheet(found).save(png, "png")
         write_bytes(Path(sheet), png.getvalue())
-    parts = list_images(Path(known)).parts.values() if is_image_folder(known) else ()
+    parts = list_images(sized(known)[0]).parts.values() if is_image_folder(known) else ()
     return look(found, [path for entries in parts for path, _ in entries])

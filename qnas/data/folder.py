@@ -9,14 +9,18 @@ from qnas.data.images import DataSet, split_data
 from qnas.data.listing import list_images
 from qnas.data.pixels import read_images
 
-SIDE = 32
+SIZE = (32, 32)
+"""Height and width, unless others are asked for."""
+SHIFT_SHARE = 8
+"""Images may be shifted by their shorter side over this."""
+PREPARE = "first frame, upright, alpha over white, resized to {} x {} pixels (Pillow, bicubic with antialiasing); then "
 HELD = 0.2
 """Share of the images that is kept for testing, and of the rest for scoring, where the folder has no such parts."""
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def image_folder(folder: Path, side: int = SIDE) -> DataSet:
-    """Read all images at ``side`` x ``side`` pixels: grey if all of them are, else in colour.
+def image_folder(folder: Path, size: tuple[int, int] = SIZE) -> DataSet:
+    """Read all images at one size (height, width): grey if all of them are, else in colour.
 
     Parts that the folder lacks are taken from the training images, a fifth of each class, always the same.
 
@@ -25,7 +29,7 @@ def image_folder(folder: Path, side: int = SIDE) -> DataSet:
     """
     found = list_images(folder)
     entries = [entry for part in found.parts.values() for entry in part]
-    pixels, labels = read_images([path for path, _ in entries], side), np.array([label for _, label in entries])
+    pixels, labels = read_images([path for path, _ in entries], size), np.array([label for _, label in entries])
     ends = np.cumsum([len(part) for part in found.parts.values()])[:-1]
     parts: dict[str, Part] = dict(
         zip(found.parts, zip(np.split(pixels, ends), np.split(labels, ends), strict=True), strict=True)
@@ -39,8 +43,8 @@ def image_folder(folder: Path, side: int = SIDE) -> DataSet:
     )
     last = len(parts["validation"][1])
     return split_data(
-        folder.resolve().name, found.classes, joined, parts["test"], last,
-        shift=side // 8, mirror=True, remarks=tuple(found.remarks()),
+        folder.resolve().name, found.classes, joined, parts["test"], last, shift=min(size) // SHIFT_SHARE, mirror=True,
+        remarks=tuple(found.remarks()), prepare=PREPARE.format(size[1], size[0]),
     )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ class Images:
 class DataSet:
     """A data set: its task, three parts, and how its training images may be shifted and mirrored.
 
-    ``remarks`` are sentences on how it was read and what was left out.
+    ``remarks`` are sentences on how it was read and what was left out; ``prepare`` says how pixels were made of files.
     """
 
     task: Task
@@ -66,6 +66,7 @@ class DataSet:
     shift: int = 0
     mirror: bool = False
     remarks: tuple[str, ...] = ()
+    prepare: str = ""
 
     @property
     def name(self) -> str:
@@ -115,6 +116,7 @@ def split_data(
     shift: int = 0,
     mirror: bool = False,
     remarks: tuple[str, ...] = (),
+    prepare: str = "",
 ) -> DataSet:
     """A data set from pixels (n, channels, height, width) and labels (n,) of a training and a test part.
 
@@ -127,6 +129,7 @@ def split_data(
         shift: by how many pixels training images may be shifted.
         mirror: whether training images may be mirrored.
         remarks: on how it was read.
+        prepare: how pixels were made of files, to be followed by how they are normalised.
     """
     pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
     kept = len(labels) - validation
@@ -142,6 +145,7 @@ def split_data(
         shift=shift,
         mirror=mirror,
         remarks=remarks,
+        prepare=prepare,
     )
 
 

@@ -23,23 +23,25 @@ SHOWN = 20
 DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
 
 
-def read_images(files: Sequence[Path], side: int) -> NDArray[np.uint8]:
+def read_images(files: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Read image files.
 
     Args:
         files: one or more.
-        side: height and width that all are brought to.
+        size: height and width that all are brought to.
 
     Returns:
-        (files, channels, side, side): one channel if all are grey, else red, green and blue.
+        (files, channels, height, width): one channel if all are grey, else red, green and blue.
 
     Raises:
         QnasError: some cannot be read; it names them all, up to ``SHOWN``, and why.
     """
 
+    height, width = size
+
     def read(path: Path) -> Image.Image | str:
         try:
-            return read_image(path, side).resize((side, side), RESAMPLING)
+            return read_image(path, max(size)).resize((width, height), RESAMPLING)
         except DAMAGE as error:
             return f"{path} is not ({_reason(path, error)})"
 
@@ -53,7 +55,7 @@ def read_images(files: Sequence[Path], side: int) -> NDArray[np.uint8]:
         raise QnasError(f"Every image file must be readable{several}, but {lines}; mend or remove it.")
     images = [one for one in found if isinstance(one, Image.Image)]
     mode = "L" if all(one.mode == "L" for one in images) else "RGB"
-    pixels = np.stack([np.asarray(one.convert(mode)).reshape(side, side, -1) for one in images])
+    pixels = np.stack([np.asarray(one.convert(mode)).reshape(height, width, -1) for one in images])
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 

@@ -4,6 +4,7 @@ A new data set is a file beside this one and a row in ``SOURCES``.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 from qnas.data.cifar10 import cifar10, find_cifar10
 from qnas.data.digits import digits
 from qnas.data.fashion import fashion
-from qnas.data.folder import image_folder
+from qnas.data.folder import SIZE, image_folder
 from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.resources import CACHE
 
 VARIABLE = "QNAS_DATA"
+SIZED, SMALLEST, LARGEST = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?"), 4, 1024
+"""Width and height after the last @ of a folder of images, and what they may be."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ def find_data(data: str) -> DataSet:
     """Load a data set.
 
     Args:
-        data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one with class folders of
-            images.
+        data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one of images; after it
+            their width and height, such as ``photos@64x48`` or ``photos@64``, else they get 32 x 32 pixels.
 
     Raises:
         QnasError: there is no such data, or it cannot be used.
@@ -90,14 +93,34 @@ def find_data(data: str) -> DataSet:
     check_data(data)
     source = SOURCES.get(known_as(data))
     if source is None:
-        return image_folder(Path(data)) if is_image_folder(data) else idx_folder(Path(data))
+        place, size = sized(data)
+        if is_image_folder(data):
+            return image_folder(place, size or SIZE)
+        if size:
+            raise QnasError(f"Images in IDX files are as large as they are, got {data!r}; write `data={str(place)!r}`.")
+        return idx_folder(place)
     given = source.find(Path(data)) if source.find and data != source.name else source.place
     return source.load(given or Path())
 
 
 def is_image_folder(data: str) -> bool:
     """Whether data are a folder of images: neither known by a name nor IDX files."""
-    return known_as(data) not in SOURCES and not holds_idx(Path(data))
+    return known_as(data) not in SOURCES and not holds_idx(sized(data)[0])
+
+
+def sized(data: str) -> tuple[Path, tuple[int, int] | None]:
+    """The folder that a text names, and the height and width that its images get, where it ends in such as @64x48."""
+    place, _, tail = data.rpartition("@")
+    asked = SIZED.fullmatch(tail)
+    if not asked or not place or Path(data).exists():
+        return Path(data), None
+    width, height = int(asked[1]), int(asked[2] or asked[1])
+    if not SMALLEST <= min(width, height) <= max(width, height) <= LARGEST:
+        raise QnasError(
+            f"Images are {SMALLEST} to {LARGEST} pixels wide and high, got {width} x {height}; write `data` such as "
+            f"{place}@64x48."
+        )
+    return Path(place), (height, width)
 
 
 def check_data(data: str) -> None:
@@ -112,7 +135,7 @@ def check_data(data: str) -> None:
             f"The data set {data} is not on this machine (looked below ${VARIABLE} and in {CACHE}); {source.remedy}, "
             "or give its folder as `data`."
         )
-    if source is None and not Path(data).is_dir():
+    if source is None and not sized(data)[0].is_dir():
         raise QnasError(
             f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; give one of them as `data`."
         )

@@ -139,7 +139,7 @@ def write_winner(
             "remarks": data.remarks,
             "shape": data.task.image,
             "classes": data.task.names,
-            "prepare": "(pixel - mean) / deviation for each channel, pixels 8-bit as stored",
+            "prepare": f"{data.prepare}(pixel - mean) / deviation for each channel, pixels 8-bit as stored",
             "mean": data.task.mean,
             "deviation": data.task.deviation,
         },

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qnas.data.folder import SIDE, image_folder
+from qnas.data.folder import SIZE, image_folder
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 
@@ -31,13 +31,13 @@ def parts(data: DataSet) -> list[int]:
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20)
-    assert image_folder(tmp_path).task.image == (1, SIDE, SIDE)
+    assert image_folder(tmp_path).task.image == (1, *SIZE)
 
 
 def test_colour_images_have_three_channels(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20, RED)
-    assert image_folder(tmp_path).task.image == (3, SIDE, SIDE)
+    assert image_folder(tmp_path).task.image == (3, *SIZE)
 
 
 def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Pat
     write_class(tmp_path / "b", 20)
     write_class(tmp_path / "b", 1, RED)
     data = image_folder(tmp_path)
-    assert data.task.image == (3, SIDE, SIDE)
+    assert data.task.image == (3, *SIZE)
     grey = data.train.pixels[data.train.labels == 0][:, :, 16, 16]
     assert grey.unique().tolist() == [GREY]
 
@@ -62,7 +62,7 @@ def test_pixels_of_the_wanted_size_are_unchanged(tmp_path: Path) -> None:
         folder = tmp_path / "ab"[number % 2]
         folder.mkdir(exist_ok=True)
         Image.fromarray(array).save(folder / f"{number}.png")
-    data = image_folder(tmp_path, side=8)
+    data = image_folder(tmp_path, (8, 8))
     found = torch.cat([data.train.pixels, data.validation.pixels, data.test.pixels]).permute(0, 2, 3, 1).numpy()
     assert sorted(image.tobytes() for image in found) == sorted(image.tobytes() for image in arrays)
 
@@ -70,7 +70,7 @@ def test_pixels_of_the_wanted_size_are_unchanged(tmp_path: Path) -> None:
 def test_images_of_several_sizes_get_one(tmp_path: Path) -> None:
     write_class(tmp_path / "a", 20, side=5)
     write_class(tmp_path / "b", 20, side=50)
-    assert image_folder(tmp_path, side=16).task.image == (1, 16, 16)
+    assert image_folder(tmp_path, (12, 16)).task.image == (1, 12, 16)
 
 
 def test_without_a_test_folder_a_fifth_is_for_testing_and_a_fifth_of_the_rest_for_scoring(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_sixteen_bit_grey_images_keep_their_brightness(tmp_path: Path) -> None:
         for number in range(10):
             array = np.full((8, 8), 128 * 257, np.uint16)  # half of white
             Image.fromarray(array).save(tmp_path / name / f"{number}.png")
-    pixels = image_folder(tmp_path, side=8).train.pixels
+    pixels = image_folder(tmp_path, (8, 8)).train.pixels
     assert pixels.unique().tolist() in ([127], [128])
 
 

@@ -49,6 +49,11 @@ def test_a_folder_is_read_as_it_was_written(folder: Path) -> None:
     assert np.array_equal(data.validation.labels, labels(COUNT)[36:])
 
 
+def test_a_size_is_refused(folder: Path) -> None:
+    with pytest.raises(QnasError, match="Images in IDX files are as large as they are, got .*@14'; write `data="):
+        find_data(f"{folder}@14")
+
+
 def test_gzipped_files_give_the_same(folder: Path) -> None:
     plain = find_data(str(folder))
     for name in (TRAIN_IMAGES, TEST_LABELS):

@@ -105,8 +105,8 @@ def test_grey_stays_one_channel_unless_another_image_has_colours(tmp_path: Path)
     grey, colour = tmp_path / "grey.png", tmp_path / "colour.png"
     Image.new("L", (4, 4), 77).save(grey)
     Image.new("RGB", (4, 4), RED).save(colour)
-    assert read_images([grey, grey], 4).shape == (2, 1, 4, 4)
-    both = read_images([grey, colour], 4)
+    assert read_images([grey, grey], (4, 4)).shape == (2, 1, 4, 4)
+    both = read_images([grey, colour], (4, 4))
     assert both[:, :, 1, 1].tolist() == [[77] * 3, list(RED)]
 
 
@@ -114,7 +114,7 @@ def test_large_jpegs_keep_their_looks_when_they_are_decoded_smaller(tmp_path: Pa
     smooth = np.add.outer(np.arange(800), np.arange(800)) // 7
     path = saved(tmp_path, Image.fromarray(smooth.astype(np.uint8)), "jpg", quality=95)
     assert read_image(path, 32).size[0] <= 200
-    small = read_images([path], 32)[0, 0].astype(int)
+    small = read_images([path], (32, 32))[0, 0].astype(int)
     whole = np.asarray(Image.open(path).resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(small - whole).max() <= 3
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, damage: Da
     bad.write_bytes(good.read_bytes())
     damage(bad)
     with pytest.raises(QnasError, match=rf"readable, but .*bad.png is not \(.*{reason}.*\); mend or remove it\.$"):
-        read_images([good, bad], 8)
+        read_images([good, bad], (8, 8))
 
 
 def test_all_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_all_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     for path in files:
         path.touch()
     with pytest.raises(QnasError) as error:
-        read_images(files, 8)
+        read_images(files, (8, 8))
     lines = str(error.value).splitlines()
     assert lines[0] == f"Every image file must be readable (27 of 27 are not), but {files[0]} is not (it is empty)"
     assert lines[-1] == "... and 7 more; mend or remove it."

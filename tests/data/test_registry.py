@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qnas.data.registry import SOURCES, default_space, find_data
+from qnas.data.registry import SOURCES, default_space, find_data, sized
 from qnas.errors import QnasError
 from qnas.space.space import space_names
 
@@ -105,3 +105,27 @@ def test_a_file_is_no_data_set(tmp_path: Path) -> None:
 def test_every_data_set_has_a_shipped_space(data: str, space: str) -> None:
     assert default_space(data) == space
     assert space in space_names()
+
+
+@pytest.mark.parametrize(("tail", "image"), [("", (1, 32, 32)), ("@16", (1, 16, 16)), ("@24x16", (1, 16, 24))])
+def test_the_size_of_images_may_follow_their_folder(tmp_path: Path, tail: str, image: tuple[int, int, int]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (20, 10), number).save(tmp_path / "photos" / name / f"{number}.png")
+    data = find_data(f"{tmp_path / 'photos'}{tail}")
+    assert (data.task.image, data.name) == (image, "photos")
+    assert f"resized to {image[2]} x {image[1]} pixels" in data.prepare
+
+
+@pytest.mark.parametrize("tail", ["@2", "@2000", "@64x3", "@0x0"])
+def test_a_size_out_of_range_is_refused(tmp_path: Path, tail: str) -> None:
+    with pytest.raises(QnasError, match=r"Images are 4 to 1024 pixels wide and high, got .*; write `data` such as"):
+        find_data(f"{tmp_path}{tail}")
+
+
+def test_a_folder_whose_name_looks_like_a_size_is_that_folder(tmp_path: Path) -> None:
+    assert sized(str(tmp_path / "photos@64")) == (tmp_path / "photos", (64, 64))
+    (tmp_path / "photos@64").mkdir()
+    assert sized(str(tmp_path / "photos@64")) == (tmp_path / "photos@64", None)
+    assert sized("me@example.org") == (Path("me@example.org"), None)
