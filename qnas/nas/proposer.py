@@ -21,6 +21,8 @@ from qnas.space.genes import Choices
 from qnas.work.queue import Directions
 
 BUDGET = "budget"
+LED_AFTER = 50
+"""Proposals none of which keeps the budgets, after which others are led to them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Proposer:
         choices: of every gene.
         directions: of the values, ``maximize`` or ``minimize``.
         choose: finds the most promising of some sets of genes, where the sampler asks.
-        excess: by what share a network of some genes exceeds the budgets. While none that was told of keeps them,
+        excess: by what share a network of some genes exceeds the budgets. Where none of ``LED_AFTER`` keeps them,
             proposals are led to them.
     """
 
@@ -95,7 +97,7 @@ class Proposer:
     def _lead(self, seed: int) -> Callable[[Genes], Genes] | None:
         """Leads genes to the budgets, where nothing that keeps them is known after some proposals."""
         excess = self.excess
-        if excess is None or self.has_kept or not self.told:
+        if excess is None or self.has_kept or self.told < LED_AFTER:
             return None
         choices = {name: values for name, values in self.choices.items() if name not in self.single}
         return partial(led, choices=choices, excess=lambda genes: excess({**self.single, **genes}), rng=Random(seed))

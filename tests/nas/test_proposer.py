@@ -7,7 +7,7 @@ import pytest
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
-from qnas.nas.proposer import BUDGET, Proposal, Proposer
+from qnas.nas.proposer import BUDGET, LED_AFTER, Proposal, Proposer
 from qnas.nas.samplers import SAMPLERS
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
@@ -221,8 +221,8 @@ def test_where_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str,
         return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 192 keep them
 
     led, plain = (Proposer(sampler, 0, CHOICES, excess=one) for one in (excess, None))
-    first = led.propose(5)
-    assert first == plain.propose(5)
+    first = led.propose(LED_AFTER)
+    assert first == plain.propose(LED_AFTER)
     outcomes = [([0.0], max(0.1, excess(proposal.genes))) for proposal in first]
     led.tell(outcomes)
     again = Proposer(sampler, 0, CHOICES, excess=excess)
@@ -231,7 +231,7 @@ def test_where_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str,
         claimed = queue.claim(str(number), **proposal.trial(over))
         assert claimed is not None
         queue.finish(claimed, values)
-    again.recall([queue.done[str(number)] for number in range(5)])
+    again.recall([queue.done[str(number)] for number in range(LED_AFTER)])
     later = [proposal.genes for proposal in led.propose(5)]
     assert [excess(genes) for genes in later] == [0] * 5
     assert [proposal.genes for proposal in again.propose(5)] == later
@@ -247,7 +247,7 @@ def test_two_budgets_that_few_networks_keep_together_are_found() -> None:
         return limits.excess(costs(build_plan(decode(space, genes, Bits(4, 4)), TASK)))
 
     proposer = Proposer("random", 518, gene_choices(space), excess=excess)
-    before = [excess(proposal.genes) for proposal in proposer.propose(20)]
+    before = [excess(proposal.genes) for proposal in proposer.propose(LED_AFTER)]
     assert min(before) > 0
     proposer.tell([([0.0], over) for over in before])
     assert min(excess(proposal.genes) for proposal in proposer.propose(20)) <= 0

@@ -74,7 +74,7 @@ def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
     changes = [after - was for after, was in zip(wiser.expected(long), before, strict=True)]
     assert changes[0] == min(changes)
     assert -5 < changes[0] < -1
-    assert wiser.expected(short)[0] == pytest.approx(reached, abs=1)
+    assert wiser.expected(short)[0] == pytest.approx(reached, abs=1.5)  # noise is allowed for
     hopes, fewer = (
         [more - value for more, value in zip(one.hoped(long), one.expected(long), strict=True)]
         for one in (outlook, wiser)
