@@ -24,7 +24,7 @@ from qnas.studies.benchmark_table import BenchmarkTable, Entry
 from qnas.studies.settings import STARTS
 from qnas.task import Task
 
-SPLITS = 20
+SPLITS, TREES = 20, 50
 Floats = NDArray[np.float64]
 Score = Callable[[NDArray[np.intp]], Floats]
 """Scores of all networks of a table, from the places of those whose labels may be used."""
@@ -200,7 +200,7 @@ def az_nas(*parts: Sequence[float]) -> Floats:
 
 def forest() -> RandomForestRegressor:
     """A random forest, which GRAF (Kadlecová et al., 2024) fits to features of the graph and zero-cost proxies."""
-    return RandomForestRegressor(50, random_state=0, n_jobs=1)
+    return RandomForestRegressor(TREES, random_state=0, n_jobs=1)
 
 
 def _fixed(values: Any) -> Score:

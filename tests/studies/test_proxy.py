@@ -1,5 +1,6 @@
 """Scores against made-up truths: what is known to be good or bad must come out so, and labels must not leak."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,21 @@ from numpy.typing import NDArray
 
 from qnas.errors import QnasError
 from qnas.scores.ranks import kendall
+from qnas.studies import proxy
 from qnas.studies.benchmark_table import BenchmarkTable, Run
 from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy, lengths_of
 from qnas.task import Task
 
 COUNT, STEPS = 60, 24  # of the made-up table
 TASK = Task((1, 8, 8), 10, "digits")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_trees() -> Iterator[None]:
+    """A forest of few trees, which tells the same and is planted sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proxy, "TREES", 5)
+        yield
 
 
 @pytest.fixture(scope="module")
