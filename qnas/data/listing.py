@@ -6,11 +6,12 @@ or a table, one CSV file of names and labels.
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from qnas.errors import QnasError
+from qnas.runs.reading import reading
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 PARTS = {
@@ -68,12 +69,13 @@ def list_images(folder: Path) -> Listing:
             cannot be used.
     """
     found, top = Listing(folder), _own(folder)
-    tables = [path for path in top if path.suffix.lower() == ".csv"]
+    tables = [path for path in top if path.is_file() and path.suffix.lower() == ".csv"]
     divided = {PARTS[path.name.lower()]: path for path in top if path.is_dir() and path.name.lower() in PARTS}
+    names, rows = _read(tables[0]) if len(tables) == 1 and "train" not in divided else ((), [])
     if "train" in divided:
         _list_parts(found, divided, [path for path in top if path not in divided.values()])
-    elif len(tables) == 1 and (columns := _columns(tables[0])):
-        _list_table(found, tables[0], *columns)
+    elif columns := _columns(names):
+        _list_table(found, tables[0], rows, *columns)
     else:
         found.classes = _class_names(folder)
         found.parts["train"] = _list_classes(found, folder)
@@ -117,10 +119,8 @@ def _list_classes(found: Listing, folder: Path) -> list[Entry]:
     return entries
 
 
-def _columns(table: Path) -> tuple[str, str, str] | None:
+def _columns(names: Sequence[str]) -> tuple[str, str, str] | None:
     """The columns of file names, labels and parts (which may be missing) of a table; nothing if it has none."""
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file), [])
     known = {name.strip().lower(): name for name in names}
     file_column, label, part = (
         next((known[name] for name in choices if name in known), "")
@@ -129,10 +129,22 @@ def _columns(table: Path) -> tuple[str, str, str] | None:
     return (file_column, label, part) if file_column and label else None
 
 
-def _list_table(found: Listing, table: Path, file_column: str, label_column: str, part_column: str) -> None:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row[file_column]]
-    found.classes = tuple(sorted({(row[label_column] or "").strip() for row in rows} - {""}))
+def _read(table: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """The columns of a CSV file, and its rows."""
+    with reading(table, "a table of images", "save it as CSV in UTF-8, or move it elsewhere"):
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as file:
+                rows = csv.DictReader(file, restval="")
+                return rows.fieldnames or (), list(rows)
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
+
+
+def _list_table(
+    found: Listing, table: Path, rows: list[dict[str, str]], file_column: str, label_column: str, part_column: str
+) -> None:
+    rows = [row for row in rows if row[file_column].strip()]
+    found.classes = tuple(sorted({row[label_column].strip() for row in rows} - {""}))
     if len(found.classes) < 2:
         raise QnasError(
             f"A table of images needs at least two classes in its column {label_column!r}, got {len(found.classes)} in "
@@ -141,8 +153,8 @@ def _list_table(found: Listing, table: Path, file_column: str, label_column: str
     lines: dict[str, list[Entry]] = defaultdict(list)
     missing, listed = [], set()
     for row in rows:
-        path, label = found.folder / row[file_column].strip(), (row[label_column] or "").strip()
-        part = PARTS.get((row[part_column] or "").strip().lower(), "") if part_column else "train"
+        path, label = found.folder / row[file_column].strip(), row[label_column].strip()
+        part = PARTS.get(row[part_column].strip().lower(), "") if part_column else "train"
         inside = path.resolve().is_relative_to(found.folder.resolve())
         if not inside or not path.is_file():
             missing.append(row[file_column])

@@ -125,6 +125,21 @@ def test_a_wrong_table_is_refused(tmp_path: Path, row: Callable[[int], str], mes
         list_images(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"file,label\n\xff\xfe,cat\n", b'file,label\n"' + b"a" * 200_000 + b'",cat\n'])
+def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    put(tmp_path, "cat", "dog", count=10)
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(QnasError, match=r"cannot be read as a table of images \(.*\); save it as CSV in UTF-8"):
+        list_images(tmp_path)
+
+
+def test_rows_that_are_cut_off_have_no_label(tmp_path: Path) -> None:
+    table(tmp_path, "file,label", lambda n: f"images/{n:02}.jpg" + (f",{n % 2}" if n < 30 else ""))
+    found = list_images(tmp_path)
+    assert counts(found) == {"train": [15, 15]}
+    assert len(found.left_out["no label or part in the table"]) == 10
+
+
 def test_a_table_of_something_else_is_a_file_like_others(tmp_path: Path) -> None:
     put(tmp_path, "cat", "dog", count=10)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,2\n", encoding="utf-8")
