@@ -1,6 +1,6 @@
 """Whether any network of a space keeps the budgets, before anything is spent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import combinations_with_replacement, compress, product
 
@@ -44,6 +44,11 @@ def check_possible(
                     f"No network of space {space.name!r} keeps `max_{item.name}={limit:,}`: the smallest needs "
                     f"{smallest:,}; raise the budget, or take a smaller `space`."
                 )
+
+
+def fitting(genotypes: Iterable[Genotype], limits: Limits, space: SearchSpace) -> Iterator[Genotype]:
+    """Those of some networks that keep the limits; of latency nothing is known before it is measured."""
+    return (one for one in genotypes if limits.excess(costs(build_plan(one, space.task))) <= 0)
 
 
 def smallest_cost(space: SearchSpace, cost: str, bits: Bits, edges: int = 0, cost_model: CostModel = costs) -> float:

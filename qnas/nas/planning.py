@@ -21,6 +21,7 @@ import torch
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.nas.budgets import fitting
 from qnas.nas.foresight import Foresight
 from qnas.nas.prepare import Prepared
 from qnas.nas.proposer import Proposer
@@ -28,7 +29,6 @@ from qnas.nas.samplers import EXPECTED
 from qnas.nas.settings import MIDDLE, SHORT, SearchSettings
 from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
 from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
@@ -196,9 +196,8 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
 
 def _fitting(settings: SearchSettings, prepared: Prepared) -> Iterator[Genotype]:
     """Random networks that keep the budgets."""
-    limits, task = settings.limits.within(prepared.space), prepared.space.task
     drawn = islice(stream(prepared.space, settings.seed, bits=settings.bits), DRAWN)
-    return (one for one in drawn if limits.excess(costs(build_plan(one, task))) <= 0)
+    return fitting(drawn, settings.limits.within(prepared.space), prepared.space)
 
 
 def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genotype]:
@@ -211,8 +210,7 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
     choose, genes = Foresight(prepared.outlook, guess, space).choose, gene_choices(space, settings.layer_choices)
     proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
     proposed = {one.key: one for one in (settings.decode(space, proposal.genes) for proposal in proposals)}
-    limits = settings.limits.within(space)
-    return [one for one in proposed.values() if limits.excess(costs(build_plan(one, space.task))) <= 0]
+    return list(fitting(proposed.values(), settings.limits.within(space), space))
 
 
 @torch.inference_mode()

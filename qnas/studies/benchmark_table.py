@@ -19,6 +19,7 @@ from qnas.checkpoints.store import Checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.graph.encoding import encode
+from qnas.nas.budgets import fitting
 from qnas.nas.prepare import load_named, open_prepared
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
@@ -147,7 +148,7 @@ def table_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, d
 
     Args:
         settings: of the table.
-        genotypes: without bit widths.
+        genotypes: at any bit widths.
         epoch: steps that see every training image once: one more length.
         device: where they compute.
     """
@@ -181,12 +182,8 @@ def drawn(space: SearchSpace, settings: TableSettings) -> list[Genotype]:
     parts, limits = settings.parts, settings.limits
     count = max((part.networks for part in parts), default=settings.networks)
     first = parts[0].bits if parts else settings.bits[0]
-    fitting = (
-        one
-        for one in islice(stream(space, settings.seed, "held_out"), DRAWN * count)
-        if limits.excess(costs(build_plan(one.with_bits(first), space.task))) <= 0
-    )
-    found = list(islice(fitting, count))
+    candidates = islice(stream(space, settings.seed, "held_out", first), DRAWN * count)
+    found = list(islice(fitting(candidates, limits, space), count))
     if len(found) < count:
         raise QnasError(
             f"A table of {count} networks needs as many that keep its limits, got {len(found)} of {DRAWN * count}; "

@@ -1,17 +1,18 @@
 """Budgets: the smallest network of a space held against the enumeration of every network of small spaces."""
 
 from dataclasses import replace
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, islice, product
 from typing import Any
 
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import check_possible, smallest_cost
+from qnas.nas.budgets import check_possible, fitting, smallest_cost
 from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.quant.scheme import FP32, Bits
+from qnas.sampling.generator import stream
 from qnas.space.cells import PREVIOUS, Branch, Cell
 from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS
@@ -170,3 +171,11 @@ def test_the_macs_of_a_space_limit_too() -> None:
 def test_a_negative_budget_is_refused(cost: str) -> None:
     with pytest.raises(QnasError, match=f"got `max_{cost}=-1`; leave it out for no limit"):
         Limits(**{cost: -1})
+
+
+def test_networks_that_keep_the_limits_are_left() -> None:
+    space, limits = find_space("tiny"), Limits(params=20_000, latency=1e-9)  # nothing is known of latency yet
+    drawn = list(islice(stream(space, 0, bits=Bits(4, 4)), 40))
+    kept = list(fitting(drawn, limits, space))
+    assert 0 < len(kept) < 40
+    assert kept == [one for one in drawn if costs(build_plan(one, space.task)).params <= 20_000]
