@@ -1,14 +1,11 @@
 """The embedded data set: Fashion-MNIST (Xiao, Rasul, Vollgraf 2017; MIT licence, Zalando SE), 28 x 28 grey images.
 
-It ships as one archive: IDX files of 10,000 images each, so that they are unpacked side by side. Unpacked pixels are
-kept as a memory map, which processes share, in ``~/.cache/qnas`` where that can be written.
+It ships as one archive: IDX files of 10,000 images each, so that they are unpacked side by side, once.
 """
 
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +13,8 @@ from numpy.typing import NDArray
 
 from qnas.data.idx import read_idx
 from qnas.data.images import DataSet, split_data
+from qnas.data.kept import kept
 from qnas.digest import digest_of
-from qnas.resources import CACHE
-from qnas.runs.files import write_bytes
 
 ARCHIVE = Path(__file__).with_name("fashion-mnist.zip")
 PARTS = tuple(f"images-{number}.idx" for number in range(7))
@@ -39,16 +35,7 @@ def fashion() -> DataSet:
 def _pixels() -> NDArray[np.uint8]:
     with zipfile.ZipFile(ARCHIVE) as archive:
         sums = {name: archive.getinfo(name).CRC for name in PARTS}
-    path = CACHE.expanduser() / f"fashion-mnist-{digest_of(sums)}.npy"
-    with suppress(OSError, ValueError):
-        kept: NDArray[np.uint8] = np.load(path, mmap_mode="c")
-        return kept
-    pixels = np.concatenate(_unpack(PARTS, 3))[:, None]
-    with suppress(OSError):
-        file = BytesIO()
-        np.save(file, pixels)
-        write_bytes(path, file.getvalue())
-    return pixels
+    return kept(f"fashion-mnist-{digest_of(sums)}", lambda: np.concatenate(_unpack(PARTS, 3))[:, None])
 
 
 def _unpack(names: Sequence[str], dimensions: int) -> list[NDArray[np.uint8]]:

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ DRAFT = 2
 """A JPEG is decoded at no more than about so many times the size that is wanted."""
 BITS_PER_SAMPLE = 258
 """The tag of a TIFF file that tells 12-bit values from 16-bit ones."""
+ORIENTATION, LYING = 274, (5, 6, 7, 8)
+"""The EXIF tag of how an image is turned, and its values where width and height change places."""
 SHOWN = 20
 """Unreadable files that an error names."""
 DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
@@ -74,6 +77,14 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
             image.load()
             deepest = _deepest(image)
             return _eight_bit(ImageOps.exif_transpose(image), deepest)
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of an image file as it is looked at; nothing if it cannot be read."""
+    with suppress(*DAMAGE), Image.open(path) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(ORIENTATION, 1) in LYING else (width, height)
+    return None
 
 
 def _deepest(image: Image.Image) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from qnas.data.cifar10 import cifar10, find_cifar10
 from qnas.data.digits import digits
 from qnas.data.fashion import fashion
-from qnas.data.folder import SIZE, image_folder
+from qnas.data.folder import image_folder
 from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
@@ -85,7 +85,8 @@ def find_data(data: str) -> DataSet:
 
     Args:
         data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one of images; after it
-            their width and height, such as ``photos@64x48`` or ``photos@64``, else they get 32 x 32 pixels.
+            their width and height, such as ``photos@64x48`` or ``photos@64``, else they get their usual size
+            (``qnas.data.folder.usual_size``).
 
     Raises:
         QnasError: there is no such data, or it cannot be used.
@@ -95,7 +96,7 @@ def find_data(data: str) -> DataSet:
     if source is None:
         place, size = sized(data)
         if is_image_folder(data):
-            return image_folder(place, size or SIZE)
+            return image_folder(place, size)
         if size:
             raise QnasError(f"Images in IDX files are as large as they are, got {data!r}; write `data={str(place)!r}`.")
         return idx_folder(place)

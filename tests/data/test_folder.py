@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qnas.data.folder import SIZE, image_folder
+from qnas.data.folder import KEPT_FROM, image_folder, usual_size
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 
@@ -31,13 +31,13 @@ def parts(data: DataSet) -> list[int]:
 def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20)
-    assert image_folder(tmp_path).task.image == (1, *SIZE)
+    assert image_folder(tmp_path).task.image == (1, 12, 12)
 
 
 def test_colour_images_have_three_channels(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20, RED)
-    assert image_folder(tmp_path).task.image == (3, *SIZE)
+    assert image_folder(tmp_path).task.image == (3, 12, 12)
 
 
 def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Path) -> None:
@@ -45,15 +45,15 @@ def test_one_colour_image_among_grey_ones_makes_all_of_them_colour(tmp_path: Pat
     write_class(tmp_path / "b", 20)
     write_class(tmp_path / "b", 1, RED)
     data = image_folder(tmp_path)
-    assert data.task.image == (3, *SIZE)
-    grey = data.train.pixels[data.train.labels == 0][:, :, 16, 16]
+    assert data.task.image == (3, 12, 12)
+    grey = data.train.pixels[data.train.labels == 0][:, :, 6, 6]
     assert grey.unique().tolist() == [GREY]
 
 
 def test_pixels_keep_their_colours_in_the_order_red_green_blue(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_class(tmp_path / name, 20, RED)
-    assert image_folder(tmp_path).test.pixels[0, :, 16, 16].tolist() == list(RED)
+    assert image_folder(tmp_path).test.pixels[0, :, 6, 6].tolist() == list(RED)
 
 
 def test_pixels_of_the_wanted_size_are_unchanged(tmp_path: Path) -> None:
@@ -73,6 +73,53 @@ def test_images_of_several_sizes_get_one(tmp_path: Path) -> None:
     assert image_folder(tmp_path, (12, 16)).task.image == (1, 12, 16)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(28, 28)] * 3, (28, 28)),
+        ([(28, 28), (28, 28), (500, 400)], (28, 28)),
+        ([(640, 480)] * 2 + [(480, 640)], (48, 64)),
+        ([(4000, 3000)] * 3, (48, 64)),
+        ([(300, 3)] * 3, (8, 64)),
+        ([(30, 22)], (22, 30)),
+    ],
+    ids=str,
+)
+def test_the_usual_size_is_the_median_in_proportion_and_at_most_64_pixels(
+    tmp_path: Path, sizes: list[tuple[int, int]], expected: tuple[int, int]
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(len(sizes))]
+    for path, size in zip(files, sizes, strict=True):
+        Image.new("L", size).save(path)
+    assert usual_size(files) == expected
+
+
+def test_the_usual_size_is_that_of_upright_images(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.new("L", (48, 24)).save(tmp_path / "a.jpg", exif=turned)
+    assert usual_size([tmp_path / "a.jpg"]) == (48, 24)
+
+
+def test_pixels_of_many_bytes_are_decoded_once_until_a_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "qnas")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("a", "b"):
+        write_class(tmp_path / "images" / name, 20, RED)
+    large = tmp_path / "images" / "a" / "000.png"
+    large.write_bytes(large.read_bytes() + b"\x00" * KEPT_FROM)
+    plain = image_folder(tmp_path / "images", (12, 12))
+    again = image_folder(tmp_path / "images", (12, 12))
+    assert torch.equal(plain.train.pixels, again.train.pixels)
+    assert caplog.text.count("Decoding 40 images") == 1
+    Image.new("RGB", (12, 12)).save(tmp_path / "images" / "b" / "001.png")
+    changed = image_folder(tmp_path / "images", (12, 12))
+    assert changed.fingerprint != plain.fingerprint
+    assert caplog.text.count("Decoding 40 images") == 2
+
+
 def test_without_a_test_folder_a_fifth_is_for_testing_and_a_fifth_of_the_rest_for_scoring(tmp_path: Path) -> None:
     write_class(tmp_path / "a", 50)
     write_class(tmp_path / "b", 100)
@@ -88,7 +135,7 @@ def test_with_train_and_test_folders_the_test_images_are_those_of_test(tmp_path:
         write_class(tmp_path / "test" / name, 10, colour + 100)
     data = image_folder(tmp_path)
     assert parts(data) == [32, 8, 20]
-    centres = data.test.pixels[:, 0, 16, 16]
+    centres = data.test.pixels[:, 0, 6, 6]
     assert sorted(centres.unique().tolist()) == [110, 120]
     assert torch.equal(centres == 120, data.test.labels == 1)
 
@@ -99,7 +146,7 @@ def test_classes_are_named_after_their_folders_in_order(tmp_path: Path) -> None:
     (tmp_path / ".hidden").mkdir()
     data = image_folder(tmp_path)
     assert data.task.names == ("ant", "cat", "zebra")
-    centres = data.train.pixels[:, 0, 16, 16].long()
+    centres = data.train.pixels[:, 0, 6, 6].long()
     assert torch.equal(centres, 10 * (data.train.labels + 1))
 
 

@@ -107,7 +107,7 @@ def test_every_data_set_has_a_shipped_space(data: str, space: str) -> None:
     assert space in space_names()
 
 
-@pytest.mark.parametrize(("tail", "image"), [("", (1, 32, 32)), ("@16", (1, 16, 16)), ("@24x16", (1, 16, 24))])
+@pytest.mark.parametrize(("tail", "image"), [("", (1, 10, 20)), ("@16", (1, 16, 16)), ("@24x16", (1, 16, 24))])
 def test_the_size_of_images_may_follow_their_folder(tmp_path: Path, tail: str, image: tuple[int, int, int]) -> None:
     for name in ("a", "b"):
         (tmp_path / "photos" / name).mkdir(parents=True)
