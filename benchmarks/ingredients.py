@@ -22,6 +22,8 @@ from qnas.nas.limits import Limits
 from qnas.network.build import Architecture
 from qnas.network.handmade import HandMade
 from qnas.runs.files import append_row, read_rows
+from qnas.runs.reading import read_json
+from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
@@ -54,12 +56,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averages 0.998": {"averaging": 0.998},
     "reestimated": {"frozen_share": 0.0, "reestimation": 50},
     "distilled 0.5": {"distillation": 0.5},
+    "shifts, decay 0.05, smoothing 0.1": {"shift_from": 0.0, "weight_decay": 0.05, "smoothing": 0.1},
+    "erasing 0.25, decay 0.05, smoothing 0.1": {"erase": 0.25, "weight_decay": 0.05, "smoothing": 0.1},
 }
 
 
-def networks_of(data: str, space: str) -> list[Architecture]:
-    """Two hand-made networks and two of the space, of at most 32 KB and 3 M multiply-accumulates at 4 bits."""
+def networks_of(data: str, space: str, genotypes: list[str]) -> list[Architecture]:
+    """The given ones, else two hand-made networks and two of the space, of at most 32 KB and 3 M MACs at 4 bits."""
     _, searched = load(data, space)
+    if genotypes != [""]:
+        return [Genotype.from_json(read_json(Path(path), "a genotype", "")) for path in genotypes]
     limits = Limits(weight_bytes=32_768, macs=3_000_000)
     drawn = (one for one in random_networks(searched, limits, qnas.Bits(4, 4), 7) if one.batch_norm)
     wide = (one for one in drawn if one.channels % 8 == 0)
@@ -71,14 +77,14 @@ def main() -> None:
     given = options(
         __doc__, data="fashion", space="fashion", bits=["w4a4", "w2a2"], seeds=3,
         epochs=(2.0, "passes over the training images"), out=Path("benchmarks/results/ingredients.jsonl"),
-        variants=([""], "some of them only"),
+        variants=([""], "some of them only"), genotypes=([""], "files of networks, instead of the usual four"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, _ = load(given.data, given.space)
     chosen = [name for name in VARIANTS if given.variants == [""] or name in given.variants]
     rows = {tuple(row[name] for name in KEY): row for row in read_rows(given.out)}
-    networks = networks_of(given.data, given.space)
+    networks = networks_of(given.data, given.space, given.genotypes)
     for seed in range(given.seeds):
         for network in (one.with_bits(qnas.Bits.parse(bits)) for one in networks for bits in given.bits):
             for name in chosen:
