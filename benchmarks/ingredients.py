@@ -39,8 +39,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch 32": {"batch": 32},
     "batch 128": {"batch": 128},
     "no weight decay": {"weight_decay": 0.0},
-    "weight decay 0.05": {"weight_decay": 0.05},
-    "smoothing 0.1": {"smoothing": 0.1},
+    "weight decay 0.15": {"weight_decay": 0.15},
+    "no smoothing": {"smoothing": 0.0},
+    "weight decay 1e-4, no smoothing": {"weight_decay": 1e-4, "smoothing": 0.0},
     "shifts": {"shift_from": 0.0},
     "no mirror": {"mirror": False},
     "erasing 0.25": {"erase": 0.25},
@@ -51,13 +52,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "never frozen": {"frozen_share": 0.0},
     "frozen 0.1": {"frozen_share": 0.1},
     "frozen 0.4": {"frozen_share": 0.4},
-    "decay 0.05, smoothing 0.1": {"weight_decay": 0.05, "smoothing": 0.1},
-    "decay 0.15, smoothing 0.1": {"weight_decay": 0.15, "smoothing": 0.1},
     "averages 0.998": {"averaging": 0.998},
     "reestimated": {"frozen_share": 0.0, "reestimation": 50},
     "distilled 0.5": {"distillation": 0.5},
-    "shifts, decay 0.05, smoothing 0.1": {"shift_from": 0.0, "weight_decay": 0.05, "smoothing": 0.1},
-    "erasing 0.25, decay 0.05, smoothing 0.1": {"erase": 0.25, "weight_decay": 0.05, "smoothing": 0.1},
 }
 
 

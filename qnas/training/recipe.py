@@ -58,9 +58,9 @@ class Recipe:
     rate: float = 1e-2
     schedule: str = "cosine"
     warm_up: float = 0.05
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.05
     clip: float = 5.0
-    smoothing: float = 0.0
+    smoothing: float = 0.1
     shift: bool = True
     shift_from: float = 60.0
     mirror: bool = True

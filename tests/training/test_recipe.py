@@ -103,7 +103,7 @@ OUT_OF_RANGE = [
     ("rate", 0.0, "`rate` is a positive number, got 0.0; leave it out for 0.01."),
     ("rate", float("nan"), "`rate` is a positive number, got nan; leave it out for 0.01."),
     ("clip", float("inf"), "`clip` is a positive number, got inf; leave it out for 5.0."),
-    ("weight_decay", -0.1, "`weight_decay` lies within 0..1, got -0.1; leave it out for 0.0001."),
+    ("weight_decay", -0.1, "`weight_decay` lies within 0..1, got -0.1; leave it out for 0.05."),
     ("frozen_share", 1.5, "`frozen_share` lies within 0..1, got 1.5; leave it out for 0.2."),
     ("reestimation", -1, "`reestimation` is at least 0, got -1; leave it out for 0."),
     ("noise", float("nan"), "`noise` lies within 0..1, got nan; leave it out for 0.05."),
