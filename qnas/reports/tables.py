@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from qnas.data.survey import PARTS, Survey
@@ -9,13 +10,34 @@ from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import ProxyRow
 
+SPARE = (
+    "activation bytes", "estimate", "score", "MACs", "params", "weight bytes",
+    "QCE", "QMSE", "top-5 %", "paper, CIFAR-10", "n", "drop (max)", "@5", "@10", "best tenth", "ρ top fifth", "ρ",
+    "next",
+)  # fmt: skip
+"""Columns that a narrow terminal does without, the least needed first."""
+
 
 def show(table: Table) -> None:
     """Print a table; as wide as it needs to be where stdout is no terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    console.print(table)
+    console.print(narrowed(table, console.width))
+
+
+def narrowed(table: Table, width: int) -> Table:
+    """A table without those of its ``SPARE`` columns for which there is no room, which it says below."""
+    unbounded, left_out = Console(width=10_000), list[str]()
+    for header in SPARE:
+        if Measurement.get(unbounded, unbounded.options, table).minimum <= width:
+            break
+        kept = [column for column in table.columns if column.header != header]
+        left_out += [header] * (len(table.columns) - len(kept))
+        table.columns = kept
+    if left_out:
+        table.caption = f"{table.caption or ''}\nA wider window also shows: {', '.join(left_out)}.".lstrip()
+    return table
 
 
 def ghn_table(rows: list[Row], title: str) -> Table:
