@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from qnas.network.plan import Plan
 
-LEFT, RIGHT, TOP, BOTTOM = 46, 420, 10, 236
+LEFT, RIGHT, TOP, BOTTOM = 54, 420, 10, 236
 """Where the axes are, of 440 x 280 pixels."""
 TICKS, STEPS = 5, (1, 2, 2.5, 5, 10)
 """Distances of ticks at most, and what they may be, times a power of ten: such that no axis of per cent passes 100."""

@@ -96,7 +96,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
     manifest, winner = read_manifest(folder), load_winner(folder)
     data, missing = data_of(settings)
     networks = [seen(one) for one in [*result["picks"], *result["candidates"]]]
-    listed = networks[: len(result["picks"])] + sorted(networks[len(result["picks"]) :], key=promise)
+    listed = [*networks[: len(result["picks"])], *sorted(networks[len(result["picks"]) :], key=promise)][:LISTED]
     calibration = result["calibration"]
     return {
         "settings": settings,
@@ -107,13 +107,13 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "accuracies": accuracies(networks[0], settings["images"]),
         "classes_line": classes_line(manifest["validation"], manifest["images"]["classes"]),
         "trust": trust_line(calibration) if calibration else "",
-        "charts": charts(networks, settings, calibration),
+        "charts": charts(networks, listed, settings, calibration),
         "drawing": drawing(winner.plan),
         "layers": layers(winner),
         "confusion": confusions(manifest["validation"]["confusion"], manifest["images"]["classes"]),
         "wrong": mistakes(winner, data) if data else None,
         "looked": min(LOOKED, settings["images"]["validation"]),
-        "networks": listed[:LISTED],
+        "networks": listed,
         "screened": len(networks),
         "costs": {key: name for key, name in ALL_COSTS.items() if any(one[key] for one in networks)},
         "classes": classes(data) if data else None,
@@ -139,7 +139,10 @@ def data_of(settings: dict[str, Any]) -> tuple[DataSet | None, str]:
 
 
 def seen(network: dict[str, Any]) -> dict[str, Any]:
-    """A network of a result with its longest run, and a line that says what is known of it."""
+    """A network of a result with its longest run, and a line that says what is known of it.
+
+    Its number is 0 in results of before networks were numbered.
+    """
     genotype, steps = network["genotype"], max(network["trained"], key=int, default="")
     trained = network["trained"].get(steps)
     branches = [branch for name in ("normal", "reduction") for step in genotype[name] for branch in step]
@@ -150,7 +153,7 @@ def seen(network: dict[str, Any]) -> dict[str, Any]:
     found += [f"{trained:.1f} % after {steps} steps"] if trained is not None else []
     spent = [f"{network[key]:,} {name}" for key, name in ALL_COSTS.items() if network[key]]
     text = f"{network['key']}: {kind}; {', '.join(found)}; {', '.join(spent)}"
-    return {**network, "steps": steps, "best": trained, "kind": kind, "text": text}
+    return {"number": 0, **network, "steps": steps, "best": trained, "kind": kind, "text": text}
 
 
 def promise(network: dict[str, Any]) -> tuple[float, float]:
@@ -173,25 +176,42 @@ def accuracies(winner: dict[str, Any], images: dict[str, Any]) -> list[tuple[str
     return rows
 
 
-def charts(networks: list[dict[str, Any]], settings: dict[str, Any], calibration: dict[str, Any] | None) -> list[Chart]:
-    """Best so far, accuracy against each cost that counts, and score against trained accuracy."""
+def charts(
+    networks: list[dict[str, Any]],
+    listed: list[dict[str, Any]],
+    settings: dict[str, Any],
+    calibration: dict[str, Any] | None,
+) -> list[Chart]:
+    """The figures of a search.
+
+    Args:
+        networks: all, of which lines are drawn.
+        listed: those that have marks, picks first.
+        settings: of the run.
+        calibration: of its estimates, if it has any.
+
+    Returns:
+        Best score so far, where networks are numbered; accuracy against each cost that counts; trained accuracy
+        against score.
+    """
     full = calibration and calibration.get("estimates") == "full runs"
     thought = f"estimate, after a {'full' if full else 'short'} run" if calibration else "score"
-    marks = [mark(one, one["number"], one["score"], 2 if "front" in one else 0) for one in networks]
+    marks = [mark(one, one["number"], one["score"], 2 if "front" in one else 0) for one in listed]
     kinds, scored = {0: "score", 2: "of one trained in full"}, sorted(networks, key=lambda one: int(one["number"]))
     best = records((one["number"], one["score"]) for one in scored)
     found = [chart("Best score so far", ("networks scored", "score, %"), marks, kinds, best, "best so far")]
+    found = found if scored[0]["number"] else []
     limits = [key for key, limit in settings["limits"].items() if limit]
     for cost in settings["pareto"] or limits[:1] or ["weight_bytes"]:
         points = [(-expected(one), one[cost]) for one in networks]
         front = sorted((points[place][1], -points[place][0]) for place in pareto.fronts(points)[0])
-        marks = [mark(one, one[cost], expected(one), 0) for one in networks]
-        marks += [mark(one, one[cost], one["best"], 2) for one in networks if "front" in one]
+        marks = [mark(one, one[cost], expected(one), 0) for one in listed]
+        marks += [mark(one, one[cost], one["best"], 2) for one in listed if "front" in one]
         axes, kinds = (ALL_COSTS[cost], "accuracy, %"), {0: thought, 2: "trained in full"}
         found.append(chart(f"Accuracy against {axes[0]}", axes, marks, kinds, front, "Pareto front of the former"))
-    lengths = sorted({int(one["steps"]) for one in networks if one["steps"]}, reverse=True)
+    lengths = sorted({int(one["steps"]) for one in listed if one["steps"]}, reverse=True)
     places = {steps: max(0, 2 - place) for place, steps in enumerate(lengths)}
-    marks = [mark(one, one["score"], one["best"], places[int(one["steps"])]) for one in networks if one["steps"]]
+    marks = [mark(one, one["score"], one["best"], places[int(one["steps"])]) for one in listed if one["steps"]]
     kinds = {place: f"after {steps:,} steps" for steps, place in reversed(places.items())}
     return [*found, chart("Trained accuracy against score", ("score, %", "trained, %"), marks, kinds)]
 
