@@ -27,17 +27,26 @@ def show(table: Table) -> None:
 
 
 def narrowed(table: Table, width: int) -> Table:
-    """A table without those of its ``SPARE`` columns for which there is no room, which it says below."""
-    unbounded, left_out = Console(width=10_000), list[str]()
+    """A table that is too wide with its heads broken and, if it must, without ``SPARE`` columns, as it then says."""
+    left_out: list[str] = []
+    if _wanted(table) > width:
+        for column in table.columns:
+            column.header = str(column.header).replace(" ", "\n")
     for header in SPARE:
-        if Measurement.get(unbounded, unbounded.options, table).minimum <= width:
+        if _wanted(table) <= width:
             break
-        kept = [column for column in table.columns if column.header != header]
+        kept = [column for column in table.columns if str(column.header).replace("\n", " ") != header]
         left_out += [header] * (len(table.columns) - len(kept))
         table.columns = kept
     if left_out:
         table.caption = f"{table.caption or ''}\nA wider window also shows: {', '.join(left_out)}.".lstrip()
     return table
+
+
+def _wanted(table: Table) -> int:
+    """The width at which no cell is broken."""
+    unbounded = Console(width=10_000)
+    return Measurement.get(unbounded, unbounded.options, table).maximum
 
 
 def ghn_table(rows: list[Row], title: str) -> Table:
