@@ -7,7 +7,7 @@ that importing the package costs nothing, and training needs no library of searc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qnas.api.data import survey
-    from qnas.api.files import Export, export, load, show
+    from qnas.api.files import Export, export, load, report, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.networks import predict, sample, score
     from qnas.api.search import SearchRun, search
@@ -39,6 +39,7 @@ __all__ = [
     "fit_ghn",
     "load",
     "predict",
+    "report",
     "sample",
     "score",
     "search",
@@ -49,7 +50,7 @@ __all__ = [
 
 _HOMES = {
     "qnas.api.data": ("survey",),
-    "qnas.api.files": ("Export", "export", "load", "show"),
+    "qnas.api.files": ("Export", "export", "load", "report", "show"),
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.networks": ("predict", "sample", "score"),
     "qnas.api.search": ("SearchRun", "search"),

@@ -71,8 +71,9 @@ def test_the_sdist_holds_the_package_its_data_and_its_tests(sdist: Path) -> None
 
 
 def test_the_installed_package_holds_every_module(installed: Path) -> None:
-    expected = {name for name in files_below(ROOT / "qnas") if name.endswith(".py")}
-    assert {name for name in files_below(installed) if name.endswith(".py")} == expected
+    endings = (".py", ".html", ".js")
+    expected = {name for name in files_below(ROOT / "qnas") if name.endswith(endings)}
+    assert {name for name in files_below(installed) if name.endswith(endings)} == expected
 
 
 @pytest.mark.parametrize("kind", ["search_spaces", "checkpoints"])

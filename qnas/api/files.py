@@ -12,6 +12,7 @@ from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
 from qnas.reports.overview import show_anything
+from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
 from qnas.space.genotype import Genotype
 
@@ -27,6 +28,22 @@ def show(what: str | Path = "") -> None:
         QnasError: it leads to nothing of these.
     """
     show_anything(str(what))
+
+
+def report(run: str | Path | SearchRun, *, out: str | Path | None = None) -> Path:
+    """Write a finished search as one page of HTML that needs no other file and no network.
+
+    Args:
+        run: a run or its folder.
+        out: file to write; ``report.html`` in the run's folder if none is given.
+
+    Returns:
+        The file.
+
+    Raises:
+        QnasError: the run is not finished, or its files are damaged.
+    """
+    return write_page(run.folder if isinstance(run, SearchRun) else Path(run), Path(out) if out else None)
 
 
 def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:

@@ -61,7 +61,7 @@ class SearchRun:
         """What was found, as plain values.
 
         ``screened``: how many networks were scored; ``calibration``: how far estimates can be trusted; ``picks``: the
-        fully trained ones, best first; ``candidates``: all others.
+        fully trained ones, best first; ``candidates``: all others; ``number``: of each in the order of scoring.
 
         Raises:
             QnasError: the run is not finished.

@@ -8,7 +8,7 @@ from qnas.cli.data import data
 from qnas.cli.errors import in_options
 from qnas.cli.fit import eval_ghn, fit_ghn
 from qnas.cli.search import export, search
-from qnas.cli.show import sample, show
+from qnas.cli.show import report, sample, show
 from qnas.cli.study import app as study_app
 from qnas.cli.study import eval_proxy
 from qnas.cli.train import train
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (search, train, show, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
+for command in (search, train, show, report, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
 app.add_typer(study_app, name="study")
 

@@ -53,6 +53,7 @@ def search(
     from qnas.cli.errors import in_options
     from qnas.cli.progress import say, shown
     from qnas.devices import use_threads
+    from qnas.reports.page import keep_page
     from qnas.reports.search import print_result
 
     use_threads(1)
@@ -64,6 +65,8 @@ def search(
             epochs=epochs, minutes=minutes, seed=seed, out=out, device=device, workers=workers, storage=storage,
             dry_run=dry_run, progress=progress,
         )  # fmt: skip
+        if not dry_run:
+            keep_page(run.folder, in_options)
     if dry_run:
         say("The settings are sound: data, space and checkpoint fit together, and the budgets can be kept.")
     else:

@@ -1,4 +1,4 @@
-"""``qnas show`` and ``qnas sample``: look at what there is, draw architectures."""
+"""``qnas show``, ``qnas report`` and ``qnas sample``: look at what there is, draw architectures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,19 @@ def show(
     from qnas.reports.overview import show_anything
 
     show_anything(what, in_options)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished search.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write. Default: report.html in the run's folder.")
+    ] = None,
+) -> None:
+    """Write a finished search as one page of HTML: what was asked, found and missed, and how to have it again."""
+    from qnas.cli.errors import in_options
+    from qnas.reports.page import write_page
+
+    print(write_page(run, out, in_options))
 
 
 def sample(

@@ -92,13 +92,24 @@ def contact_sheet(data: DataSet) -> Image.Image:
     """The first training images of every class, a row each, as networks see them."""
     channels, height, width = data.task.image
     size = (FACES * (width + GAP) - GAP, data.task.classes * (height + GAP) - GAP)
-    sheet = Image.new("L" if channels == 1 else "RGB", size, "white")
+    sheet = Image.new("RGB" if channels == 3 else "L", size, "white")
     pixels, labels = _pixels(data.train), data.train.labels.numpy()
+    brightest = int(pixels.max())
     for label in range(data.task.classes):
         for place, one in enumerate(pixels[labels == label][:FACES]):
-            face = Image.fromarray(one[0] if channels == 1 else np.ascontiguousarray(one.transpose(1, 2, 0)))
-            sheet.paste(face, (place * (width + GAP), label * (height + GAP)))
+            sheet.paste(face(one, brightest), (place * (width + GAP), label * (height + GAP)))
     return sheet
+
+
+def face(pixels: np.ndarray[Any, np.dtype[np.uint8]], brightest: int) -> Image.Image:
+    """One image (channels, height, width) for people: three channels in colour, the first of others in grey.
+
+    Args:
+        pixels: of the image.
+        brightest: what white is, the highest value of the training images, which may be far below 255.
+    """
+    shown = np.rint(np.minimum(pixels, brightest) * (255 / max(1, brightest))).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(shown.transpose(1, 2, 0)) if len(shown) == 3 else shown[0])
 
 
 def _pixels(images: Images) -> np.ndarray[Any, np.dtype[np.uint8]]:

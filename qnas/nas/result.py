@@ -13,8 +13,12 @@ RESULT, PICKS = "result.json", "picks"
 
 
 def write_result(folder: Path, settings: SearchSettings, chosen: Selection) -> None:
-    """Write what a search found; its picks' test accuracies are known by now."""
+    """Write what a search found; its picks' test accuracies are known by now.
+
+    Networks are numbered from 1 in the order in which they were scored.
+    """
     keys, front = {pick.key for pick in chosen.picks}, {pick.key for pick in chosen.front}
+    numbers = {one.key: number for number, one in enumerate(chosen.candidates, 1)}
     trust = chosen.trust
     write_json(folder / RESULT, {
         "screened": len(chosen.candidates),
@@ -26,8 +30,12 @@ def write_result(folder: Path, settings: SearchSettings, chosen: Selection) -> N
             "tau_params": trust.tau_params,
             "estimates": "full runs" if settings.usual_price else "short runs",
         },
-        "picks": [{**pick.to_json(), "front": pick.key in front} for pick in chosen.picks],
-        "candidates": [one.to_json() for one in chosen.candidates if one.key not in keys],
+        "picks": [
+            {"number": numbers[pick.key], **pick.to_json(), "front": pick.key in front} for pick in chosen.picks
+        ],
+        "candidates": [
+            {"number": numbers[one.key], **one.to_json()} for one in chosen.candidates if one.key not in keys
+        ],
     })  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Closed-form costs of a plan: parameters, multiply-accumulates, weight bytes, peak activation bytes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 
@@ -67,6 +67,15 @@ def peak_activation_bytes(plan: Plan) -> int:
         ending = {source for source in node.inputs if last_reader[source] == position}
         alive -= sum(_output_bytes(plan.nodes[source]) for source in ending)
     return peak
+
+
+def layer_costs(plan: Plan) -> list[Costs]:
+    """What each node of a plan counts in its costs; its activation bytes are those of its own output."""
+    own = [replace(plan, slots=tuple(slot for slot in plan.slots if slot.node == n)) for n in range(len(plan.nodes))]
+    return [
+        Costs(parameters(one), macs(one), weight_bytes(one), _output_bytes(node))
+        for one, node in zip(own, plan.nodes, strict=True)
+    ]
 
 
 def _output_bytes(node: Node) -> int:

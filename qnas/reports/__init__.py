@@ -1,1 +1,1 @@
-"""Shows: tables, metrics files."""
+"""Shows: tables, figures, pages."""

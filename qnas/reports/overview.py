@@ -1,6 +1,7 @@
 """Shows anything that has a name or a path: runs, winners, genotypes, spaces, checkpoints."""
 
 from dataclasses import asdict
+from os.path import isfile  # which holds what may not be read for no file
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from qnas.runs.reading import read_json
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names
 from qnas.task import Task
+
+KINDS = {RESULT: "run", MANIFEST: "network", RUN: "unfinished run", WEIGHTS: "checkpoint"}
+"""What a folder is, by the first of these files that it holds."""
 
 
 def show_anything(what: str, typed: Typed = str) -> None:
@@ -42,12 +46,12 @@ def show_anything(what: str, typed: Typed = str) -> None:
     elif (path / RESULT).is_file():
         print_result(path, as_json=False, typed=typed)
         others = f", or `qnas.export({str(path)!r}, pick=2)`" if len(read_result(path)["picks"]) > 1 else ""
-        print(typed(f"Next: `qnas.show({str(path / WINNER)!r})`{others}"))
+        print(typed(f"Next: `qnas.report({str(path)!r})`, `qnas.show({str(path / WINNER)!r})`{others}"))
+    elif (path / MANIFEST).is_file():
+        _show_winner(path)
     elif (path / RUN).is_file():
         show(_facts(f"unfinished run {path}", read_run(path)["settings"]))
         print("Next: the command that began it, which continues it.")
-    elif (path / MANIFEST).is_file():
-        _show_winner(path)
     elif path.is_file() and path.suffix == ".json":
         _show_genotype(path, typed)
     elif what in space_names() or what.endswith(".toml"):
@@ -71,8 +75,10 @@ def _everything(typed: Typed) -> Table:
         table.add_row("space", name, typed(f"`qnas.show({name!r})`"))
     for name in checkpoint_names():
         table.add_row("checkpoint", name, typed(f"`qnas.search(data={name!r}, bits='w4a4')`"))
-    for path in sorted(Path("runs").glob(f"*/{RUN}")):
-        table.add_row("run", str(path.parent), typed(f"`qnas.show({str(path.parent)!r})`"))
+    for folder in [Path(), *sorted(Path().glob("*")), *sorted(Path("runs").glob("*"))]:
+        kind = next((kind for file, kind in KINDS.items() if isfile(folder / file)), "")
+        if kind:
+            table.add_row(kind, str(folder), typed(f"`qnas.show({str(folder)!r})`"))
     return table
 
 

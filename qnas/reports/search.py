@@ -12,6 +12,8 @@ from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
 
+PAGE = "report.html"
+"""The page of a run, in its folder (``qnas.reports.page``)."""
 WEAKEST = 3
 """Classes that are named."""
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
@@ -41,6 +43,8 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     )
     if "validation" in manifest:
         print(classes_line(manifest["validation"], manifest["images"]["classes"]))
+    if (folder / PAGE).is_file():
+        print(f"Report: {folder / PAGE}")
     print(typed(f"Next: `qnas.show({str(folder)!r})`"))
 
 

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from qnas.data.survey import PARTS, Survey
@@ -9,13 +10,43 @@ from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import ProxyRow
 
+SPARE = (
+    "activation bytes", "estimate", "score", "MACs", "params", "weight bytes",
+    "QCE", "QMSE", "top-5 %", "paper, CIFAR-10", "n", "drop (max)", "@5", "@10", "best tenth", "ρ top fifth", "ρ",
+    "next",
+)  # fmt: skip
+"""Columns that a narrow terminal does without, the least needed first."""
+
 
 def show(table: Table) -> None:
     """Print a table; as wide as it needs to be where stdout is no terminal."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    console.print(table)
+    console.print(narrowed(table, console.width))
+
+
+def narrowed(table: Table, width: int) -> Table:
+    """A table that is too wide with its heads broken and, if it must, without ``SPARE`` columns, as it then says."""
+    left_out: list[str] = []
+    if _wanted(table) > width:
+        for column in table.columns:
+            column.header = str(column.header).replace(" ", "\n")
+    for header in SPARE:
+        if _wanted(table) <= width:
+            break
+        kept = [column for column in table.columns if str(column.header).replace("\n", " ") != header]
+        left_out += [header] * (len(table.columns) - len(kept))
+        table.columns = kept
+    if left_out:
+        table.caption = f"{table.caption or ''}\nA wider window also shows: {', '.join(left_out)}.".lstrip()
+    return table
+
+
+def _wanted(table: Table) -> int:
+    """The width at which no cell is broken."""
+    unbounded = Console(width=10_000)
+    return Measurement.get(unbounded, unbounded.options, table).maximum
 
 
 def ghn_table(rows: list[Row], title: str) -> Table:

@@ -175,6 +175,30 @@ def test_show_tells_the_settings_of_an_unfinished_run(qnas: Qnas, tmp_path: Path
     assert "qnas show runs/mine" in qnas("show")
 
 
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("result.json", "run"),
+        ("manifest.json", "network"),
+        ("run.json", "unfinished run"),
+        ("ghn.safetensors", "checkpoint"),
+    ],
+)
+@pytest.mark.parametrize("place", ["runs/mine", "mine", "."])
+def test_show_lists_what_lies_in_the_current_folder(
+    qnas: Qnas, tmp_path: Path, file: str, kind: str, place: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    for name in ("run.json", file):
+        (tmp_path / place / name).touch()
+    if kind == "checkpoint":
+        (tmp_path / place / "run.json").unlink()
+    (tmp_path / "runs" / "other").mkdir(parents=True, exist_ok=True)
+    lines = [line for line in qnas("show").splitlines() if f" qnas show {place} " in line]
+    assert len(lines) == 1
+    assert f" {kind} " in lines[0]
+
+
 def test_a_dry_run_spends_and_writes_nothing(qnas: Qnas, tmp_path: Path) -> None:
     assert qnas("search", "--data", "digits", "--max-params", "20000", "--dry-run") == ""
     assert list(tmp_path.iterdir()) == []

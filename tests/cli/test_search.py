@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -178,7 +180,18 @@ def test_without_json_a_table_is_printed(qnas: Qnas, result: dict[str, Any]) -> 
     printed = qnas(*SEARCH, "--out", "run").out
     assert result["picks"][0]["key"] in printed
     assert "Winner: run/winner/model.onnx" in printed
+    assert "Report: run/report.html" in printed
     assert "Next: qnas show run" in printed
+
+
+def test_a_search_ends_with_a_page_that_says_how_to_have_it_again(
+    qnas: Qnas, working: Path, result: dict[str, Any]
+) -> None:
+    page = (working / "run" / "report.html").read_text(encoding="utf-8")
+    (command,) = re.findall(r"<pre>qnas (search .*)</pre>", page)
+    assert json.loads(qnas(*shlex.split(command), "--workers", "1", "--out", "run", "--json").out) == result
+    assert qnas("report", "run", "--out", "page.html").out == "page.html\n"
+    assert (working / "page.html").read_text(encoding="utf-8") == page
 
 
 def test_a_run_without_its_winner_shows_and_mends_itself(qnas: Qnas, working: Path, result: dict[str, Any]) -> None:

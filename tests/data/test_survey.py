@@ -8,7 +8,7 @@ from PIL import Image
 
 import qnas
 from qnas.data.images import DataSet, split_data
-from qnas.data.survey import FACES, GAP, contact_sheet, survey
+from qnas.data.survey import FACES, GAP, contact_sheet, face, survey
 
 
 @pytest.fixture
@@ -42,12 +42,21 @@ def test_files_have_sizes_and_modes(made: DataSet, tmp_path: Path) -> None:
 
 
 def test_a_contact_sheet_has_a_row_of_each_class(made: DataSet) -> None:
+    made.train.pixels[0, 0, 0, 0] = 255
     sheet = contact_sheet(made)
     assert sheet.size == (FACES * (5 + GAP) - GAP, 3 * (4 + GAP) - GAP)
     rows = np.asarray(sheet)
     first = made.train.pixels[made.train.labels == 2][1].numpy().transpose(1, 2, 0)
     assert np.array_equal(rows[2 * (4 + GAP) :, 5 + GAP : 2 * 5 + GAP], first)
     assert (rows[2 * (4 + GAP) :, 3 * (5 + GAP) :] == 255).all()  # there are but two
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "L"), (3, "RGB")])
+def test_the_brightest_value_is_white(channels: int, mode: str) -> None:
+    shown = face(np.full((channels, 2, 3), 4, np.uint8), 16)
+    assert (shown.mode, shown.size, shown.getextrema()) == (mode, (3, 2), (64, 64) if mode == "L" else ((64, 64),) * 3)
+    assert face(np.full((channels, 2, 3), 16, np.uint8), 16).convert("L").getextrema() == (255, 255)
+    assert face(np.zeros((channels, 2, 3), np.uint8), 0).convert("L").getextrema() == (0, 0)
 
 
 def test_a_folder_is_surveyed_with_what_is_left_out(tmp_path: Path) -> None:

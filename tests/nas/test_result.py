@@ -47,3 +47,4 @@ def test_what_was_written_is_read_back(tmp_path: Path, genotype: Genotype) -> No
         (left.key, False, 80.0),
     ]
     assert [one["key"] for one in found["candidates"]] == [other.key]
+    assert [one["number"] for one in found["picks"] + found["candidates"]] == [2, 1, 3]

@@ -5,7 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from qnas.network.build import build_plan
-from qnas.network.costs import Costs, costs, count_parameters, macs, parameters, peak_activation_bytes, weight_bytes
+from qnas.network.costs import (
+    Costs,
+    costs,
+    count_parameters,
+    layer_costs,
+    macs,
+    parameters,
+    peak_activation_bytes,
+    weight_bytes,
+)
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
@@ -43,6 +52,15 @@ def test_macs_are_weights_times_pixels() -> None:
 )
 def test_weights_are_packed_tensor_by_tensor_beside_biases_of_four_bytes(bits: Bits, weights: int) -> None:
     assert weight_bytes(two_layers(bits)) == weights + 4 * (4 + 3)
+
+
+def test_each_layer_has_its_costs() -> None:
+    assert layer_costs(two_layers(Bits(4, 4))) == [
+        Costs(0, 0, 0, 3 * 4 * 4),
+        Costs(4 * 3 * 9 + 4 + 4, 4 * 3 * 9 * 2 * 2, 4 * 3 * 9 // 2 + 4 * 4, 4 * 2 * 2 // 2),
+        Costs(0, 0, 0, 4 // 2),
+        Costs(3 * 4 + 3, 3 * 4, 3 * 4 // 2 + 4 * 3, 2),
+    ]
 
 
 @pytest.mark.parametrize("bits", [FP32, Bits(4, 4)], ids=str)
