@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.networks import predict, sample, score
     from qnas.api.search import SearchRun, search
-    from qnas.api.studies import benchmark_table, evaluate_proxy
+    from qnas.api.studies import LayersStudy, benchmark_table, evaluate_proxy, study_layers
     from qnas.api.train import train
     from qnas.checkpoints.store import Checkpoint
     from qnas.errors import QnasError
@@ -27,6 +27,7 @@ __all__ = [
     "Checkpoint",
     "Export",
     "Genotype",
+    "LayersStudy",
     "QnasError",
     "Recipe",
     "Score",
@@ -44,6 +45,7 @@ __all__ = [
     "score",
     "search",
     "show",
+    "study_layers",
     "survey",
     "train",
 ]
@@ -54,7 +56,7 @@ _HOMES = {
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.networks": ("predict", "sample", "score"),
     "qnas.api.search": ("SearchRun", "search"),
-    "qnas.api.studies": ("benchmark_table", "evaluate_proxy"),
+    "qnas.api.studies": ("LayersStudy", "benchmark_table", "evaluate_proxy", "study_layers"),
     "qnas.api.train": ("train",),
     "qnas.checkpoints.store": ("Checkpoint",),
     "qnas.errors": ("QnasError",),

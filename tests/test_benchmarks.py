@@ -46,6 +46,11 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             "--out {out}/rows.jsonl --table {out}/curves.jsonl.gz",
             {"tau", "mean_absolute_error"},
         ),
+        (
+            "distributions.py --data digits --space tiny --ghn digits --networks 2 --trained 1 --steps 2 "
+            "--out {out}/rows.jsonl",
+            {"results", "trained"},
+        ),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
@@ -64,6 +69,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "time matched",
         "train",
         "learning curves",
+        "distributions",
         "ablation",
     ],
 )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qnas.cli.errors import in_options
 from qnas.studies.settings import TableSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -53,6 +54,49 @@ def table(
             device=device, start_from=start_from, out=out, progress=progress,
         )  # fmt: skip
     say(f"Table: {path}. Next: qnas eval-proxy --table {path}")
+
+
+@app.command()
+def layers(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders of winners or runs, files of genotypes, or resnet8, resnet20, ds_cnn, vgg_small.",
+            show_default=False,
+            metavar="NETWORK...",
+        ),
+    ],
+    bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the networks' own.")] = "",
+    width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
+    data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
+    ghn: Annotated[
+        str, typer.Option(help="Checkpoint that predicts untrained networks, or none. Default: the data's.")
+    ] = "",
+    images: Annotated[int, typer.Option(help="The first so many validation images; 0 for all.")] = 1000,
+    remedies: Annotated[bool, typer.Option("--remedies", help="Measure what would help without training.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random parameters.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for the figure (SVG, PNG), JSON and CSV.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    csv_output: Annotated[bool, typer.Option("--csv", help="Print CSV, a row a layer.")] = False,
+) -> None:
+    """Where quantized networks lose their accuracy, layer by layer: ranges, precision, errors, what helps."""
+    import qnas
+    from qnas.cli.progress import say, shown
+    from qnas.devices import use_threads
+    from qnas.reports.layers import print_layers
+
+    use_threads(1)
+    with shown() as progress:
+        found = qnas.study_layers(
+            networks, bits, width=width, data=data, ghn=None if ghn == "none" else ghn, images=images,
+            remedies=remedies, seed=seed, device=device, progress=progress,
+        )  # fmt: skip
+    print_layers(found.networks, found.to_json(), "json" if json_output else "csv" if csv_output else "table")
+    for words in found.verdicts:
+        say(in_options(words))
+    if out:
+        say(f"Figure and tables: {found.write(out)}")
 
 
 def eval_proxy(

@@ -15,9 +15,10 @@ from qnas.studies.proxy import OWN, ProxyRow
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
 
 
-def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, of the kind that the file's name ends with: ``.png``, else SVG."""
+    buffer, png = io.BytesIO(), path.suffix == ".png"
+    figure.savefig(buffer, format="png" if png else "svg", dpi=120, metadata=None if png else {"Date": None})
     write_bytes(path, buffer.getvalue())
 
 
@@ -41,7 +42,7 @@ def ghn_figure(rows: list[Row], title: str, path: Path) -> None:
     panels[0].set_ylim(0, 103)
     panels[0].legend(loc="lower left", fontsize="small")
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training_figure(metrics: Path, path: Path) -> None:
@@ -63,7 +64,7 @@ def training_figure(metrics: Path, path: Path) -> None:
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
@@ -80,4 +81,4 @@ def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
     for place in range(len(OWN)):
         panels[place][0].set_ylabel("trained, test accuracy, %")
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)

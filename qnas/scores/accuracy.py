@@ -25,9 +25,14 @@ class Accuracy(NamedTuple):
     top5: float
 
 
+def right_places(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether the first, the second, to the fifth of an image's logits is that of its class: (images, up to 5)."""
+    return logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+
+
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
     """How many images have their class first, and among the first five, of the logits: (2,)."""
-    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+    ranked = right_places(logits, labels)
     return torch.stack([ranked[:, 0].sum(), ranked.any(1).sum()])
 
 

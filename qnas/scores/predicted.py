@@ -44,6 +44,15 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return right[:, 0]
 
 
+def departures(logits: Tensor, real: Tensor) -> Tensor:
+    """How far logits are from those without rounding, both (images, classes), summed over images: (2,).
+
+    The squared differences, which give QMSE, and the cross-entropies in nats, which give QCE (see ``Score``).
+    """
+    between = F.cross_entropy(logits, real.softmax(1), reduction="sum")
+    return torch.stack([F.mse_loss(logits, real, reduction="sum"), between])
+
+
 @torch.no_grad()
 def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing = "tensor") -> Score:
     """Measure predicted parameters at the plan's bit widths, with folds and ranges of each batch.
@@ -64,10 +73,9 @@ def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing
         real = forward(plan, parameters, x, FloatArithmetic())
         is_float = plan.nodes[-1].bits.is_float
         logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan, weights))
-        loss, apart = F.cross_entropy(logits, labels, reduction="sum"), F.mse_loss(logits, real, reduction="sum")
         counts, real_hits = counts + hits(logits, labels), real_hits + hits(real, labels)[0]
-        between = F.cross_entropy(logits, real.softmax(1), reduction="sum")
-        sums = sums + torch.stack([loss, margins(logits, labels).sum(), apart, between])
+        own = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), margins(logits, labels).sum()])
+        sums = sums + torch.cat([own, departures(logits, real)])
     top1, top5 = (100 * counts / len(images)).tolist()
     loss_sum, margin_sum, apart_sum, between_sum = sums.tolist()
     drop = (100 * real_hits / len(images)).item() - top1

@@ -384,6 +384,54 @@ def test_scores_are_judged_against_a_table(made_up_table: BenchmarkTable) -> Non
     assert (judged.data, judged.start, judged.steps) == ("digits", "random", 24)
 
 
+@pytest.mark.parametrize("ghn", ["digits", None])
+def test_layers_of_networks_end_as_they_are_scored(genotype: qnas.Genotype, ghn: str | None) -> None:
+    told: Told = []
+    networks: list[Any] = [genotype, "resnet8"]
+    found = qnas.study_layers(
+        networks, "w2a2", data="digits", ghn=ghn, images=100, device="cpu", progress=noted(told)
+    )  # fmt: skip
+    assert isinstance(found, qnas.LayersStudy)
+    assert [one.network[:8] for one in found.networks] == [genotype.key[:8], "resnet8-"]
+    assert [one.origin for one in found.networks] == ["predicted" if ghn else "random"] * 2
+    if ghn:
+        score = qnas.score(genotype, "w2a2", data="digits", images=100, device="cpu")
+        last = found.networks[0].quantized
+        assert last.top1 == score.top1
+        assert (last.qmse, last.qce) == pytest.approx((score.qmse, score.qce), rel=1e-5)
+    assert len(found.rows) == sum(len(one.rows) for one in found.networks)
+    assert len({tuple(row) for row in found.rows}) == 1
+    assert found.to_json()["networks"][1]["verdict"] == found.verdicts[1]
+    assert len(found.tables()) == 4
+    check_progress(told, "layers")
+
+
+@pytest.mark.export
+def test_layers_of_a_trained_network_end_as_it_was_exported(
+    trained: tuple[qnas.Winner, Told], digits_data: DataSet
+) -> None:
+    winner, folder = trained[0], trained[0].folder
+    study = qnas.study_layers([folder, str(folder), winner], images=0, device="cpu")  # type: ignore[list-item]
+    one, again, _ = study.networks
+    assert (one.network, again.network) == (f"{folder.name} (1)", f"{folder.name} (2)")
+    assert one.origin == "trained"
+    assert one.quantized.top1 == winner.accuracies["trained"]["3"]
+    assert one.rows == again.rows
+    wide = qnas.study_layers(winner, "w8a8", images=100, device="cpu").networks[0]
+    assert wide.origin == "post-training"
+    refused(lambda: qnas.study_layers(winner, data="fashion"), "was trained for images (1, 8, 8)", "leave out `data`")
+
+
+@pytest.mark.export
+def test_layers_of_a_run_are_its_winners(search: tuple[qnas.SearchRun, Told]) -> None:
+    run, _ = search
+    by_folder = qnas.study_layers(run.folder, images=50, device="cpu").networks[0]
+    assert by_folder.rows == qnas.study_layers(run, images=50, device="cpu").networks[0].rows
+    assert [row.layer for row in by_folder.rows if row.weights] == [
+        slot.name.removesuffix("/weight") for slot in run.winner.plan.slots if slot.kind == "weight"
+    ]
+
+
 @pytest.mark.slow
 def test_a_table_is_made_and_grows(tmp_path: Path) -> None:
     told: Told = []
@@ -483,6 +531,15 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("evaluate_proxy", {"table": "nowhere"}, ["nowhere", "a benchmark table", "`qnas.benchmark_table("]),
     ("evaluate_proxy", {"start": "he"}, ["`start`", "'he'", "give one of them"]),
     ("evaluate_proxy", {"labels": 2}, ["`labels` is 2", "choose another number"]),
+    ("study_layers", {"networks": []}, ["At least one network", "got none", "`networks='resnet8'`"]),
+    ("study_layers", {"networks": "resnet9"}, ["resnet9", "`qnas.sample(count=1)`"]),
+    ("study_layers", {"networks": "resnet8", "data": "digits"}, ["resnet8-16-", "in float", "`bits='w4a4'`"]),
+    ("study_layers", {"networks": NET, "bits": "w9a9"}, ["'w9a9'", "give for example `bits='w4a4'`"]),
+    ("study_layers", {"networks": NET, "width": 3}, ["`width`", "resnet8", "leave it out"]),
+    ("study_layers", {"networks": NET, "data": "nowhere"}, ["'nowhere'", "`data`"]),
+    ("study_layers", {"networks": NET, "ghn": "nowhere", "data": "digits"}, ["'nowhere'", "`ghn='FOLDER'`"]),
+    ("study_layers", {"networks": NET, "images": -1, "data": "digits"}, ["`images`", "got -1", "leave it out"]),
+    ("study_layers", {"networks": NET, "device": "gpu"}, ["`device`", "'gpu'", "leave it out"]),
     ("benchmark_table", {"networks": 0}, ["`networks`", "got 0", "leave it out"]),
     ("benchmark_table", {"seeds": 0}, ["`seeds`", "got 0", "leave it out"]),
     ("benchmark_table", {"steps": -1}, ["`steps`", "got -1", "leave it out"]),

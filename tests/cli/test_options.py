@@ -35,6 +35,7 @@ VERBS = {
     "eval_ghn": "evaluate_ghn",
     "eval_proxy": "evaluate_proxy",
     "table": "benchmark_table",
+    "layers": "study_layers",
 }
 """Commands by the names of their functions, and the verbs of the face that they call."""
 SETTINGS: dict[str, Any] = {
@@ -64,6 +65,9 @@ OWN = {
     ("search", "json_output"): False,
     ("search", "workers"): 0,
     ("table", "workers"): 0,
+    ("layers", "out"): None,
+    ("layers", "json_output"): False,
+    ("layers", "csv_output"): False,
 }
 """Where and how results are shown, which is no business of the face. And a program starts a process a core, where a
 library works in its caller's alone, whose script may not be guarded against being imported by the others."""
@@ -181,6 +185,7 @@ IN_OPTIONS = [
     ("`qnas.fit_ghn(data='a`b')`, or `ghn='a`b'`", "qnas.fit_ghn(data='ab'), or ghn='ab'"),
     ("`qnas.evaluate_ghn(card=True)`", "qnas eval-ghn --card"),
     ("`qnas.evaluate_proxy(table='runs/table')`", "qnas eval-proxy --table runs/table"),
+    ("`qnas.study_layers('resnet8', bits='w4a4')`", "qnas study layers resnet8 --bits w4a4"),
     ("`qnas.benchmark_table(out='runs/table')`", "qnas study table --out runs/table"),
     ("`qnas.search(data='digits', bits='w4a4')`", "qnas search --data digits --bits w4a4"),
     ("`qnas.export(run)`", "qnas export RUN"),

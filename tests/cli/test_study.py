@@ -1,4 +1,4 @@
-"""``qnas study table`` from the command line to a table, the same command again, and ``qnas eval-proxy`` on it."""
+"""``qnas study table`` from the command line to a table, ``qnas eval-proxy`` on it, and ``qnas study layers``."""
 
 import json
 import sys
@@ -55,3 +55,26 @@ def test_a_table_is_held_against_scores(
     assert "epoch_from_random" in capsys.readouterr().out
     assert ended(monkeypatch, "eval-proxy", "--truth", str(tmp_path), "--labels", "51") == 2  # the older name
     assert "--labels is 51 of 60" in capsys.readouterr().err
+
+
+def test_layers_are_told_as_tables_json_and_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["study", "layers", "resnet8", "--width", "4", "--bits", "w4a4", "--data", "digits", "--images", "50"]
+    assert ended(monkeypatch, *command, "--out", str(tmp_path / "out")) == 0
+    table = capsys.readouterr().out
+    assert "stage0_block0_first" in table
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+    assert (tmp_path / "out" / "layers.svg").is_file()
+
+    assert ended(monkeypatch, *command, "--json", "--remedies", "--ghn", "none") == 0
+    network = json.loads(capsys.readouterr().out)["networks"][0]
+    assert (network["origin"], len(network["rows"]), len(network["worst"])) == ("random", 15, 3)
+    assert {one["layer"] for one in network["remedies"]} == {*network["worst"], "all layers"}
+
+    assert ended(monkeypatch, *command, "--csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (len(lines), lines[0].split(",")[:4]) == (16, ["network", "layer", "kind", "bits"])
+
+    assert ended(monkeypatch, "study", "layers", "resnet8", "--data", "digits") == 2
+    assert "in float; give for example --bits w4a4." in capsys.readouterr().err
