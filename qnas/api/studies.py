@@ -7,6 +7,7 @@ from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole, chosen_d
 from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
+from qnas.errors import check_seed
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Progress, silent
@@ -40,6 +41,7 @@ def evaluate_proxy(
     Raises:
         QnasError: the table cannot be read, or has too few networks.
     """
+    check_seed(seed)
     trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
     return judge(trained, find_data(trained.settings["data"]).task, start, labels, seed, epochs)
 

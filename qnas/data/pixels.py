@@ -4,7 +4,9 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +16,15 @@ from qnas.errors import QnasError
 
 RESAMPLING = Image.Resampling.BICUBIC
 """With antialiasing, as Pillow does it."""
+MOST_PIXELS, LARGE = 1 << 25, 1 << 22
+"""Pixels of an image as it is decoded, and those above which one is decoded at a time."""
 DRAFT = 2
 """A JPEG is decoded at no more than about so many times the size that is wanted."""
 BITS_PER_SAMPLE = 258
 """The tag of a TIFF file that tells 12-bit values from 16-bit ones."""
 SHOWN = 20
 """Unreadable files that an error names."""
+_one_large = Lock()
 DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
 
 
@@ -71,9 +76,13 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
         with Image.open(path) as image:
             if least:
                 image.draft(None, (DRAFT * least, DRAFT * least))  # of JPEGs only
-            image.load()
-            deepest = _deepest(image)
-            return _eight_bit(ImageOps.exif_transpose(image), deepest)
+            pixels = image.width * image.height
+            if pixels > MOST_PIXELS:
+                raise ValueError(f"it has more than {MOST_PIXELS:,} pixels; make it smaller")
+            with _one_large if pixels > LARGE else nullcontext():
+                image.load()
+                deepest = _deepest(image)
+                return _eight_bit(ImageOps.exif_transpose(image), deepest)
 
 
 def _deepest(image: Image.Image) -> int:
