@@ -331,7 +331,7 @@ MALFORMED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_field_is_refused(genotype: Genotype, change: dict[str, Any]) -> None:
     with pytest.raises(
-        QnasError, match="A genotype (has the fields stem, channels|cannot be read: The reduction cell has)"
+        QnasError, match=r"A genotype (has the fields stem, channels|cannot be read: The reduction cell has)"
     ):
         Genotype.from_json({**genotype.to_json(), **change})
 
