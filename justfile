@@ -10,6 +10,10 @@ install:
 test:
     python -m pytest
 
+# damaged files and wrong arguments at random, so many of them
+fuzz cases="100000":
+    QNAS_FUZZ={{cases}} python -m pytest -m slow tests/test_fuzz.py
+
 # style and types
 check:
     ruff check .

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 import torch
 
 from qnas.distributed import local_device
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
+
+MOST_PROCESSES = 1024
 
 
 def pick_device(name: str) -> torch.device:
@@ -30,10 +32,10 @@ def use_threads(count: int) -> None:
     """Set how many CPU threads an operation uses.
 
     Raises:
-        QnasError: less than one.
+        QnasError: less than one, or more than any machine has.
     """
-    if count < 1:
-        raise QnasError(f"`threads` is 1 or more, got {count}; leave it out for one.")
+    if not 1 <= count <= MOST_PROCESSES:
+        raise QnasError(f"`threads` is 1 to {MOST_PROCESSES}, got {shown(count)}; leave it out for one.")
     torch.set_num_threads(count)
 
 
@@ -42,7 +44,7 @@ def computing(threads: int) -> Iterator[None]:
     """Compute on so many CPU threads inside the block.
 
     Raises:
-        QnasError: less than one.
+        QnasError: less than one, or more than any machine has.
     """
     before = torch.get_num_threads()
     use_threads(threads)
@@ -58,8 +60,11 @@ def worker_count(wanted: int, device: torch.device) -> int:
     Raises:
         QnasError: less than none is wanted.
     """
-    if wanted < 0:
-        raise QnasError(f"`workers` is 1 or more, or 0 for one a core, got {wanted}; leave it out for the default.")
+    if not 0 <= wanted <= MOST_PROCESSES:
+        raise QnasError(
+            f"`workers` is 1 to {MOST_PROCESSES}, or 0 for one a core, got {shown(wanted)}; leave it out for the "
+            "default."
+        )
     if wanted:
         return wanted
     if device.type == "cuda":

@@ -7,6 +7,14 @@ CACHE = Path("~/.cache/qnas")
 """Where data sets are looked for and kept unpacked."""
 
 
+def cache() -> Path | None:
+    """That folder; nothing for a user who has no home."""
+    try:
+        return CACHE.expanduser()
+    except RuntimeError:
+        return None
+
+
 def shipped(kind: str) -> Path:
     """The folder of the shipped ``kind`` of files: inside an installed wheel, or at the top of a checkout."""
     installed = PACKAGE / "_data" / kind

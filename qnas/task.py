@@ -1,11 +1,14 @@
 """A task: what is to be learned from a data set's images. Knows no tensor."""
 
 from dataclasses import dataclass
+from math import prod
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 
 Shape = tuple[int, int, int]
 """(channels, height, width)."""
+MOST_VALUES, MOST_CLASSES = 1 << 24, 1 << 16
+"""Values of an image, and classes, that networks are built for."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Task:
         deviation: standard deviation, likewise.
 
     Raises:
-        QnasError: a size is below 1, or there are not as many names as classes.
+        QnasError: a size is out of range, or there are not as many names as classes.
     """
 
     image: Shape
@@ -32,10 +35,19 @@ class Task:
     deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(type(size) is int for size in (*self.image, self.classes)):
+            raise QnasError(
+                f"The sizes of a task are whole numbers, got {shown(self.image)}, {shown(self.classes)}; correct them."
+            )
         if len(self.image) != 3 or min(*self.image, self.classes) < 1:
             raise QnasError(
-                f"A task has images of (channels, height, width) and classes, each 1 or more, got {self.image} and "
-                f"{self.classes}; correct them."
+                f"A task has images of (channels, height, width) and classes, each 1 or more, got {shown(self.image)} "
+                f"and {self.classes}; correct them."
+            )
+        if prod(self.image) > MOST_VALUES or self.classes > MOST_CLASSES:
+            raise QnasError(
+                f"A task has images of {MOST_VALUES:,} values and {MOST_CLASSES:,} classes at most, got "
+                f"{shown(self.image)} and {self.classes}; make them smaller."
             )
         if self.names and len(self.names) != self.classes:
             raise QnasError(f"Every class has one name, got {len(self.names)} for {self.classes}; correct them.")

@@ -12,7 +12,7 @@ import pytest
 import qnas
 
 LAYERS = (
-    "errors", "digest", "resources", "distributed", "devices", "task", "quant", "space", "network", "runs", "data",
+    "errors", "digest", "resources", "distributed", "devices", "task", "runs", "quant", "space", "network", "data",
     "work", "sampling", "graph", "ghn", "checkpoints", "scores", "training", "exporters", "nas", "studies", "reports",
     "api", "cli",
 )  # fmt: skip

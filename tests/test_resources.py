@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import qnas.resources
-from qnas.resources import shipped
+from qnas.data.registry import check_data
+from qnas.errors import QnasError
+from qnas.resources import cache, shipped
 
 
 def shipped_from(folder: Path) -> Path:
@@ -35,3 +39,14 @@ def test_a_wheel_keeps_its_data_inside_the_package(tmp_path: Path) -> None:
 
 def test_the_search_spaces_are_there() -> None:
     assert list(shipped("search_spaces").glob("*.toml"))
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.delenv("QNAS_DATA", raising=False)
+    assert cache() is None
+    with pytest.raises(QnasError, match="cifar10 is not on this machine"):
+        check_data("cifar10")

@@ -13,7 +13,7 @@ from qnas.checkpoints.store import Checkpoint, load_checkpoint, save_card
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, use_threads
 from qnas.distributed import joined_ranks
-from qnas.errors import QnasError
+from qnas.errors import at_least_one, check_seed
 from qnas.ghn.config import config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import PAPER_BITS, Bits
@@ -135,8 +135,8 @@ def evaluate_ghn(
     Raises:
         QnasError: an argument is wrong.
     """
-    if networks < 1:
-        raise QnasError(f"`networks` is at least 1, got {networks}; leave it out for 100.")
+    at_least_one({"networks": networks})
+    check_seed(seed)
     use_threads(threads)
     target, checkpoint = pick_device(device), load_checkpoint(str(ghn) or str(data))
     found = find_data(str(data)).to(target)

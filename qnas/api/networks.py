@@ -11,7 +11,7 @@ from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, s
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.registry import find_data
 from qnas.devices import pick_device
-from qnas.errors import QnasError
+from qnas.errors import at_least_one, check_seed
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import check_part, stream
@@ -46,8 +46,8 @@ def sample(
     Raises:
         QnasError: an argument is wrong, or the space's limits let too few networks through.
     """
-    if count < 1:
-        raise QnasError(f"`count` is at least 1, got {count}; leave it out for 10.")
+    at_least_one({"count": count})
+    check_seed(seed)
     check_part(part)
     return islice(stream(find_space(str(space)).of_split(split), seed, part, as_bits(bits)), count)
 

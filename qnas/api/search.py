@@ -27,7 +27,7 @@ from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
 from qnas.nas.search import search as run_search
-from qnas.nas.settings import SearchSettings
+from qnas.nas.settings import BEGUN, SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.progress import Progress, silent
@@ -231,7 +231,7 @@ def planned(
         QnasError: not even the shortest search fits.
     """
     if settings.minutes and (folder / RUN).is_file():
-        settings = begun_with(settings, read_run(folder)["settings"], top)
+        settings = begun_with(settings, read_run(folder, BEGUN)["settings"], top)
     else:
         epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
         if settings.minutes:

@@ -26,7 +26,7 @@ from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_ch
 from qnas.data.images import DataSet
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count
-from qnas.errors import QnasError
+from qnas.errors import QnasError, check_seed
 from qnas.exporters.winner import MANIFEST, Winner
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
@@ -71,6 +71,7 @@ def evaluate_proxy(
     Raises:
         QnasError: the table cannot be read, or has too few networks.
     """
+    check_seed(seed)
     trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
     return judge(trained, find_data(trained.settings["data"]).task, start, labels, seed, epochs)
 

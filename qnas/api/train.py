@@ -22,7 +22,7 @@ from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.devices import computing, pick_device
-from qnas.errors import QnasError
+from qnas.errors import QnasError, check_seed
 from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.handmade import HandMade
@@ -88,6 +88,7 @@ def train(
     """
     known, winner = chosen_data(data), winner_in(network)
     check_edges(edges)
+    check_seed(seed)
     architecture = as_architecture(winner.genotype if winner else network, bits, width)
     architecture = architecture.with_edges(edges) if edges else architecture
     how, target = as_recipe(recipe, steps), pick_device(device)
@@ -156,7 +157,7 @@ def planned(
     if not identity["minutes"]:
         return recipe
     if (folder / RUN).is_file():
-        return recipe.of(int(read_run(folder)["settings"].get("steps", recipe.steps)))
+        return recipe.of(read_run(folder, {"steps?": int})["settings"].get("steps", recipe.steps))
     steps = steps_within(identity["minutes"], build_plan(architecture, data.task), data, recipe, ghn)
     epochs = steps * recipe.batch / len(data.train)
     log.info("Plan: %d steps of %d images, %.1f passes over the training images.", steps, recipe.batch, epochs)

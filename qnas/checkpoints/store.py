@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+import torch
 from torch import Tensor
 
 from qnas.data.registry import known_as
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.model import GHN
 from qnas.resources import shipped
 from qnas.runs.files import write_json, write_tensors
-from qnas.runs.reading import read_json, reading
+from qnas.runs.reading import check_tensors, expect, not_finite, parse_json, read_json, read_tensors, reading
 from qnas.space.space import find_space
 from qnas.task import Task
 
 WEIGHTS, CARD = "ghn.safetensors", "card.json"
+ROW = {"split": str, "bits": str, "n": int, "top1_mean": float, "top1_sem": float}
+CARD_SHAPE = {"table?": {"data": str, "part": str, "rows": [ROW]}, "history?": [{}]}
+"""What a card has where it is read."""
 OTHER = "cifar10"
 """The shipped checkpoint for data that have none of their own (``qnas.scores.closed_form``)."""
 
@@ -63,7 +66,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not path.is_file():
         return {}
-    return read_json(path, "a card", "delete it, and write it anew with `qnas.evaluate_ghn(card=True)`")
+    return read_json(path, "a card", "delete it, and write it anew with `qnas.evaluate_ghn(card=True)`", CARD_SHAPE)
 
 
 def checkpoint_names() -> list[str]:
@@ -103,17 +106,19 @@ def load_checkpoint(name: str) -> Checkpoint:
     path = folder / WEIGHTS
     remedy = "it is damaged or of another version; give another `ghn`, or train one with `qnas.fit_ghn()`"
     with reading(path, "a hypernetwork", remedy):
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        config = json.loads(header["config"])
-        diverged = [key for key, value in weights.items() if not value.isfinite().all()]
-        if diverged:
+        weights, header = read_tensors(path)
+        told = parse_json(header["config"])
+        expect(told, {"decoder": [int]})
+        config = GHNConfig(**{**told, "decoder": tuple(told["decoder"])})
+        with torch.device("meta"):  # which has shapes, and no memory
+            wanted = {name: tuple(value.shape) for name, value in GHN(config).state_dict().items()}
+        if diverged := not_finite(weights):
             raise QnasError(
-                f"The training of hypernetwork {name!r} diverged: its tensor {diverged[0]!r} has values that are no "
-                "numbers; give another `ghn`, or train one with `qnas.fit_ghn()`."
+                f"The training of hypernetwork {name!r} diverged: its tensor {shown(diverged[0])} has values that are "
+                "no numbers; give another `ghn`, or train one with `qnas.fit_ghn()`."
             )
-        ghn = GHN(GHNConfig(**{**config, "decoder": tuple(config["decoder"])}))
+        check_tensors(weights, wanted)
+        ghn = GHN(config)
         ghn.load_state_dict(weights)
         return Checkpoint(ghn.eval(), header["data"], header["space"], _task(header, ghn), folder)
 
@@ -122,6 +127,7 @@ def _task(header: dict[str, str], ghn: GHN) -> Task:
     """The task in a header; in those of version 0.1.0, which had none, that of the space's file."""
     if "task" not in header:
         return replace(find_space(header["space"]).task, classes=ghn.config.classes, data=header["data"])
-    plain: dict[str, Any] = json.loads(header["task"])
+    plain: dict[str, Any] = parse_json(header["task"])
+    expect(plain, {"image": [int], "classes": int, "data": str, "names": [str], "mean": [float], "deviation": [float]})
     fields: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in plain.items()}
     return Task(**fields)

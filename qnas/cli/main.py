@@ -1,6 +1,8 @@
 """The ``qnas`` program: its commands, and how an error reaches the user."""
 
 import sys
+from io import TextIOWrapper
+from typing import NoReturn
 
 import typer
 
@@ -12,7 +14,7 @@ from qnas.cli.show import report, sample, show
 from qnas.cli.study import app as study_app
 from qnas.cli.study import eval_proxy
 from qnas.cli.train import train
-from qnas.errors import QnasError
+from qnas.errors import QnasError, printable_lines
 
 app = typer.Typer(
     help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
@@ -27,13 +29,17 @@ app.add_typer(study_app, name="study")
 
 def main() -> None:
     """Run the program. A user's mistake ends in one sentence on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where a terminal or a name knows not all letters
     try:
         app()
     except QnasError as error:
-        print(f"qnas: {in_options(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        _end(in_options(str(error)))
     except OSError as error:
-        print(
-            f"qnas: The file system refused ({error}); check the path, its permissions and the disk.", file=sys.stderr
-        )
-        sys.exit(2)
+        _end(f"The file system refused ({error}); check the path, its permissions and the disk.")
+
+
+def _end(sentence: str) -> NoReturn:
+    print(f"qnas: {printable_lines(sentence)}", file=sys.stderr)
+    sys.exit(2)

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from qnas.cli.errors import in_options
+from qnas.errors import printable_lines
 
 LINE_EVERY = 15.0
 console = Console(stderr=True)
@@ -70,7 +71,7 @@ def shown() -> Iterator[Lines | Bars]:
             yield Lines()
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
@@ -92,4 +93,4 @@ def say(text: str) -> None:
     from qnas.distributed import is_first
 
     if is_first():
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        console.print(printable_lines(text), highlight=False, soft_wrap=True, markup=False)

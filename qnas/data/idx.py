@@ -1,6 +1,5 @@
 """Images and labels in the IDX layout of MNIST (LeCun, 1998): a magic number, the sizes, then one byte a value."""
 
-import gzip
 from math import prod
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from qnas.data.images import DataSet, split_data
 from qnas.errors import QnasError
-from qnas.runs.reading import reading
+from qnas.runs.reading import read_bytes, reading, unzipped
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -17,6 +16,7 @@ FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 UNSIGNED_BYTES = 8
 """The type of values, the third byte of the magic number; the fourth is the number of dimensions."""
 VALIDATION_SHARE = 10
+MOST_BYTES = 1 << 32
 SHIFT_SHARE = 14
 """Images may be shifted by their side over this."""
 
@@ -105,5 +105,5 @@ def _read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
     path = _find(folder, name)
     assert path, name
     with reading(path, "an IDX file", "fetch it again"):
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = unzipped(path, MOST_BYTES) if path.suffix == ".gz" else read_bytes(path, MOST_BYTES)
         return read_idx(content, dimensions, str(path))

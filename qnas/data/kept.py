@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from qnas.resources import CACHE
+from qnas.resources import cache
 from qnas.runs.files import write_bytes
 
 
@@ -18,7 +18,10 @@ def kept(name: str, decode: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8
         name: of its file; says all that the array depends on.
         decode: makes it.
     """
-    path = CACHE.expanduser() / f"{name}.npy"
+    home = cache()
+    if home is None:
+        return decode()
+    path = home / f"{name}.npy"
     with suppress(OSError, ValueError):
         found: NDArray[np.uint8] = np.load(path, mmap_mode="c")
         return found

@@ -5,13 +5,14 @@ or a table, one CSV file of names and labels.
 """
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qnas.errors import QnasError
-from qnas.runs.reading import reading
+from qnas.errors import UNPRINTABLE, QnasError, printable, shown
+from qnas.runs.reading import MOST_JSON, check_file, reading
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 PARTS = {
@@ -27,8 +28,12 @@ PART_COLUMNS = ("split", "part", "set")
 FEWEST = 10
 """Images a class needs, so that each part of the data gets some."""
 EXAMPLES = 3
+MOST_FILES, MOST_MISSING = 1_000_000, 1_000
+"""Rows of a table, and rows without a file after which no others are looked for."""
 Entry = tuple[Path, int]
 """A file and the number of its class."""
+Row = tuple[str, str, str]
+"""A file's name, its label and its part, of a table."""
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Listing:
         counts = ", ".join(f"{len(entries)} to {_VERBS[part]}" for part, entries in self.parts.items())
         found = [f"{len(self.classes)} classes; {counts}."] if len(self.parts) > 1 else []
         for reason, files in self.left_out.items():
-            names = ", ".join(str(path.relative_to(self.folder)) for path in files[:EXAMPLES])
+            names = ", ".join(printable(str(path.relative_to(self.folder))) for path in files[:EXAMPLES])
             more = ", ..." if len(files) > EXAMPLES else ""
             found.append(f"Left out, {reason}: {len(files)} ({names}{more}).")
         return found
@@ -71,11 +76,11 @@ def list_images(folder: Path) -> Listing:
     found, top = Listing(folder), _own(folder)
     tables = [path for path in top if path.is_file() and path.suffix.lower() == ".csv"]
     divided = {PARTS[path.name.lower()]: path for path in top if path.is_dir() and path.name.lower() in PARTS}
-    names, rows = _read(tables[0]) if len(tables) == 1 and "train" not in divided else ((), [])
+    rows = _read(tables[0]) if len(tables) == 1 and "train" not in divided else None
     if "train" in divided:
         _list_parts(found, divided, [path for path in top if path not in divided.values()])
-    elif columns := _columns(names):
-        _list_table(found, tables[0], rows, *columns)
+    elif rows is not None:
+        _list_table(found, tables[0], *rows)
     else:
         found.classes = _class_names(folder)
         found.parts["train"] = _list_classes(found, folder)
@@ -129,44 +134,59 @@ def _columns(names: Sequence[str]) -> tuple[str, str, str] | None:
     return (file_column, label, part) if file_column and label else None
 
 
-def _read(table: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """The columns of a CSV file, and its rows."""
+def _read(table: Path) -> tuple[str, list[Row]] | None:
+    """The label column of a CSV file and its rows, if it is a table of images."""
     with reading(table, "a table of images", "save it as CSV in UTF-8, or move it elsewhere"):
+        check_file(table, MOST_JSON)
         try:
             with table.open(encoding="utf-8-sig", newline="") as file:
-                rows = csv.DictReader(file, restval="")
-                return rows.fieldnames or (), list(rows)
+                lines = csv.reader(file)
+                names = next((line for line in lines if line), [])
+                columns = _columns(names)
+                if columns is None:
+                    return None
+                places = [names.index(name) if name else -1 for name in columns]
+                rows = list[Row]()
+                for line in lines:
+                    file_name, label, part = (line[at].strip() if 0 <= at < len(line) else "" for at in places)
+                    if not file_name:
+                        continue
+                    if len(rows) == MOST_FILES:
+                        raise ValueError(f"it has more than {MOST_FILES:,} rows")
+                    if UNPRINTABLE.search(file_name) or UNPRINTABLE.search(label):
+                        raise ValueError(f"line {lines.line_num} has a letter that no terminal shows")
+                    rows.append((file_name, label, part.lower() if columns[2] else "train"))
+                return columns[1], rows
         except csv.Error as error:
             raise ValueError(str(error)) from error
 
 
-def _list_table(
-    found: Listing, table: Path, rows: list[dict[str, str]], file_column: str, label_column: str, part_column: str
-) -> None:
-    rows = [row for row in rows if row[file_column].strip()]
-    found.classes = tuple(sorted({row[label_column].strip() for row in rows} - {""}))
+def _list_table(found: Listing, table: Path, label_column: str, rows: list[Row]) -> None:
+    found.classes = tuple(sorted({label for _, label, _ in rows} - {""}))
     if len(found.classes) < 2:
         raise QnasError(
             f"A table of images needs at least two classes in its column {label_column!r}, got {len(found.classes)} in "
             f"{table}; correct it."
         )
+    numbers, folder = {name: number for number, name in enumerate(found.classes)}, found.folder.resolve()
     lines: dict[str, list[Entry]] = defaultdict(list)
     missing, listed = [], set()
-    for row in rows:
-        path, label = found.folder / row[file_column].strip(), row[label_column].strip()
-        part = PARTS.get(row[part_column].strip().lower(), "") if part_column else "train"
-        inside = path.resolve().is_relative_to(found.folder.resolve())
-        if not inside or not path.is_file():
-            missing.append(row[file_column])
+    for file_name, label, part_name in rows:
+        path, part = found.folder / file_name, PARTS.get(part_name, "")
+        if not path.is_file() or not path.resolve().is_relative_to(folder):
+            missing.append(file_name)
         elif not label or not part:
             found.left_out["no label or part in the table"].append(path)
         else:
-            lines[part].append((path, found.classes.index(label)))
+            lines[part].append((path, numbers[label]))
         listed.add(path)
+        if len(missing) == MOST_MISSING:
+            break
     if missing:
+        more = " or more" if len(missing) == MOST_MISSING else ""
         raise QnasError(
-            f"Every file of {table} lies in its folder, but {len(missing)} do not, such as {missing[0]!r}; correct the "
-            "table, or put them there."
+            f"Every file of {table} lies in its folder, but {len(missing)}{more} do not, such as {shown(missing[0])}; "
+            "correct the table, or put them there."
         )
     found.parts = {part: lines[part] for part in ("train", "validation", "test") if part in lines}
     others = [path for path in _files(found.folder) if path not in listed and path != table]
@@ -197,18 +217,25 @@ def _class_names(folder: Path) -> tuple[str, ...]:
             f"An image folder needs one folder for each of at least two classes, got {len(names)} in {folder}; "
             "sort the images into folders named after their classes."
         )
+    if bad := [name for name in names if UNPRINTABLE.search(name)]:
+        raise QnasError(f"Classes have names that a terminal shows, got {shown(bad[0])} in {folder}; rename it.")
     return names
 
 
 def _own(folder: Path) -> list[Path]:
     """What lies in a folder, in order, but for what belongs to an operating system."""
-    return sorted(path for path in folder.iterdir() if not (path.name[0] == "." or path.name.lower() in NEVER))
+    return sorted(path for path in folder.iterdir() if _counts(path.name))
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """All files at or below a path, likewise."""
+    """All files at or below a path, likewise; links to folders within it lead out of it, or round in circles."""
     if path.is_file():
         yield path
-    elif path.is_dir():
-        for inner in _own(path):
-            yield from _files(inner)
+    for folder, inner, names in os.walk(path):
+        inner[:] = [name for name in inner if _counts(name)]
+        yield from (file for name in names if _counts(name) and (file := Path(folder, name)).is_file())
+
+
+def _counts(name: str) -> bool:
+    """Whether a name is none of an operating system's."""
+    return name[0] != "." and name.lower() not in NEVER

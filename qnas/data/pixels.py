@@ -4,8 +4,9 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from qnas.errors import QnasError
 
 RESAMPLING = Image.Resampling.BICUBIC
 """With antialiasing, as Pillow does it."""
+MOST_PIXELS, LARGE = 1 << 25, 1 << 22
+"""Pixels of an image as it is decoded, and those above which one is decoded at a time."""
 DRAFT = 2
 """A JPEG is decoded at no more than about so many times the size that is wanted."""
 BITS_PER_SAMPLE = 258
@@ -23,6 +26,7 @@ ORIENTATION, LYING = 274, (5, 6, 7, 8)
 """The EXIF tag of how an image is turned, and its values where width and height change places."""
 SHOWN = 20
 """Unreadable files that an error names."""
+_one_large = Lock()
 DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
 
 
@@ -74,9 +78,13 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
         with Image.open(path) as image:
             if least:
                 image.draft(None, (DRAFT * least, DRAFT * least))  # of JPEGs only
-            image.load()
-            deepest = _deepest(image)
-            return _eight_bit(ImageOps.exif_transpose(image), deepest)
+            pixels = image.width * image.height
+            if pixels > MOST_PIXELS:
+                raise ValueError(f"it has more than {MOST_PIXELS:,} pixels; make it smaller")
+            with _one_large if pixels > LARGE else nullcontext():
+                image.load()
+                deepest = _deepest(image)
+                return _eight_bit(ImageOps.exif_transpose(image), deepest)
 
 
 def upright_size(path: Path) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from qnas.data.folder import image_folder
 from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.resources import CACHE
+from qnas.resources import CACHE, cache
 
 VARIABLE = "QNAS_DATA"
 SIZED, SMALLEST, LARGEST = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?"), 4, 1024
@@ -64,7 +64,8 @@ OTHER_SPACE = "cifar"
 def _usual_folders() -> Iterator[Path]:
     if VARIABLE in os.environ:
         yield Path(os.environ[VARIABLE])
-    yield CACHE.expanduser()
+    if (home := cache()) is not None:
+        yield home
 
 
 def known_as(data: str) -> str:

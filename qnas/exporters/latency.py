@@ -22,6 +22,7 @@ from qnas.network.deployed import DeployedLayer, DeployedNetwork
 from qnas.network.plan import Node, Plan
 from qnas.quant.grid import Grid, levels
 from qnas.runs.files import append_row, read_rows
+from qnas.runs.reading import expect, reading
 
 COPIES = 9
 """A layer is timed as the difference between so many of its kind and one, which leaves out the cost of a call."""
@@ -64,7 +65,11 @@ class LatencyTable:
         return sum(self.times[signature(plan, node)] for node in plan.nodes[1:])
 
     def _read(self) -> None:
-        self.times = {row["layer"]: row["time"] for row in read_rows(self.path)}
+        with reading(self.path, "a table of latencies", "delete it, and the same command measures them again"):
+            rows = read_rows(self.path)
+            for number, row in enumerate(rows, 1):
+                expect(row, {"layer": str, "time": float}, f"line {number}")
+        self.times = {row["layer"]: row["time"] for row in rows}
 
     def _add(self, name: str, value: float) -> None:
         self.times[name] = round(value, 6)

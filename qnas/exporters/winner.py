@@ -11,12 +11,11 @@ from typing import Any
 
 import onnx
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 import qnas
 from qnas.data.images import DataSet
-from qnas.errors import QnasError
+from qnas.errors import QnasError, printable, shown
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import find_profile
 from qnas.network.build import Architecture, architecture_from_json, build_plan
@@ -25,11 +24,24 @@ from qnas.network.deployed import deploy
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
 from qnas.runs.files import write_bytes, write_json, write_tensors
-from qnas.runs.reading import read_json, reading
+from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finite, read_json, read_tensors, reading
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
+SLOTS = "slots."
+"""With what the names of a network's parameters begin in its state."""
 WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
+SHAPE = {
+    "facts": {"settings": {"bits": str}, "accuracy": {}},
+    "costs": {},
+    "parity": {"images": int, "onnxruntime_top1": float, "torch_top1": float, "same_class": float},
+    "images": {"data": str, "shape": [int], "classes": [str], "mean": [float], "deviation": [float]},
+    "onnx_bytes": int,
+    "sha256": {str: str},
+    "versions": {str: str},
+    "validation?": {"recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool},
+}
+"""What a manifest has at least."""
 FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
 """How weights were put on grids when manifests did not say."""
 
@@ -96,7 +108,12 @@ def load_winner(folder: Path) -> Winner:
         task = Task(tuple(images["shape"]), len(names), images["data"], names, *moments)
     with reading(folder / WEIGHTS, "trained weights", remedy):
         weights = WeightGrids(**manifest["weights"]) if "weights" in manifest else FIRST_WEIGHTS
-        return Winner(genotype, task, load_file(folder / WEIGHTS), manifest["facts"], folder, weights)
+        state, _ = read_tensors(folder / WEIGHTS)
+        slots = {name: value for name, value in state.items() if name.startswith(SLOTS)}
+        check_tensors(slots, {f"{SLOTS}{slot.name}": slot.shape for slot in build_plan(genotype, task).slots})
+        if bad := not_finite(state):
+            raise ValueError(f"its tensor {bad[0]} has values that are no numbers")
+        return Winner(genotype, task, state, manifest["facts"], folder, weights)
 
 
 def write_winner(
@@ -158,7 +175,17 @@ def write_winner(
 
 
 def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    check_file(path, MOST_TENSORS)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of a folder by its name, which leads nowhere else."""
+    path = folder / name
+    if Path(name).name != name or path.resolve().parent != folder.resolve():
+        raise ValueError(f"it names the file {shown(name)}, which lies elsewhere")
+    return path
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -168,11 +195,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         QnasError: there is none, or a file is not what its hash says.
     """
     path, remedy = folder / MANIFEST, "export the run again with `qnas.export(run)`"
-    manifest = read_json(path, "the manifest of a winner", remedy)
+    manifest = read_json(path, "the manifest of a winner", remedy, SHAPE)
     with reading(path, "the manifest of a winner", remedy):
-        damaged = [name for name, digest in manifest["sha256"].items() if _hash(folder / name) != digest]
+        classes = manifest["images"]["classes"]
+        if "validation" in manifest and len(manifest["validation"]["recall"]) != len(classes):
+            raise ValueError("it has not one recall for each class")
+        damaged = [name for name, digest in manifest["sha256"].items() if _hash(_inside(folder, name)) != digest]
     if damaged:
         raise QnasError(
-            f"Files must hash to what {MANIFEST} says, but {', '.join(damaged)} in {folder} changed; export again."
+            f"Files must hash to what {MANIFEST} says, but {printable(damaged[0])} in {folder} changed; export again."
         )
     return manifest

@@ -6,13 +6,14 @@ The default sizes are GHN-2's for CIFAR-10 (Knyazev et al., 2021); ``GHN_2`` is 
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 from qnas.graph.distances import LONGEST_VIRTUAL_EDGE
 from qnas.quant.grid import Sharing
 from qnas.space.space import SearchSpace
 
 SWEEPS = ("sequential", "synchronous")
 FEATURES = ("full", "ghn-2")
+LARGEST, MOST_ROUNDS = 1 << 16, 16
 SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 
 
@@ -54,21 +55,32 @@ class GHNConfig:
     virtual_edges: int = LONGEST_VIRTUAL_EDGE
 
     def __post_init__(self) -> None:
+        sizes = (
+            self.classes, self.hidden, self.channels, self.kernel, self.rounds, self.virtual_edges, *self.decoder
+        )  # fmt: skip
+        if not all(type(size) is int for size in sizes) or type(self.knows_bits) is not bool or len(self.decoder) != 2:
+            raise QnasError(f"The sizes of a GHN are whole numbers, got {shown(sizes)}; correct its configuration.")
         if self.sweep not in SWEEPS:
-            raise QnasError(f"A GHN's sweep is one of {', '.join(SWEEPS)}, got {self.sweep!r}; choose one of them.")
+            raise QnasError(
+                f"A GHN's sweep is one of {', '.join(SWEEPS)}, got {shown(self.sweep)}; choose one of them."
+            )
         if self.features not in FEATURES:
             choices = ", ".join(FEATURES)
-            raise QnasError(f"A GHN's features are one of {choices}, got {self.features!r}; choose one of them.")
+            raise QnasError(f"A GHN's features are one of {choices}, got {shown(self.features)}; choose one of them.")
         if self.weights not in SHARINGS:
             choices = ", ".join(SHARINGS)
-            raise QnasError(f"A GHN's weights share the steps of one of {choices}, got {self.weights!r}; choose one.")
+            raise QnasError(
+                f"A GHN's weights share the steps of one of {choices}, got {shown(self.weights)}; choose one."
+            )
         if self.hidden % 4:
             raise QnasError(f"A GHN's hidden size is a multiple of 4, got {self.hidden}; take the next one.")
-        smallest = min(
-            self.classes, self.hidden, self.channels, self.kernel, self.rounds, self.virtual_edges, *self.decoder
-        )
-        if smallest < 1:
+        if min(sizes) < 1:
             raise QnasError(f"The sizes of a GHN are positive, got {self}; correct its configuration.")
+        if max(sizes) > LARGEST or self.rounds > MOST_ROUNDS:
+            raise QnasError(
+                f"The sizes of a GHN are {LARGEST} at most, its rounds {MOST_ROUNDS}, got {shown(sizes)} and "
+                f"{self.rounds} rounds; correct its configuration."
+            )
 
 
 GHN_2 = GHNConfig(features="ghn-2", knows_bits=False, virtual_edges=50)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
@@ -12,12 +11,12 @@ from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
-from qnas.nas.settings import paid_steps
+from qnas.nas.settings import BEGUN, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
-from qnas.runs.folder import read_run
-from qnas.runs.reading import reading
+from qnas.runs.folder import RUN, read_run
+from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
 from qnas.training.recipe import Recipe
@@ -42,7 +41,7 @@ def load_pick(folder: Path, genotype: Genotype, data: DataSet, weights: WeightGr
     network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train), weights)
     path = folder / PICKS / f"{genotype.key}.safetensors"
     with reading(path, "trained weights", "search again with another `out`"):
-        return network.restored(load_file(path))
+        return network.restored(read_tensors(path)[0])
 
 
 def winner_of(run: Path) -> Path:
@@ -77,13 +76,14 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
             f"`pick` is 1 to {len(picks)} for this run, got {pick}; see them with `qnas.show({str(run)!r})`."
         )
     chosen = picks[pick - 1]
-    settings = read_run(run)["settings"]
+    settings = read_run(run, {**BEGUN, "data": str, "steps": int, "bits": str})["settings"]
+    grids = grids_of_run(run, settings)
     data = find_data(settings["data"])
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
-    network = load_pick(run, genotype, data, grids_of_run(settings))
+    network = load_pick(run, genotype, data, grids)
     return folder, write_winner(folder, genotype, network, data, facts, profile)
 
 
@@ -95,7 +95,8 @@ def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) ->
     return paid_steps(steps, usual_price, price(build_plan(genotype, data.task), settings["recipe"]["batch"]))
 
 
-def grids_of_run(settings: dict[str, Any]) -> WeightGrids:
+def grids_of_run(run: Path, settings: dict[str, Any]) -> WeightGrids:
     """How a run of these settings puts weights on grids: those of before recipes said so, tensor by tensor."""
     recipe = settings.get("recipe", {})
-    return weight_grids(Recipe(**recipe)) if "weights" in recipe else FIRST_WEIGHTS
+    with reading(run / RUN, "a run's settings", "finish the run with the version of qnas that began it"):
+        return weight_grids(Recipe(**recipe)) if "weights" in recipe else FIRST_WEIGHTS

@@ -1,15 +1,25 @@
 """The result of a search as it lies in its run folder."""
 
+import re
 from pathlib import Path
 from typing import Any
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 from qnas.nas.rungs import Selection
 from qnas.nas.settings import SearchSettings
 from qnas.runs.files import write_json
-from qnas.runs.reading import read_json
+from qnas.runs.reading import expect, read_json, reading
 
 RESULT, PICKS = "result.json", "picks"
+NETWORK = {
+    "key": str, "score": float, "estimate": (float,), "trained": {str: float}, "test": (float,), "params": int,
+    "macs": int, "weight_bytes": int, "activation_bytes": int, "latency": float, "genotype": {}, "front?": bool,
+}  # fmt: skip
+TRUST = {"labels": int, "mean_absolute_error": float, "tau": float, "tau_params": float, "estimates?": str}
+SHAPE = {
+    "screened": int, "pareto": [str], "calibration": (TRUST,), "picks": [NETWORK], "candidates": [NETWORK],
+}  # fmt: skip
+"""What a result has at least."""
 
 
 def write_result(folder: Path, settings: SearchSettings, chosen: Selection) -> None:
@@ -46,7 +56,16 @@ def read_result(run: Path) -> dict[str, Any]:
         QnasError: the folder holds no result.
     """
     path, remedy = run / RESULT, "finish the run with the command that began it"
-    result = read_json(path, "the result of a finished run", remedy)
-    if not isinstance(result.get("picks"), list) or not result["picks"]:
+    what = "the result of a finished run"
+    result = read_json(path, what, remedy)
+    if result.get("picks") in (None, []):
         raise QnasError(f"{path} holds no picks; {remedy}.")
+    with reading(path, what, remedy):
+        expect(result, SHAPE)
+        for place, one in enumerate(result["picks"]):
+            if not one["trained"] or (result["pareto"] and "front" not in one):
+                raise ValueError(f"picks[{place}] has no trained accuracy, or does not say whether it is on the front")
+        for one in (*result["picks"], *result["candidates"]):
+            if bad := [steps for steps in one["trained"] if not re.fullmatch("[0-9]{1,18}", steps)]:
+                raise ValueError(f"{shown(bad[0])} is no number of steps")
     return result

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from qnas.errors import check_known
+from qnas.errors import SEEDS, check_known
 
 POPULATION = 20
 CHANGES = 400
@@ -216,15 +216,15 @@ class FixedSpace(BaseSampler):
 
 
 def _nsga2(seed: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed, population_size=POPULATION)
+    return NSGAIISampler(seed=seed % SEEDS, population_size=POPULATION)
 
 
 EXPECTED = "expected"
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "auto": _nsga2,  # the better one of genes under a budget at some hundred trials
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True),
+    "tpe": lambda seed: TPESampler(seed=seed % SEEDS, multivariate=True),
     "nsga2": _nsga2,
     "evolution": EvolutionSampler,
-    "random": lambda seed: RandomSampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed % SEEDS),
     EXPECTED: ClimbingSampler,
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qnas.errors import QnasError, at_least_one, check_known
+from qnas.errors import QnasError, at_least_one, check_known, check_seed
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import MIXED, Bits, check_edges
 from qnas.space.genes import decode
@@ -15,6 +15,11 @@ from qnas.training.recipe import Recipe
 SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
 COSTS = tuple(item.name for item in fields(Limits))
+BEGUN = {
+    "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
+    "survivors?": int, "top?": int,
+}  # fmt: skip
+"""The shape of a begun run's settings, where they are read (``qnas.runs.reading.expect``)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         check_edges(self.edges)
+        check_seed(self.seed)
         for cost in self.pareto:
             check_known("cost", cost, COSTS)
         if self.mixed and len(self.layer_choices) < 2:

@@ -5,14 +5,17 @@ its batch norm or bias and, where it has one, its ReLU. Shapes are (channels, he
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, NamedTuple
 
+from qnas.errors import QnasError
 from qnas.quant.scheme import FP32, HIGHEST, Bits, widest
 from qnas.task import Shape, Task
 
 Kind = Literal["input", "conv", "max_pool", "avg_pool", "sum", "concat", "global_avg", "linear"]
 CLASSIFIER = "classifier"
 """The name of the last node."""
+MOST_PARAMETERS = 1 << 28
 
 
 class Node(NamedTuple):
@@ -146,7 +149,11 @@ class Builder:
         return self._add(Node(self.scope + name, "concat", tuple(sources), shape, bits, signed=signed))
 
     def classifier(self, source: int) -> Plan:
-        """Global average pool and linear layer, which complete the plan."""
+        """Global average pool and linear layer, which complete the plan.
+
+        Raises:
+            QnasError: the network is larger than any that is trained here.
+        """
         width, classes = self.channels(source), self.task.classes
         bits, signed = self._widest([source]), self._signed(source)
         pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), bits, signed=signed))
@@ -156,4 +163,7 @@ class Builder:
         node = self._add(linear)
         self._slot(node, "weight", (classes, width))
         self._slot(node, "bias", (classes,))
+        count = sum(prod(slot.shape) for slot in self.slots)
+        if count > MOST_PARAMETERS:
+            raise QnasError(f"Networks have at most {MOST_PARAMETERS:,} parameters, got {count:,}; take a smaller one.")
         return Plan(tuple(self.nodes), tuple(self.slots), classes)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 
 FLOAT = 32
 LOWEST, HIGHEST = 2, 8
@@ -48,11 +48,15 @@ class Bits:
         Raises:
             QnasError: the text has another form or a width is out of range.
         """
+        if not isinstance(text, str):
+            raise QnasError(f"Bit widths are a text like w4a8 or fp32, got {shown(text)}; give `bits='w4a4'`.")
         if text.lower() == "fp32":
             return FP32
-        match = re.fullmatch(r"w(\d{1,3})a(\d{1,3})", text.lower())
+        match = re.fullmatch(r"w([0-9]{1,3})a([0-9]{1,3})", text.lower())
         if match is None:
-            raise QnasError(f"Bit widths are written like w4a8 or fp32, got {text!r}; give for example `bits='w4a4'`.")
+            raise QnasError(
+                f"Bit widths are written like w4a8 or fp32, got {shown(text)}; give for example `bits='w4a4'`."
+            )
         return cls(int(match[1]), int(match[2]))
 
 

@@ -7,12 +7,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qnas.errors import printable
 from qnas.runs.files import read_rows, write_bytes
 from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import OWN, ProxyRow
 
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
+
+
+def _as_it_stands(text: str) -> str:
+    """A text that may be of strangers, without escapes, and with dollars that begin no formula."""
+    return printable(text).replace("$", r"\$")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -41,7 +47,7 @@ def ghn_figure(rows: list[Row], title: str, path: Path) -> None:
     panels[0].set_ylabel("top-1 accuracy, %")
     panels[0].set_ylim(0, 103)
     panels[0].legend(loc="lower left", fontsize="small")
-    figure.suptitle(title)
+    figure.suptitle(_as_it_stands(title))
     save(figure, path)
 
 
@@ -80,5 +86,5 @@ def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
             axes.grid(alpha=0.3)
     for place in range(len(OWN)):
         panels[place][0].set_ylabel("trained, test accuracy, %")
-    figure.suptitle(title)
+    figure.suptitle(_as_it_stands(title))
     save(figure, path)

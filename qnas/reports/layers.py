@@ -12,7 +12,6 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from qnas.quant.distribution import Distribution
@@ -89,7 +88,7 @@ def layer_tables(network: NetworkLayers) -> list[Table]:
 
 
 def _table(network: NetworkLayers, what: str, *columns: str) -> Table:
-    title = f"{escape(network.network)}, {ORIGINS[network.origin]}: {what}"
+    title = f"{network.network}, {ORIGINS[network.origin]}: {what}"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), collapse_padding=True, width=80)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place > 1 else "left", no_wrap=place == 0)
@@ -109,7 +108,7 @@ def _errors(network: NetworkLayers) -> Table:
         )  # fmt: skip
     largest = max(row.alone.drop_error for row in network.rows)
     table.caption = (
-        f"{network.images} validation images of {escape(network.data)}; top-1 in float {network.float_top1:.1f} %; "
+        f"{network.images} validation images of {network.data}; top-1 in float {network.float_top1:.1f} %; "
         f"QCE where nothing is rounded {network.entropy:.3f}; drop in points, standard error up to {largest:.1f}"
     )
     return table
@@ -152,7 +151,7 @@ def _remedies(network: NetworkLayers) -> Table:
 def short(name: str) -> str:
     """A layer's name, its middle left out where it is long."""
     kept = (LONGEST_NAME - 2) // 2
-    return escape(name if len(name) <= LONGEST_NAME else f"{name[:kept]}..{name[-kept:]}")
+    return name if len(name) <= LONGEST_NAME else f"{name[:kept]}..{name[-kept:]}"
 
 
 def verdict(network: NetworkLayers) -> str:

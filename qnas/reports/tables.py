@@ -1,11 +1,14 @@
 """Tables for people, on stdout."""
 
+from typing import Any
+
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from qnas.data.survey import PARTS, Survey
+from qnas.errors import printable_lines
 from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import ProxyRow
@@ -18,11 +21,24 @@ SPARE = (
 """Columns that a narrow terminal does without, the least needed first."""
 
 
+class Plain(Console):
+    """A console that takes texts, which may be of strangers, for nothing but letters: no markup, no escapes."""
+
+    def render_str(self, text: str, *args: Any, **options: Any) -> Text:
+        """A text as it stands there."""
+        return super().render_str(printable_lines(text), *args, **options)
+
+
+def plain_console(width: int | None = None) -> Plain:
+    """A console on stdout."""
+    return Plain(width=width, markup=False, emoji=False)
+
+
 def show(table: Table) -> None:
     """Print a table; as wide as it needs to be where stdout is no terminal."""
-    console = Console()
+    console = plain_console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = plain_console(160)
     console.print(narrowed(table, console.width))
 
 
@@ -45,7 +61,7 @@ def narrowed(table: Table, width: int) -> Table:
 
 def _wanted(table: Table) -> int:
     """The width at which no cell is broken."""
-    unbounded = Console(width=10_000)
+    unbounded = plain_console(10_000)
     return Measurement.get(unbounded, unbounded.options, table).maximum
 
 
@@ -115,10 +131,10 @@ def data_table(found: Survey) -> Table:
     """One line a class with its images in every part, and below it what else there is to know."""
     channels, height, width = found.image
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    title = f"{escape(found.data)}: {kind}, {width} x {height} pixels as networks see them"
+    title = f"{found.data}: {kind}, {width} x {height} pixels as networks see them"
     table = Table("class", *PARTS, title=title)
     for place, name in enumerate(found.classes):
-        table.add_row(escape(name), *(f"{found.counts[part][place]:,}" for part in PARTS))
+        table.add_row(name, *(f"{found.counts[part][place]:,}" for part in PARTS))
     table.add_section()
     table.add_row("all", *(f"{sum(found.counts[part]):,}" for part in PARTS))
     table.add_row("repeats of training images", *(f"{found.repeated[part]:,}" for part in PARTS))
@@ -130,5 +146,5 @@ def data_table(found: Survey) -> Table:
         sizes = ", ".join(f"{width} x {height}" for width, height in found.sizes)
         modes = ", ".join(f"{count:,} {mode}" for mode, count in found.modes.items())
         notes.append(f"Files, smallest, median and largest width and height: {sizes}; Pillow's modes: {modes}.")
-    table.caption = escape("\n".join([*notes, *found.remarks]))
+    table.caption = "\n".join([*notes, *found.remarks])
     return table

@@ -1,12 +1,17 @@
 """Files that are never half-written: every write goes to a neighbour that then takes the name."""
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
+
+from qnas.runs.reading import MOST_JSON, parse_rows, read_bytes
+
+log = logging.getLogger("qnas")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -29,13 +34,18 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines that is appended to; a last line that a kill cut off is removed first."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        write_bytes(path, "".join(lines[:-1]).encode())
-        lines.pop()
-    return [json.loads(line) for line in lines]
+    """The rows of a file of JSON lines that is appended to; a last line that a kill cut off is removed first, and said.
+
+    Raises:
+        ValueError: another line is damaged; the reason has its number.
+        OSError: the file cannot be read.
+    """
+    content = read_bytes(path, MOST_JSON) if path.exists() else b""
+    rows, whole = parse_rows(content)
+    if not whole:
+        write_bytes(path, content[: content.rfind(b"\n") + 1])
+        log.info("Dropped the last line of %s, which was cut off.", path)
+    return rows
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import qnas
 from qnas.errors import QnasError
 from qnas.runs.files import write_json
 from qnas.runs.identity import refuse_changes
-from qnas.runs.reading import read_json
+from qnas.runs.reading import Shape, expect, read_json, reading
 
 RUN, LOCK = "run.json", "run.lock"
 
@@ -43,15 +43,22 @@ def open_run(
             raise QnasError(f"A run needs a folder, but {folder} is none ({error}); name another `out`.") from error
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path, shape: dict[str, Shape] | None = None) -> dict[str, Any]:
     """What ``open_run`` wrote.
+
+    Args:
+        folder: of the run.
+        shape: of its settings (``qnas.runs.reading.expect``), where that counts.
 
     Raises:
         QnasError: the file is missing or damaged.
     """
-    run = read_json(folder / RUN, "a run's settings", "name the folder of a run, or another `out`")
+    remedy = "name the folder of a run, or another `out`"
+    run = read_json(folder / RUN, "a run's settings", remedy)
     if not isinstance(run.get("settings"), dict):
-        raise QnasError(f"{folder / RUN} holds no settings; name the folder of a run, or another `out`.")
+        raise QnasError(f"{folder / RUN} holds no settings; {remedy}.")
+    with reading(folder / RUN, "a run's settings", remedy):
+        expect(run["settings"], shape or {})
     return run
 
 

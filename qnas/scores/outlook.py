@@ -5,10 +5,8 @@ random time (``benchmarks/learning_curves.py``). Their table lies beside the hyp
 has trained itself is added to it, so networks like those are known better from then on.
 """
 
-import gzip
-import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log, log2
@@ -29,7 +27,7 @@ from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.quant.scheme import HIGHEST
 from qnas.resources import shipped
-from qnas.runs.reading import reading
+from qnas.runs.reading import MOST_JSON, parse_rows, reading, unzipped
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.task import Task
@@ -125,7 +123,7 @@ def read_outlook(path: Path, task: Task) -> Outlook:
         QnasError: the table is damaged.
     """
     with reading(path, "a table of learning curves", "copy the checkpoint anew"):
-        return fit_outlook(list(_rows(path)), task)
+        return fit_outlook(parse_rows(unzipped(path, MOST_JSON))[0], task)
 
 
 def fit_outlook(rows: Sequence[Mapping[str, Any]], task: Task) -> Outlook:
@@ -147,8 +145,3 @@ def arrays(rows: Sequence[Mapping[str, Any]], task: Task) -> tuple[Floats, Float
     """The inputs, (runs, inputs), and the accuracies in per cent, (runs,), of runs."""
     plans = [build_plan(Genotype.from_json(row["genotype"]), task) for row in rows]
     return rows_of(plans, [row["images"] for row in rows]), np.array([row["top1"] for row in rows])
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        yield from map(json.loads, file)

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterator
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
+from qnas.errors import shown
 from qnas.quant.scheme import Bits
 from qnas.space.operations import Reshaping, find_operation
 
-MOST_STEPS, MOST_BRANCHES = 6, 2
+MOST_STEPS, MOST_BRANCHES, MOST_CELLS = 6, 2, 128
+MOST_CHANNELS, MOST_KERNEL, MOST_STRIDE = 4096, 63, 8
+"""Sizes above which a network is none that anybody trains."""
 CELL_INPUTS = 2
 PREVIOUS = 1
 """The state that holds the previous cell's output; some step must read it, so that every cell is connected."""
@@ -66,14 +69,26 @@ def cell_json(cell: Cell) -> list[list[list[Any]]]:
 
 def read_cell(steps: Any) -> Cell:
     """Read ``cell_json``; errors of Python's own kinds tell what is malformed."""
+    _check_list("a cell's steps", steps, MOST_STEPS)
+    for step in steps:
+        _check_list("a step's operations", step, MOST_BRANCHES)
+        for branch in step:
+            _check_list("an operation's parts", branch, 4)
     return tuple(tuple(_read_branch(*branch) for branch in step) for step in steps)
 
 
+def _check_list(what: str, value: Any, most: int) -> None:
+    if not isinstance(value, list | tuple) or len(value) > most:
+        raise TypeError(f"{what} are a list of {most} at most, got {shown(value)}")
+
+
 def _read_branch(state: Any, name: Any, kernel: Any, bits: Any = ()) -> Branch:
-    branch = Branch(int(state), str(name), int(kernel), tuple(Bits.parse(text) for text in bits))
-    if not find_operation(branch.operation).allows(branch.kernel):
+    if type(state) is not int or type(kernel) is not int or type(name) is not str:
+        raise TypeError(f"an operation is a state, a name and a kernel, got {shown([state, name, kernel])}")
+    if not find_operation(name).allows(kernel) or kernel > MOST_KERNEL:
         raise ValueError(f"{name} cannot have kernel {kernel}")
-    return branch
+    _check_list("an operation's widths", bits, MOST_CELLS)
+    return Branch(state, name, kernel, tuple(Bits.parse(text) for text in bits))
 
 
 def is_connected(cell: Cell) -> bool:

@@ -18,11 +18,15 @@ from itertools import compress
 from typing import Any
 
 from qnas.digest import digest_of
-from qnas.errors import QnasError
+from qnas.errors import QnasError, shown
 from qnas.quant.scheme import FP32, Bits, widest
 from qnas.space.cells import (
     CELL_INPUTS,
+    MOST_CELLS,
+    MOST_CHANNELS,
+    MOST_KERNEL,
     MOST_STEPS,
+    MOST_STRIDE,
     PREVIOUS,
     Branch,
     Cell,
@@ -72,21 +76,22 @@ class Genotype:
     projected: bool = True
 
     def __post_init__(self) -> None:
-        if self.cells < FEWEST_CELLS or self.channels < 1:
+        if not (FEWEST_CELLS <= self.cells <= MOST_CELLS and 1 <= self.channels <= MOST_CHANNELS):
             raise QnasError(
-                f"A genotype needs {FEWEST_CELLS} cells and 1 channel or more, got {self.cells} and {self.channels}; "
-                "draw a valid one with `qnas.sample(count=1)`."
+                f"A genotype has {FEWEST_CELLS} to {MOST_CELLS} cells and 1 to {MOST_CHANNELS} channels, got "
+                f"{self.cells} and {self.channels}; draw a valid one with `qnas.sample(count=1)`."
             )
-        if self.stem_kernel < 1 or self.stem_kernel % 2 == 0 or self.stem_stride < 1:
+        kernel, stride = self.stem_kernel, self.stem_stride
+        if not (1 <= kernel <= MOST_KERNEL and kernel % 2 == 1 and 1 <= stride <= MOST_STRIDE):
             raise QnasError(
-                f"A stem has an odd kernel and a stride of at least 1, got {self.stem_kernel} and {self.stem_stride}; "
-                "use a kernel such as 3."
+                f"A stem has an odd kernel up to {MOST_KERNEL} and a stride of 1 to {MOST_STRIDE}, got {kernel} and "
+                f"{stride}; use a kernel such as 3."
             )
         for name, cell in (("reduction", self.reduction), ("normal", self.normal)):
             if (name == "reduction" or self.has_normal_cells) and not is_connected(cell):
                 raise QnasError(
                     f"The {name} cell has 1 to {MOST_STEPS} steps of an operation or two that read earlier states, one "
-                    f"state {PREVIOUS}, and no skip alone, got {cell}; draw a valid one with `qnas.sample(count=1)`."
+                    f"state {PREVIOUS}, and no skip alone, got {shown(cell)}; draw one with `qnas.sample(count=1)`."
                 )
         counts = [len(self.layer_bits), *(len(branch.bits) for _, _, branch in self._branches())]
         wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
@@ -96,8 +101,8 @@ class Genotype:
             raise QnasError("Layers of widths of their own are all quantized, got fp32; write w8a8 for the widest.")
         if counts != (wanted if self.is_mixed else [0] * len(wanted)):
             raise QnasError(
-                f"Either all layers have bit widths of their own or none has, got {counts} where {wanted} or none were "
-                "due; search for such networks with `qnas.search(mixed=True)`."
+                f"Either all layers have bit widths of their own or none has, got {shown(counts)} where "
+                f"{shown(wanted)} or none were due; search for such networks with `qnas.search(mixed=True)`."
             )
 
     def _branches(self) -> Iterator[tuple[bool, int, Branch]]:
@@ -265,22 +270,36 @@ class Genotype:
         """Read what ``to_json`` wrote.
 
         Raises:
-            QnasError: a field is missing or malformed.
+            QnasError: a field is missing, unknown or malformed.
         """
         try:
+            if unknown := sorted(set(data) - _FIELDS):
+                raise ValueError(f"unknown key {shown(unknown[0])}")
             stem_kernel, stem_stride = data["stem"]
             normal, reduction = (read_cell(data[name]) for name in ("normal", "reduction"))
             numbers = (stem_kernel, stem_stride, data["channels"], data["cells"])
             batch_norm, projected = data["batch_norm"], data.get("projected", True)
+            if type(data["bits"]) is not str:
+                raise TypeError(f"bits are a text like w4a4, got {shown(data['bits'])}")
             if any(type(number) is not int for number in numbers) or not type(batch_norm) is type(projected) is bool:
                 raise TypeError("stem, channels and cells are whole numbers, batch_norm and projected true or false")
+            if len(data.get("widths", ())) > MOST_CELLS + 2:
+                raise ValueError(f"widths of {len(data['widths'])} layers are too many")
             widths = tuple(Bits.parse(text) for text in data.get("widths", ()))
             return cls(*numbers, batch_norm, normal, reduction, Bits.parse(data["bits"]), widths, projected)
-        except (KeyError, TypeError, ValueError, AttributeError, QnasError) as error:
+        except QnasError as error:
+            raise QnasError(f"A genotype cannot be read: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise QnasError(
-                f"A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
-                f"{str(data)[:80]!r} ({error}); draw a valid one with `qnas.sample(count=1)`."
+                "A genotype has the fields stem, channels, cells, batch_norm, normal, reduction and bits, got "
+                f"{shown(data, 30)} ({reason}); draw one with `qnas.sample(count=1)`."
             ) from error
+
+
+_FIELDS = {
+    "stem", "channels", "cells", "batch_norm", "projected", "normal", "reduction", "bits", "widths",
+}  # fmt: skip
 
 
 def _where(there: list[bool], bits: tuple[Bits, ...], otherwise: Bits) -> tuple[Bits, ...]:

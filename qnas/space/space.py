@@ -5,16 +5,16 @@ state in the file only what they change.
 """
 
 import json
-import tomllib
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from qnas.digest import digest_of
-from qnas.errors import QnasError, check_known, did_you_mean
+from qnas.errors import QnasError, check_known, did_you_mean, shown
 from qnas.resources import shipped
-from qnas.space.cells import MOST_BRANCHES, MOST_STEPS
+from qnas.runs.reading import read_toml
+from qnas.space.cells import MOST_BRANCHES, MOST_CELLS, MOST_CHANNELS, MOST_KERNEL, MOST_STEPS, MOST_STRIDE
 from qnas.space.genotype import FEWEST_CELLS, Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.splits import SPLITS
@@ -77,12 +77,15 @@ class SearchSpace:
         for key in ("kernels", "stem_kernels"):
             if any(kernel < 1 or kernel % 2 == 0 for kernel in getattr(self, key)):
                 raise _bad(self.name, key, list(getattr(self, key)), "use odd sizes such as 3, 5 and 7.")
+            if max(getattr(self, key)) > MOST_KERNEL:
+                raise _bad(self.name, key, list(getattr(self, key)), f"use sizes up to {MOST_KERNEL}.")
         for key in ("cells", "steps", "branches"):
             pair = getattr(self, key)
             if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
                 raise _bad(self.name, key, list(pair), "give the fewest and the most, such as [2, 4].")
-        if self.cells[0] < FEWEST_CELLS or self.steps[1] > MOST_STEPS or self.branches[1] > MOST_BRANCHES:
-            sizes = f"cells from {FEWEST_CELLS}, steps up to {MOST_STEPS}, branches up to {MOST_BRANCHES}"
+        most = (self.cells[1] <= MOST_CELLS, self.steps[1] <= MOST_STEPS, self.branches[1] <= MOST_BRANCHES)
+        if self.cells[0] < FEWEST_CELLS or not all(most):
+            sizes = f"{FEWEST_CELLS} to {MOST_CELLS} cells, up to {MOST_STEPS} steps, up to {MOST_BRANCHES} branches"
             given = [*self.cells, *self.steps, *self.branches]
             raise _bad(self.name, "cells, steps or branches", given, f"use {sizes}.")
         for key in _PROBABILITIES:
@@ -91,6 +94,9 @@ class SearchSpace:
         positive = (*self.channels, *self.stem_strides, self.max_params)
         if min(positive) < 1 or self.max_macs < 0:
             raise _bad(self.name, "channels, stem_strides or limits", positive, "use positive numbers.")
+        if max(self.channels) > MOST_CHANNELS or max(self.stem_strides) > MOST_STRIDE:
+            sizes = f"use up to {MOST_CHANNELS} channels and strides up to {MOST_STRIDE}."
+            raise _bad(self.name, "channels or stem_strides", positive, sizes)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -161,7 +167,7 @@ class SearchSpace:
 
 
 def _bad(space: str, key: str, value: Any, remedy: str) -> QnasError:
-    return QnasError(f"Search space {space!r}: {key} has an unusable value, {value!r}; {remedy}")
+    return QnasError(f"Search space {space!r}: {key} has an unusable value, {shown(value)}; {remedy}")
 
 
 _TASK = ("image", "classes")
@@ -174,7 +180,7 @@ _LIST_OF_NUMBERS = ("kernels", "cells", "steps", "branches", "channels", "stem_k
 def _convert(space: str, key: str, value: Any) -> Any:
     """A TOML value as the field's type, or an error that names it."""
     if key not in _KEYS:
-        raise QnasError(f"Search space {space!r}: unknown key {key!r}; {did_you_mean(key, _KEYS)}")
+        raise QnasError(f"Search space {space!r}: unknown key {shown(key)}; {did_you_mean(key, _KEYS)}")
     if key == "operations":
         good, wanted = isinstance(value, list) and all(isinstance(item, str) for item in value), "a list of names"
     elif key in _LIST_OF_NUMBERS:
@@ -184,7 +190,7 @@ def _convert(space: str, key: str, value: Any) -> Any:
     else:
         good, wanted = type(value) is int or (type(value) is float and value.is_integer()), "a whole number"
     if not good:
-        raise QnasError(f"Search space {space!r}: {key} must be {wanted}, got {value!r}; correct it in the file.")
+        raise QnasError(f"Search space {space!r}: {key} must be {wanted}, got {shown(value)}; correct it in the file.")
     return tuple(value) if isinstance(value, list) else (float(value) if key in _PROBABILITIES else int(value))
 
 
@@ -194,17 +200,12 @@ def read_space(path: Path) -> SearchSpace:
     Raises:
         QnasError: the file is missing or no TOML, or has an unknown key, a wrong type or an unusable value.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise QnasError(
-            f"A search space is a TOML file, but {path} cannot be read ({error}); check the path."
-        ) from error
+    data = read_toml(path, "a search space", "a search space is a TOML file; check the path, or copy a shipped one")
     splits = data.pop("splits", {})
     if not isinstance(splits, dict) or not all(isinstance(table, dict) for table in splits.values()):
         raise QnasError(f"Search space {path.stem!r}: splits must be tables such as [splits.deep]; correct the file.")
     for split in set(splits) - set(SPLITS):
-        raise QnasError(f"Search space {path.stem!r}: unknown split {split!r}; {did_you_mean(split, SPLITS)}")
+        raise QnasError(f"Search space {path.stem!r}: unknown split {shown(split)}; {did_you_mean(split, SPLITS)}")
     values = {key: _convert(path.stem, key, value) for key, value in data.items()}
     for missing in sorted(_KEYS - set(values) - set(_OPTIONAL)):
         raise QnasError(f"Search space {path.stem!r}: {missing} is missing; copy it from a shipped space.")

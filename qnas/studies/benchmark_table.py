@@ -27,7 +27,7 @@ from qnas.network.costs import Costs, costs
 from qnas.network.initial import he_parameters, with_noise
 from qnas.runs.files import write_bytes
 from qnas.runs.progress import Progress, Report, silent, stage
-from qnas.runs.reading import reading
+from qnas.runs.reading import MOST_JSON, parse_rows, reading, unzipped
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import EVALUATION_BATCH
 from qnas.scores.closed_form import predictor_for
@@ -293,8 +293,7 @@ def load_table(path: Path) -> BenchmarkTable:
         QnasError: the file is missing or damaged.
     """
     with reading(path, "a benchmark table", f"make one with `qnas.benchmark_table(out={str(path.parent)!r})`"):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            head, *rows = [json.loads(line) for line in file]
+        head, *rows = parse_rows(unzipped(path, MOST_JSON))[0]
         return BenchmarkTable(dict(head["settings"]), int(head["epoch"]), tuple(_entry(row) for row in rows))
 
 

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qnas.errors import QnasError, at_least_one, check_known, did_you_mean
+from qnas.errors import QnasError, at_least_one, check_known, check_seed, did_you_mean, shown
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
-from qnas.runs.reading import reading
+from qnas.runs.reading import read_toml, reading
 from qnas.training.recipe import Recipe
 
 STARTS = ("random", "predicted")
@@ -76,6 +76,7 @@ class TableSettings:
 
     def __post_init__(self) -> None:
         at_least_one({"networks": self.networks, "seeds": self.seeds})
+        check_seed(self.seed)
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a table to go on: a table with parts may get more of them."""
@@ -95,11 +96,9 @@ def read_parts(path: Path) -> tuple[Part, ...]:
     Raises:
         QnasError: it is missing or no TOML, or has an unknown key or an unusable value.
     """
-    import tomllib  # slow to import, and no help text needs it
-
     what = "write [[runs]] with bits, networks, epochs, starts and seeds"
+    content = read_toml(path, "the parts of a table", what)
     with reading(path, "the parts of a table", what):
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
         parts = [part for runs in content["runs"] for part in _parts(dict(runs), path)]
     if not parts:
         raise QnasError(f"{path} has no runs; {what}.")
@@ -109,9 +108,9 @@ def read_parts(path: Path) -> tuple[Part, ...]:
 def _parts(runs: dict[str, Any], path: Path) -> list[Part]:
     for key in runs:
         if key not in _KINDS:
-            raise QnasError(f"{path}: unknown key {key!r}; {did_you_mean(key, _KINDS)}")
+            raise QnasError(f"{path}: unknown key {shown(key)}; {did_you_mean(key, _KINDS)}")
         if not isinstance(runs[key], _KINDS[key]) or isinstance(runs[key], bool):
-            raise QnasError(f"{path}: {key} cannot be {runs[key]!r}; correct it in the file.")
+            raise QnasError(f"{path}: {key} cannot be {shown(runs[key])}; correct it in the file.")
     several, rest = runs.pop("bits"), {**runs, **({"starts": tuple(runs["starts"])} if "starts" in runs else {})}
     return [Part(Bits.parse(str(one)), **rest) for one in several]
 

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torch_geometric
-from safetensors import safe_open
 from torch import Tensor
 
 import qnas
@@ -36,7 +35,7 @@ from qnas.quant.scheme import FP32, MIXED
 from qnas.runs.files import write_tensors
 from qnas.runs.identity import refuse_changes
 from qnas.runs.machine import processor
-from qnas.runs.reading import reading
+from qnas.runs.reading import parse_json, read_tensors, reading
 from qnas.sampling.generator import stream
 from qnas.scores.ridge import fit_ridge
 from qnas.space.space import SearchSpace
@@ -287,11 +286,9 @@ class GHNTrainer:
             QnasError: the state is missing, damaged, or of a run with other settings.
         """
         with reading(folder / STATE, "the state of a run", "leave out `resume`, or name another `out`"):
-            with safe_open(folder / STATE, framework="pt") as file:
-                header = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            before = json.loads(header["settings"])
-            counters = Counters(**json.loads(header["counters"]))
+            tensors, header = read_tensors(folder / STATE)
+            before = parse_json(header["settings"])
+            counters = Counters(**parse_json(header["counters"]))
             model = {name: tensors[f"model/{name}"] for name in self.ghn.state_dict()}
             averaged = {name: tensors[f"average/{name}"].to(self.device) for name in self.averaged}
         refuse_changes(before, self.identity(), folder)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, check_seed
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.space.splits import SPLITS
 
@@ -57,6 +57,7 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.steps < 0 or (self.steps == 0 and self.minutes <= 0):
             raise QnasError(
                 f"A fit needs a length, got {self.minutes} minutes and {self.steps} steps; "

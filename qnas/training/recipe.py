@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from qnas.digest import digest_of
-from qnas.errors import QnasError, did_you_mean
-from qnas.runs.reading import reading
+from qnas.errors import QnasError, did_you_mean, shown
+from qnas.runs.reading import read_toml
 
 CHOICES = {
     "optimizer": ("adamw", "sgd"),
@@ -78,9 +78,9 @@ class Recipe:
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "calibration"):
-            self._check(name, getattr(self, name) >= 1, "is at least 1")
-        self._check("reestimation", self.reestimation >= 0, "is at least 0")
+        for name, least, most in _COUNTS:
+            self._check(name, getattr(self, name) >= least, f"is at least {least}")
+            self._check(name, getattr(self, name) <= most, f"is at most {most}")
         self._check("shift_from", self.shift_from >= 0, "is at least 0")
         for name in ("rate", "clip"):
             self._check(name, 0 < getattr(self, name) < float("inf"), "is a positive number")
@@ -92,7 +92,7 @@ class Recipe:
     def _check(self, name: str, good: bool, rule: str) -> None:
         if not good:
             usual = getattr(Recipe, name)
-            raise QnasError(f"`{name}` {rule}, got {getattr(self, name)}; leave it out for {usual}.")
+            raise QnasError(f"`{name}` {rule}, got {shown(getattr(self, name))}; leave it out for {usual}.")
 
     def of(self, steps: int) -> "Recipe":
         """The same recipe for a run of another length."""
@@ -113,6 +113,8 @@ class Recipe:
         return "".join(f"{name} = {_toml(value)}\n" for name, value in asdict(self).items())
 
 
+_COUNTS = (("steps", 1, 10**9), ("batch", 1, 10**6), ("calibration", 1, 10**6), ("reestimation", 0, 10**6))
+"""The least and the most of each."""
 _SHARES = (
     "weight_decay", "noise", "frozen_share", "warm_up", "smoothing", "erase", "descent", "damping", "distillation",
     "teacher_share", "averaging",
@@ -133,17 +135,16 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         QnasError: it is missing or no TOML, or has an unknown key, a wrong type or an unusable value.
     """
-    import tomllib  # slow to import, and no help text needs it
-
-    with reading(path, "a recipe", "a recipe is a TOML file such as the manifest of a winner shows; check the path"):
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    values = read_toml(
+        path, "a recipe", "a recipe is a TOML file such as the manifest of a winner shows; check the path"
+    )
     typed: dict[str, Any] = {}
     for key, value in values.items():
         if key not in _KINDS:
-            raise QnasError(f"Recipe {path}: unknown key {key!r}; {did_you_mean(key, _KINDS)}")
+            raise QnasError(f"Recipe {path}: unknown key {shown(key)}; {did_you_mean(key, _KINDS)}")
         kind: Any = _KINDS[key]
         if type(value) is not kind and not (kind is float and type(value) is int):
-            raise QnasError(f"Recipe {path}: {key} is {_WORDS[kind]}, got {value!r}; correct it in the file.")
+            raise QnasError(f"Recipe {path}: {key} is {_WORDS[kind]}, got {shown(value)}; correct it in the file.")
         typed[key] = kind(value)
     try:
         return Recipe(**typed)

@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from safetensors.torch import load_file
-
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.network.initial import Predictor
 from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.runs.files import write_tensors
-from qnas.runs.reading import reading
+from qnas.runs.reading import read_tensors, reading
 from qnas.training.qat import begun
 from qnas.training.recipe import Recipe
 
@@ -61,7 +59,7 @@ def train_in(
     training = begun(plan, data, recipe, seed, ghn)
     if path.is_file():
         with reading(path, "the state of a training run", "delete it to train from the start"):
-            training.load_state(load_file(path))
+            training.load_state(read_tensors(path)[0])
     saved = said = time.monotonic()
     while training.done < training.recipe.steps:
         loss, now = training.step(), time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qnas.runs.files import append_row, read_rows
-from qnas.runs.reading import reading
+from qnas.runs.reading import expect, reading
 from qnas.work.queue import WorkQueue, payload_of
 
 Result = dict[str, Any]
@@ -40,7 +40,10 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path, "a ledger of results", "delete it, and the same command does its work again"):
-            self.results: dict[str, Result] = {row["job"]: row for row in read_rows(path)}
+            rows = read_rows(path)
+            for number, row in enumerate(rows, 1):
+                expect(row, {"job": str}, f"line {number}")
+            self.results: dict[str, Result] = {row["job"]: row for row in rows}
 
     def has(self, piece: Work) -> bool:
         """Whether a piece needs no more work."""

@@ -1,6 +1,8 @@
 """Several processes that do pieces of work, each result written into a ledger as it comes."""
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -18,7 +20,8 @@ Piece = TypeVar("Piece", bound=Work)
 class Pool(Generic[Piece]):
     """Does work in several processes, or in this one; use it as a context.
 
-    Processes that were killed are replaced, and what they were doing is done again.
+    Processes that were killed are replaced, and what they were doing is done again. They end with the process that
+    started them, however that ends.
 
     Args:
         do: does one piece of work; a function of some module, so that processes find it.
@@ -45,7 +48,7 @@ class Pool(Generic[Piece]):
     def start(self) -> None:
         """Start the processes, or start them anew."""
         context = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(self.workers, context, initializer=self.begin)
+        self.executor = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(self.begin,))
 
     def __enter__(self) -> "Pool[Piece]":
         return self
@@ -134,3 +137,18 @@ class Pool(Generic[Piece]):
     def _kept(self, result: Result) -> Result:
         self.ledger.add(result)
         return result
+
+
+def _begin(begin: Callable[[], object] | None) -> None:
+    """What each process does first: it watches the one that started it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin()
+
+
+def _end_with_parent() -> None:
+    """Wait until the pipe closes that a parent holds as long as it lives, then end at once."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from qnas.errors import QnasError
+from qnas.runs.reading import reading
 from qnas.work.journal import JournalFile
 
 BEAT, GRACE = 5.0, 30.0
@@ -126,10 +127,11 @@ class WorkQueue:
     ) -> None:
         self.address, self.beat, self.grace = address, beat, grace
         self.storage, self.disconnect = address.open()
-        study = optuna.create_study(
-            storage=self.storage, study_name=address.name, directions=directions, load_if_exists=True
-        )
-        self.study, self.id = study, self.storage.get_study_id_from_name(address.name)
+        with self._reading():
+            self.study = optuna.create_study(
+                storage=self.storage, study_name=address.name, directions=directions, load_if_exists=True
+            )
+            self.id = self.storage.get_study_id_from_name(address.name)
         self.done: dict[str, FrozenTrial] = {}
         self.running: dict[str, FrozenTrial] = {}
         self.settled = 0
@@ -138,7 +140,15 @@ class WorkQueue:
         self.beating = threading.Thread(target=self._beat, daemon=True)
         if address.shared:
             self.beating.start()
-        self.refresh()
+        with self._reading():
+            self.refresh()
+
+    def _reading(self) -> AbstractContextManager[None]:
+        """A journal may be damaged in ways that its lines do not show; a database's own errors tell more."""
+        if self.address.shared:
+            return nullcontext()
+        remedy = "delete it, and the same command screens again"
+        return reading(Path(self.address.storage), "a journal of trials", remedy)
 
     def close(self) -> None:
         """Give no more signs of life, and disconnect."""

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from qnas.runs.files import write_bytes, write_json, write_tensors
+from qnas.runs.files import read_rows, write_bytes, write_json, write_tensors
 
 
 def refuse(*_: object) -> None:
@@ -72,3 +72,22 @@ def test_tensors_are_read_back_with_their_header(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"key": "value"}
+
+
+def test_a_row_that_was_cut_off_is_dropped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "rows"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
+    with caplog.at_level("INFO", "qnas"):
+        assert read_rows(path) == [{"a": 1}, {"a": 2}]
+    assert caplog.messages == [f"Dropped the last line of {path}, which was cut off."]
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"3", b"", b"\xff", b'{"a": 1, "a": 2}', b"[" * 10**5], ids=range(6))
+def test_another_damaged_row_is_named_with_its_number_and_the_file_stays(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "rows"
+    content = b'{"a": 1}\n' + line + b'\n{"a"'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^line 2"):
+        read_rows(path)
+    assert path.read_bytes() == content

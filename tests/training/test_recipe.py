@@ -151,5 +151,5 @@ def test_the_digest_depends_on_all_else() -> None:
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_word_that_is_no_choice_is_refused_with_those_there_are(path: Path, name: str) -> None:
     usual, choices = getattr(Recipe, name), " or ".join(CHOICES[name])
-    message = f"Recipe {path}: {name} is {choices}, got other; leave it out for {usual}."
+    message = f"Recipe {path}: {name} is {choices}, got 'other'; leave it out for {usual}."
     assert refused(path, f'{name} = "other"') == message

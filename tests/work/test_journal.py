@@ -7,6 +7,11 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 
+from qnas.errors import QnasError
+from qnas.nas.proposer import Proposer
+from qnas.quant.scheme import MIXED
+from qnas.space.genes import gene_choices
+from qnas.space.space import find_space
 from qnas.work.journal import JournalFile
 
 LOGS = [{"op": number, "text": "é" * number} for number in range(6)]
@@ -85,3 +90,26 @@ def test_two_storages_write_one_study_by_turns(tmp_path: Path) -> None:
     again = optuna.load_study(storage=JournalStorage(JournalFile(tmp_path / "log")), study_name="it")
     assert [trial.number for trial in again.trials] == list(range(10))
     assert again.best_value == 0
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"3", b'{"distributions": "0", "params": [1]}'])
+def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: bytes) -> None:
+    JournalFile(tmp_path / "log").append_logs(LOGS[:2])
+    with (tmp_path / "log").open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(QnasError, match=r"log cannot be read as a journal of trials \(line 3.*\); delete it"):
+        read(JournalFile(tmp_path / "log"))
+
+
+def test_trials_of_many_genes_take_little_room_and_come_back(tmp_path: Path) -> None:
+    proposer = Proposer("random", 0, gene_choices(find_space("mobile"), MIXED))
+    storage = JournalStorage(JournalFile(tmp_path / "log"))
+    study = optuna.create_study(storage=storage, study_name="it")
+    proposals = proposer.propose(20)
+    for one in proposals:
+        study.add_trial(optuna.trial.create_trial(value=1.0, params=one.genes, distributions=one.distributions))
+    first = (tmp_path / "log").read_bytes().splitlines()[1]
+    assert ((tmp_path / "log").stat().st_size - len(first)) / 19 < 2048
+    again = optuna.load_study(storage=JournalStorage(JournalFile(tmp_path / "log")), study_name="it")
+    assert [trial.params for trial in again.trials] == [one.genes for one in proposals]
+    assert again.trials[-1].distributions == proposals[-1].distributions

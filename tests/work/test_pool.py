@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -142,3 +145,52 @@ def test_each_process_begins_as_it_is_told(tmp_path: Path) -> None:
     wanted = [deadly(tmp_path, number, deaths=0) for number in range(1, 4)]
     with Pool(how_often_begun, Ledger(tmp_path / "ledger"), workers=2, begin=begin) as pool:
         assert [result["top1"] for _, result in pool.run(wanted)] == [1, 1, 1]
+
+
+ORPHANS = """
+import os, sys, time
+from dataclasses import dataclass
+from pathlib import Path
+from qnas.work.ledger import Ledger
+from qnas.work.pool import Pool
+
+@dataclass(frozen=True)
+class Piece:
+    name: str
+    folder: str
+    output: str = ""
+
+def do(piece):
+    Path(piece.folder, f"{os.getpid()}.pid").touch()
+    time.sleep(300)
+
+if __name__ == "__main__":
+    with Pool(do, Ledger(Path(sys.argv[1], "ledger")), workers=2) as pool:
+        list(pool.run([Piece(name, sys.argv[1]) for name in "ab"]))
+"""
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def in_time(true: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.1)
+    return true()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(ORPHANS, encoding="utf-8")
+    with subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)]) as parent:
+        assert in_time(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 120)
+        workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+        assert all(map(is_alive, workers))
+        parent.kill()
+    assert in_time(lambda: not any(map(is_alive, workers)), 20)
