@@ -47,7 +47,9 @@ def _placed_in(order: list[int], buffers: list[Buffer]) -> tuple[list[int], int]
         taken = [taken for other in starts if (taken := _taken(place, other, buffers, starts[other]))]
         free = (end for end in sorted({0, *(end for _, end in taken)}) if end >= 0)
         starts[place] = next(start for start in free if not any(low < start < end for low, end in taken))
-    return [starts[place] for place in range(len(buffers))], max(starts[place] + buffers[place].size for place in starts)
+    return [starts[place] for place in range(len(buffers))], max(
+        starts[place] + buffers[place].size for place in starts
+    )
 
 
 def _taken(place: int, other: int, buffers: list[Buffer], start: int) -> tuple[int, int] | None:

@@ -106,41 +106,39 @@ static int phase(const tensor *in, const layer *by)
     return (in->width + by->dilation * (by->kernel - 1) + by->dilation - 1) / by->dilation;
 }
 
-/* Where the values under the kernel begin for output column x; they are kernel * kernel * channels in a row. */
-static const int16_t *window(const int16_t *columns, const tensor *in, const layer *by, int x)
+/* After how many values of each channel those under the kernel begin for output column x. */
+static int window(const tensor *in, const layer *by, int x)
 {
     const int column = x * by->stride;
-    const int place = column % by->dilation * phase(in, by) + column / by->dilation;
 
-    return columns + place * by->kernel * in->channels;
+    return (column % by->dilation * phase(in, by) + column / by->dilation) * by->kernel;
 }
 
-/* The input rows under the kernel for output row y, column by column; `fill` stands beyond the image. */
-static void load_columns(const tensor *in, const layer *by, int y, int16_t fill, int16_t *columns)
+/* So many channels of the input rows under the kernel for output row y: column by column, and in each of its pixels
+   channel by channel. `fill` stands beyond the image. */
+static void load_columns(const tensor *in, const layer *by, int y, int channel, int count, int16_t fill,
+                         int16_t *columns)
 {
     const int pad = by->dilation * (by->kernel / 2);
-    int i, first, column;
+    int i, c, first, column;
 
-    if (by->kernel == 1) {
-        load(in, y * by->stride, 0, in->width * in->channels, columns);
+    if (by->kernel == 1 && count == in->channels) {
+        load(in, y * by->stride, 0, in->width * count, columns);
         return;
     }
     for (i = 0; i < by->kernel; i++) {
         const int row = y * by->stride + i * by->dilation - pad;
 
         for (first = 0; first < by->dilation; first++) {
-            int16_t *to = columns + (first * phase(in, by) * by->kernel + i) * in->channels;
+            int16_t *to = columns + (first * phase(in, by) * by->kernel + i) * count;
 
             for (column = first - pad; column < in->width + pad; column += by->dilation) {
-                if (row >= 0 && row < in->height && column >= 0 && column < in->width) {
-                    load(in, row, column * in->channels, in->channels, to);
-                } else {
-                    int c;
-
-                    for (c = 0; c < in->channels; c++)
+                if (row >= 0 && row < in->height && column >= 0 && column < in->width)
+                    load(in, row, column * in->channels + channel, count, to);
+                else
+                    for (c = 0; c < count; c++)
                         to[c] = fill;
-                }
-                to += by->kernel * in->channels;
+                to += by->kernel * count;
             }
         }
     }
@@ -206,7 +204,7 @@ static void convolve(const tensor *in, const tensor *out, const layer *by)
     for (y = 0; y < out->height; y++) {
         uint8_t *row = out->bits == 8 ? row_of(out, y) : apart;
 
-        load_columns(in, by, y, 0, columns);
+        load_columns(in, by, y, 0, in->channels, 0, columns);
         for (c = 0; c < out->channels; c += 4) {
             const int count = out->channels - c < 4 ? out->channels - c : 4;
 
@@ -218,8 +216,8 @@ static void convolve(const tensor *in, const tensor *out, const layer *by)
                     weights[i * padded + k] = 0;
             }
             for (x = 0; x < out->width; x += 2) {
-                const int16_t *left = window(columns, in, by, x);
-                const int16_t *right = x + 1 < out->width ? window(columns, in, by, x + 1) : left;
+                const int16_t *left = columns + window(in, by, x) * in->channels;
+                const int16_t *right = x + 1 < out->width ? columns + window(in, by, x + 1) * in->channels : left;
                 uint8_t *to = row + x * out->channels + c;
                 int32_t sums[8];
 
@@ -237,101 +235,103 @@ static void convolve(const tensor *in, const tensor *out, const layer *by)
 }
 
 /* == filter: columns, place, rescaled, clamped == */
-/* A depthwise convolution, up to sixteen channels at a time. */
+/* A depthwise convolution, sixteen channels at a time. */
 static void filter(const tensor *in, const tensor *out, const layer *by)
 {
     const int taps = by->kernel * by->kernel, channels = in->channels;
-    int16_t *weights = arena + by->scratch / 2, *columns = weights + taps * channels;
-    uint8_t *apart = (uint8_t *)(columns + by->dilation * phase(in, by) * by->kernel * channels);
+    const int block = channels < 16 ? channels : 16;
+    int16_t *weights = arena + by->scratch / 2, *columns = weights + taps * block;
+    uint8_t *row = (uint8_t *)(columns + by->dilation * phase(in, by) * by->kernel * block);
     int y, x, c, i, k;
 
-    decode(by->weights, 0, taps * channels, by->bits, by->zero, weights);
     for (y = 0; y < out->height; y++) {
-        uint8_t *row = out->bits == 8 ? row_of(out, y) : apart;
+        for (c = 0; c < channels; c += 16) {
+            const int count = channels - c < 16 ? channels - c : 16;
 
-        load_columns(in, by, y, 0, columns);
-        for (x = 0; x < out->width; x++) {
-            const int16_t *values = window(columns, in, by, x);
-
-            for (c = 0; c < channels; c += 16) {
-                const int count = channels - c < 16 ? channels - c : 16;
+            load_columns(in, by, y, c, count, 0, columns);
+            for (k = 0; k < taps; k++)
+                decode(by->weights, k * channels + c, count, by->bits, by->zero, weights + k * count);
+            for (x = 0; x < out->width; x++) {
+                const int16_t *values = columns + window(in, by, x) * count;
+                uint8_t *to = row + x * channels + c;
                 int32_t sums[16] = {0};
 
-                for (k = 0; k < taps; k++) {
-                    const int16_t *w = weights + k * channels + c, *v = values + k * channels + c;
-
+                for (k = 0; k < taps; k++)
                     for (i = 0; i < count; i++)
-                        sums[i] += w[i] * v[i];
-                }
+                        sums[i] += weights[k * count + i] * values[k * count + i];
                 for (i = 0; i < count; i++)
-                    row[x * channels + c + i] =
-                        clamped((rescaled(sums[i], by, c + i) + by->bias[c + i]) >> by->point, out->highest);
+                    to[i] = clamped((rescaled(sums[i], by, c + i) + by->bias[c + i]) >> by->point, out->highest);
             }
         }
-        if (row == apart)
-            place(out, y, apart);
+        place(out, y, row);
     }
 }
 
 /* == average: columns, place, rescaled, clamped == */
-/* An average pool; multipliers are those of as many pixels as lie under the kernel. */
+/* An average pool, sixteen channels at a time; multipliers are those of as many pixels as lie under the kernel. */
 static void average(const tensor *in, const tensor *out, const layer *by)
 {
     const int taps = by->kernel * by->kernel, channels = in->channels, reach = by->kernel / 2;
+    const int block = channels < 16 ? channels : 16;
     int16_t *columns = arena + by->scratch / 2;
-    uint8_t *apart = (uint8_t *)(columns + phase(in, by) * by->kernel * channels);
-    int y, x, c, k;
+    uint8_t *row = (uint8_t *)(columns + phase(in, by) * by->kernel * block);
+    int y, x, c, i, k;
 
     for (y = 0; y < out->height; y++) {
         const int top = y * by->stride - reach, bottom = top + by->kernel;
         const int rows = (bottom < in->height ? bottom : in->height) - (top > 0 ? top : 0);
-        uint8_t *row = out->bits == 8 ? row_of(out, y) : apart;
 
-        load_columns(in, by, y, 0, columns);
-        for (x = 0; x < out->width; x++) {
-            const int left = x * by->stride - reach, right = left + by->kernel;
-            const int pixels = rows * ((right < in->width ? right : in->width) - (left > 0 ? left : 0));
-            const int16_t *values = window(columns, in, by, x);
+        for (c = 0; c < channels; c += 16) {
+            const int count = channels - c < 16 ? channels - c : 16;
 
-            for (c = 0; c < channels; c++) {
-                int32_t sum = 0;
+            load_columns(in, by, y, c, count, 0, columns);
+            for (x = 0; x < out->width; x++) {
+                const int left = x * by->stride - reach, right = left + by->kernel;
+                const int pixels = rows * ((right < in->width ? right : in->width) - (left > 0 ? left : 0));
+                const int16_t *values = columns + window(in, by, x) * count;
 
-                for (k = 0; k < taps; k++)
-                    sum += values[k * channels + c];
-                row[x * channels + c] =
-                    clamped((rescaled(sum, by, pixels - 1) + by->bias[0]) >> by->point, out->highest);
+                for (i = 0; i < count; i++) {
+                    int32_t sum = 0;
+
+                    for (k = 0; k < taps; k++)
+                        sum += values[k * count + i];
+                    row[x * channels + c + i] =
+                        clamped((rescaled(sum, by, pixels - 1) + by->bias[0]) >> by->point, out->highest);
+                }
             }
         }
-        if (row == apart)
-            place(out, y, apart);
+        place(out, y, row);
     }
 }
 
 /* == maximum: columns, place == */
+/* A max pool, sixteen channels at a time. */
 static void maximum(const tensor *in, const tensor *out, const layer *by)
 {
     const int taps = by->kernel * by->kernel, channels = in->channels;
+    const int block = channels < 16 ? channels : 16;
     int16_t *columns = arena + by->scratch / 2;
-    uint8_t *apart = (uint8_t *)(columns + phase(in, by) * by->kernel * channels);
-    int y, x, c, k;
+    uint8_t *row = (uint8_t *)(columns + phase(in, by) * by->kernel * block);
+    int y, x, c, i, k;
 
     for (y = 0; y < out->height; y++) {
-        uint8_t *row = out->bits == 8 ? row_of(out, y) : apart;
+        for (c = 0; c < channels; c += 16) {
+            const int count = channels - c < 16 ? channels - c : 16;
 
-        load_columns(in, by, y, INT16_MIN, columns);
-        for (x = 0; x < out->width; x++) {
-            const int16_t *values = window(columns, in, by, x);
+            load_columns(in, by, y, c, count, INT16_MIN, columns);
+            for (x = 0; x < out->width; x++) {
+                const int16_t *values = columns + window(in, by, x) * count;
 
-            for (c = 0; c < channels; c++) {
-                int16_t most = values[c];
+                for (i = 0; i < count; i++) {
+                    int16_t most = values[i];
 
-                for (k = 1; k < taps; k++)
-                    most = values[k * channels + c] > most ? values[k * channels + c] : most;
-                row[x * channels + c] = (uint8_t)(most + out->zero);
+                    for (k = 1; k < taps; k++)
+                        most = values[k * count + i] > most ? values[k * count + i] : most;
+                    row[x * channels + c + i] = (uint8_t)(most + out->zero);
+                }
             }
         }
-        if (row == apart)
-            place(out, y, apart);
+        place(out, y, row);
     }
 }
 
