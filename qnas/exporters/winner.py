@@ -18,7 +18,7 @@ import qnas
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import find_profile
+from qnas.exporters.registry import MODEL, find_profile
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
@@ -29,7 +29,7 @@ from qnas.runs.reading import read_json, reading
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
-WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
+WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
 FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
 """How weights were put on grids when manifests did not say."""
 
@@ -107,7 +107,7 @@ def write_winner(
     facts: dict[str, Any],
     profile: str = "compact",
 ) -> Parity:
-    """Write everything, compare the ONNX model with torch in onnxruntime on the validation images, and say so.
+    """Write everything, compare what was exported with torch on the validation images, and say so.
 
     Args:
         folder: to write to.
@@ -118,21 +118,22 @@ def write_winner(
         profile: one of ``qnas.exporters.registry.PROFILES``.
 
     Raises:
-        QnasError: no such profile.
+        QnasError: no such profile, or one that cannot hold the network; then nothing is written.
     """
     written = find_profile(profile)
     deployed = deploy(network)
-    model = written.write(deployed)
-    parity = written.compare(model, deployed, data.validation)
+    files = written.write(deployed, data.task)
+    parity = written.compare(files, deployed, data.validation)
     table = confusion(deployed, data.validation, data.task.classes)
     write_tensors(folder / WEIGHTS, network.state_dict())
-    write_bytes(folder / written.file, model)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
     write_json(folder / GENOTYPE, genotype.to_json())
     write_json(folder / MANIFEST, {
         "facts": facts,
         "costs": asdict(costs(network.plan)),
         "weights": asdict(network.weights),
-        "parity": asdict(parity),
+        "parity": parity.to_json(),
         "validation": {"confusion": table, **by_class(table)},
         "images": {
             "data": data.name,
@@ -145,8 +146,9 @@ def write_winner(
         },
         "profile": profile,
         "model": written.file,
-        "onnx_bytes": len(model),
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, written.file, GENOTYPE)},
+        **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
+        "model_bytes": len(files[written.file]),
+        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},
         "versions": {
             "qnas": qnas.__version__,
             "torch": torch.__version__,
