@@ -71,7 +71,8 @@ def test_a_small_network_runs_and_fits(bits: str, tmp_path: Path) -> None:
 
 
 def run(folder: Path, *command: str) -> str:
-    """What a command prints."""
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
+    """What a command prints, on whichever stream: QEMU prints what the device says on stderr."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ended = subprocess.run(command, cwd=folder, text=True, timeout=120, check=False, **streams)
+    assert ended.returncode == 0, ended.stdout
     return ended.stdout
