@@ -45,7 +45,7 @@ def pixels_for(task: Task, count: int = 8) -> torch.Tensor:
 
 def network_of(plan: Plan, task: Task, grids: WeightGrids = LEARNED) -> DeployedNetwork:
     values = he_parameters(plan, torch.Generator().manual_seed(0))
-    values |= {name: torch.randn(value.shape) * 0.3 for name, value in values.items() if name.endswith("bias")}
+    values |= {name: torch.randn(value.shape) * 0.1 for name, value in values.items() if name.endswith("bias")}
     network = Network(plan, values, (-2.0, 2.0), grids)
     network.calibrate([torch.randn(8, *task.image)])
     return deploy(network.eval())

@@ -168,7 +168,7 @@ def test_a_bias_that_no_32_bits_hold_at_the_accumulators_step_is_kept(bits: Bits
 def test_accumulators_that_could_overflow_are_refused_by_name() -> None:
     network = deployed(everything(Bits(8, 8)))
     layer = network.layers["small"]
-    wide = replace(layer, weight=torch.full((4, 4000, 5, 5), 255, dtype=torch.uint8))
+    wide = replace(layer, weight=torch.full((4, 8000, 5, 5), 255, dtype=torch.uint8))
     with pytest.raises(QnasError, match=r"32 bits .* the layer small can add up to"):
         integer_network(replace(network, layers={**network.layers, "small": wide}), TASK)
 
