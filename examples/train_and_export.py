@@ -15,7 +15,7 @@ def main(folder: Path) -> None:
     trained = qnas.train(network, data="digits", steps=100, out=folder)
     print(f"{trained.costs.params:,} parameters, {trained.accuracies['test']:.1f} % of the test images right")
     parity = qnas.export(trained, profile="compact").parity
-    print(f"{folder}: {parity.torch_top1:.1f} % right in torch, {parity.onnxruntime_top1:.1f} % in onnxruntime")
+    print(f"{folder}: {parity.torch_top1:.1f} % right in torch, {parity.runtime_top1:.1f} % in onnxruntime")
 
 
 if __name__ == "__main__":

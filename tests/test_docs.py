@@ -1,6 +1,8 @@
 """The documents: their code runs, their links lead somewhere, the README keeps to the face."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,21 @@ def test_the_code_of_a_page_runs_block_after_block(page: str, tmp_path: Path) ->
     assert blocks
     ended = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.export
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_commands_from_a_winner_to_a_device_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)
+    script = f'set -e\nqnas() {{ "{sys.executable}" -m qnas "$@"; }}\n{block}'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r'"runtime": "c"', ended.stdout)
+    lines = [line.split() for line in ended.stdout.splitlines()[-2:]]
+    assert [len(line) for line in lines] == [11, 11]
+    assert all(0 <= int(line[0]) < 10 for line in lines)
 
 
 def test_the_readme_shows_the_face_alone() -> None:

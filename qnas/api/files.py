@@ -94,7 +94,7 @@ def export(
     """Write a network for deployment: a pick of a finished search, or a winner, fine-tuned or not.
 
     Args:
-        source: a run or its folder, or a winner.
+        source: a run or a winner, or the folder of one.
         pick: of a run: 1 for its winner, 2 for the second.
         profile: one of ``qnas.exporters.registry.PROFILES``.
         out: folder to write; without one inside the run's, or the winner's own.
@@ -103,8 +103,11 @@ def export(
         The folder, and how the file in it compares with torch in its runtime.
 
     Raises:
-        QnasError: the run is not finished or has no such pick, or there is no such profile.
+        QnasError: the run is not finished or has no such pick, or there is no such profile, or it cannot hold
+            the network; then nothing is written.
     """
+    if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
+        source = load_winner(Path(source))
     if isinstance(source, Winner):
         folder = Path(out) if out else source.folder
         images = find_data(source.facts["settings"]["data"])

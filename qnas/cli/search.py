@@ -74,18 +74,18 @@ def search(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of a finished search.")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished search, or a winner's folder.")],
     pick: Annotated[int, typer.Option(help="Which of its picks, 1 for the winner.")] = 1,
     profile: Annotated[
-        str, typer.Option(help="compact: 4-bit weights two a byte. unpacked: every weight in a byte.")
+        str,
+        typer.Option(help="compact: 4-bit weights two a byte. unpacked: every weight in a byte. c: C99 in integers."),
     ] = "compact",
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
-    """Write a pick of a finished search as ONNX and safetensors, checked in onnxruntime."""
+    """Write a pick of a finished search, or a winner, as ONNX or C and safetensors, checked where it runs."""
     import json
-    from dataclasses import asdict
 
     import qnas
 
     exported = qnas.export(run, pick, profile=profile, out=out)
-    print(json.dumps({"folder": str(exported.folder), "parity": asdict(exported.parity)}))
+    print(json.dumps({"folder": str(exported.folder), "parity": exported.parity.to_json()}))

@@ -1,10 +1,15 @@
-"""Holds an exported ONNX model against the frozen network it was written from, in onnxruntime at default settings."""
+"""Holds an exported model against the deployed network it was written from, on the same images.
 
-from dataclasses import dataclass
+The numbers are those of one runtime: onnxruntime at default settings, or the compiled C code.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
@@ -12,6 +17,7 @@ from qnas.exporters.onnx import INPUT
 from qnas.network.deployed import DeployedNetwork
 
 PARITY_BATCH = 256
+ONNXRUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -20,29 +26,65 @@ class Parity:
 
     images: int
     torch_top1: float
-    onnxruntime_top1: float
+    runtime_top1: float
     same_class: float
     largest_logit_difference: float
     mean_logit_difference: float
-    onnxruntime_version: str
+    runtime: str
+    runtime_version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As manifests have it: top-1 and version carry the runtime's name, such as ``onnxruntime_top1``."""
+        return {
+            "images": self.images,
+            "torch_top1": self.torch_top1,
+            f"{self.runtime}_top1": self.runtime_top1,
+            "same_class": self.same_class,
+            "largest_logit_difference": self.largest_logit_difference,
+            "mean_logit_difference": self.mean_logit_difference,
+            f"{self.runtime}_version": self.runtime_version,
+            "runtime": self.runtime,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Parity":
+        """Read ``to_json``, or what manifests had before there was a runtime besides onnxruntime."""
+        runtime = data.get("runtime", ONNXRUNTIME)
+        own = {"runtime_top1": f"{runtime}_top1", "runtime_version": f"{runtime}_version"}
+        names = [field.name for field in fields(cls) if field.name != "runtime"]
+        return cls(runtime=runtime, **{name: data[own.get(name, name)] for name in names})
+
+
+def compare(model: bytes, network: DeployedNetwork, images: Images) -> Parity:
+    """Run an ONNX model and its network on the same images."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    batches = (x.numpy() for x, _ in evaluation_batches(images, PARITY_BATCH))
+    logits = np.concatenate([session.run(None, {INPUT: x})[0] for x in batches])
+    return held_against(network, images, logits, ONNXRUNTIME, onnxruntime.__version__)
 
 
 @torch.no_grad()
-def compare(model: bytes, network: DeployedNetwork, images: Images) -> Parity:
-    """Run both on the same images."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    pairs = []
-    for x, labels in evaluation_batches(images, PARITY_BATCH):
-        (exported,) = session.run(None, {INPUT: x.numpy()})
-        pairs.append((network(x).numpy(), exported, labels.numpy()))
-    ours, theirs, classes = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    difference = np.abs(ours - theirs)
+def held_against(
+    network: DeployedNetwork, images: Images, theirs: NDArray[np.floating[Any]], runtime: str, version: str
+) -> Parity:
+    """What a runtime made of images beside what torch makes of them.
+
+    Args:
+        network: computed in torch.
+        images: that both have seen.
+        theirs: the runtime's logits (n, classes).
+        runtime: its name.
+        version: of it.
+    """
+    ours = np.concatenate([network(x).numpy() for x, _ in evaluation_batches(images, PARITY_BATCH)])
+    classes, difference = images.labels.numpy(), np.abs(ours - theirs)
     return Parity(
         images=len(classes),
         torch_top1=100 * float((ours.argmax(1) == classes).mean()),
-        onnxruntime_top1=100 * float((theirs.argmax(1) == classes).mean()),
+        runtime_top1=100 * float((theirs.argmax(1) == classes).mean()),
         same_class=100 * float((ours.argmax(1) == theirs.argmax(1)).mean()),
         largest_logit_difference=float(difference.max()),
         mean_logit_difference=float(difference.mean()),
-        onnxruntime_version=onnxruntime.__version__,
+        runtime=runtime,
+        runtime_version=version,
     )

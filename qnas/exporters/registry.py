@@ -8,9 +8,20 @@ from dataclasses import dataclass
 
 from qnas.data.images import Images
 from qnas.errors import check_known
-from qnas.exporters.onnx import write_onnx
+from qnas.exporters.c import SOURCE, write_c
+from qnas.exporters.compiled import compare_c
+from qnas.exporters.onnx import PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.network.deployed import DeployedNetwork
+from qnas.task import Task
+
+MODEL = "model.onnx"
+Files = dict[str, bytes]
+"""Contents by the names that they have in a winner's folder."""
+
+
+def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Parity:
+    return compare(files[MODEL], network, images)
 
 
 @dataclass(frozen=True)
@@ -20,16 +31,22 @@ class Profile:
     Args:
         name: as users write it.
         reads: what it is good for.
-        write: gives the file's bytes.
-        compare: runs a file's bytes beside the network on the same images.
-        file: its name in a winner's folder.
+        write: gives the files of a network for the images of a task; refuses a network that it cannot hold.
+        compare: runs the files beside the network on the same images.
+        file: the one that is the model.
+        floats: whether it holds FP32 networks.
     """
 
     name: str
     reads: str
-    write: Callable[[DeployedNetwork], bytes]
-    compare: Callable[[bytes, DeployedNetwork, Images], Parity] = compare
-    file: str = "model.onnx"
+    write: Callable[[DeployedNetwork, Task], Files]
+    compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
+    file: str = MODEL
+    floats: bool = True
+
+
+def _onnx(packed_bits: int) -> Callable[[DeployedNetwork, Task], Files]:
+    return lambda network, task: {MODEL: write_onnx(network, packed_bits).SerializeToString()}
 
 
 PROFILES = {
@@ -38,12 +55,20 @@ PROFILES = {
         Profile(
             "compact",
             "ONNX with weights of 4 bits and fewer stored two a byte: the smallest file",
-            lambda network: write_onnx(network).SerializeToString(),
+            _onnx(PACKED_BITS),
         ),
         Profile(
             "unpacked",
             "ONNX with every weight in a byte: a larger file, that no run of onnxruntime has to unpack",
-            lambda network: write_onnx(network, packed_bits=0).SerializeToString(),
+            _onnx(0),
+        ),
+        Profile(
+            "c",
+            "C99 in integers alone, weights packed at their bits, for devices without an operating system",
+            write_c,
+            compare_c,
+            SOURCE,
+            floats=False,
         ),
     )
 }

@@ -17,7 +17,7 @@ import qnas
 from qnas.data.images import DataSet
 from qnas.errors import QnasError, printable, shown
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import find_profile
+from qnas.exporters.registry import MODEL, find_profile
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
@@ -30,13 +30,13 @@ from qnas.task import Task
 
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
-WEIGHTS, MODEL, GENOTYPE, MANIFEST = "network.safetensors", "model.onnx", "genotype.json", "manifest.json"
+WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
 SHAPE = {
     "facts": {"settings": {"bits": str}, "accuracy": {}},
     "costs": {},
-    "parity": {"images": int, "onnxruntime_top1": float, "torch_top1": float, "same_class": float},
+    "parity": {"images": int, "torch_top1": float, "same_class": float, "runtime?": str},
     "images": {"data": str, "shape": [int], "classes": [str], "mean": [float], "deviation": [float]},
-    "onnx_bytes": int,
+    "model?": str,
     "sha256": {str: str},
     "versions": {str: str},
     "validation?": {"recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool},
@@ -124,7 +124,7 @@ def write_winner(
     facts: dict[str, Any],
     profile: str = "compact",
 ) -> Parity:
-    """Write everything, compare the ONNX model with torch in onnxruntime on the validation images, and say so.
+    """Write everything, compare what was exported with torch on the validation images, and say so.
 
     Args:
         folder: to write to.
@@ -135,21 +135,22 @@ def write_winner(
         profile: one of ``qnas.exporters.registry.PROFILES``.
 
     Raises:
-        QnasError: no such profile.
+        QnasError: no such profile, or one that cannot hold the network; then nothing is written.
     """
     written = find_profile(profile)
     deployed = deploy(network)
-    model = written.write(deployed)
-    parity = written.compare(model, deployed, data.validation)
+    files = written.write(deployed, data.task)
+    parity = written.compare(files, deployed, data.validation)
     table = confusion(deployed, data.validation, data.task.classes)
     write_tensors(folder / WEIGHTS, network.state_dict())
-    write_bytes(folder / written.file, model)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
     write_json(folder / GENOTYPE, genotype.to_json())
     write_json(folder / MANIFEST, {
         "facts": facts,
         "costs": asdict(costs(network.plan)),
         "weights": asdict(network.weights),
-        "parity": asdict(parity),
+        "parity": parity.to_json(),
         "validation": {"confusion": table, **by_class(table)},
         "images": {
             "data": data.name,
@@ -162,8 +163,9 @@ def write_winner(
         },
         "profile": profile,
         "model": written.file,
-        "onnx_bytes": len(model),
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, written.file, GENOTYPE)},
+        **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
+        "model_bytes": len(files[written.file]),
+        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},
         "versions": {
             "qnas": qnas.__version__,
             "torch": torch.__version__,
@@ -200,6 +202,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         classes = manifest["images"]["classes"]
         if "validation" in manifest and len(manifest["validation"]["recall"]) != len(classes):
             raise ValueError("it has not one recall for each class")
+        Parity.from_json(manifest["parity"])
         damaged = [name for name, digest in manifest["sha256"].items() if _hash(_inside(folder, name)) != digest]
     if damaged:
         raise QnasError(

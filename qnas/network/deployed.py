@@ -1,7 +1,8 @@
 """A trained network as it is deployed: integer weights, steps and zero points, folded biases.
 
 Where activations have 8 bits a deployed bias is a 32-bit integer at the step s_x · s_w, the accumulator's grid, as
-onnxruntime makes it; below that the grid would be too coarse and the bias stays real.
+onnxruntime makes it; below that the grid would be too coarse, and the bias stays real. So it does where a channel is
+all but switched off and its bias would not fit 32 bits.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from qnas.quant.grid import Grid
 from qnas.quant.scheme import HIGHEST
 
 LARGEST_INTEGER = 2**31 - 1
-"""Of a 32-bit bias, which a channel that is all but switched off would exceed."""
+"""Of a 32-bit bias."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class DeployedNetwork:
         if layer.grid is None or grid is None or {grid.bits, node.bits.activations} != {HIGHEST}:
             return None
         step = torch.as_tensor(layer.grid.scale, dtype=torch.float64) * float(grid.scale)
-        return (layer.bias.double() / step).round().clamp(-LARGEST_INTEGER, LARGEST_INTEGER).int(), step
+        integers = (layer.bias.double() / step).round()
+        return None if integers.abs().max() > LARGEST_INTEGER else (integers.int(), step)
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         """See ``qnas.network.forward.Arithmetic``."""

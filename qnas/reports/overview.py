@@ -9,7 +9,8 @@ from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.errors import QnasError
-from qnas.exporters.winner import MANIFEST, MODEL, read_manifest
+from qnas.exporters.registry import MODEL
+from qnas.exporters.winner import MANIFEST, read_manifest
 from qnas.nas.picks import WINNER
 from qnas.nas.result import RESULT, read_result
 from qnas.network.build import build_plan
@@ -100,13 +101,15 @@ def _text(value: Any) -> str:
 def _show_winner(folder: Path) -> None:
     manifest = read_manifest(folder)
     accuracy = manifest["facts"]["accuracy"]
-    facts = {"bits": manifest["facts"]["settings"]["bits"], **manifest["costs"], "onnx_bytes": manifest["onnx_bytes"]}
+    model = folder / manifest.get("model", MODEL)
+    bits, size = manifest["facts"]["settings"]["bits"], model.stat().st_size
+    facts = {"bits": bits, **manifest["costs"], "model_bytes": size}
     show(
         _facts(
             f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
         )
     )
-    print(f"Next: use {folder / MODEL}; images are prepared as {MANIFEST} says.")
+    print(f"Next: use {model}; images are prepared as {MANIFEST} says.")
 
 
 def _show_genotype(path: Path, typed: Typed) -> None:

@@ -23,6 +23,8 @@ from qnas.data.survey import GAP, contact_sheet, face
 from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.exporters.onnx import INPUT
+from qnas.exporters.parity import Parity
+from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas import pareto
 from qnas.nas.picks import winner_of
@@ -97,11 +99,13 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
     data, missing = data_of(settings)
     networks = [seen(one) for one in [*result["picks"], *result["candidates"]]]
     listed = [*networks[: len(result["picks"])], *sorted(networks[len(result["picks"]) :], key=promise)][:LISTED]
-    calibration = result["calibration"]
+    calibration, parity = result["calibration"], Parity.from_json(manifest["parity"])
     return {
         "settings": settings,
         "images": settings["images"],
         "manifest": manifest,
+        "model_bytes": (folder / manifest.get("model", MODEL)).stat().st_size,
+        "parity": parity,
         "winner": networks[0],
         "asked": [(name, settings["limits"][key], networks[0][key]) for key, name in ALL_COSTS.items()],
         "accuracies": accuracies(networks[0], settings["images"]),
@@ -124,7 +128,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "recipe": recipe_of(settings),
         "versions": {
             "qnas, when it began": began["qnas"], **manifest["versions"],
-            "onnxruntime": manifest["parity"]["onnxruntime_version"],
+            parity.runtime: parity.runtime_version,
         },
     }  # fmt: skip
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from qnas.exporters.winner import MODEL, read_manifest
+from qnas.exporters.parity import Parity
+from qnas.exporters.registry import MODEL
+from qnas.exporters.winner import read_manifest
 from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
@@ -35,11 +37,11 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     show(picks_table(result))
     if result["calibration"]:
         print(trust_line(result["calibration"]))
-    parity = manifest["parity"]
+    parity, model = Parity.from_json(manifest["parity"]), winner / manifest.get("model", MODEL)
     print(
-        f"Winner: {winner / MODEL} ({manifest['onnx_bytes']:,} bytes). In onnxruntime: "
-        f"{parity['onnxruntime_top1']:.2f} % of {parity['images']} validation images right, in torch "
-        f"{parity['torch_top1']:.2f} %, the same class for {parity['same_class']:.2f} %."
+        f"Winner: {model} ({model.stat().st_size:,} bytes). In {parity.runtime}: "
+        f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
+        f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
     )
     if "validation" in manifest:
         print(classes_line(manifest["validation"], manifest["images"]["classes"]))

@@ -137,6 +137,20 @@ def test_an_integer_bias_is_the_real_one_at_the_step_of_the_accumulator(genotype
         assert ((integers * step - layer.bias) / step).abs().max() <= 0.51
 
 
+@pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 8)], ids=str)
+def test_a_bias_that_32_bits_cannot_hold_stays_real(genotype: Genotype, bits: Bits) -> None:
+    deployed = deploy(calibrated(genotype, bits))
+    stem, node = deployed.layers["stem"], deployed.plan.nodes[1]
+    assert stem.grid is not None
+    scale = torch.as_tensor(stem.grid.scale).clone()
+    scale[1] = 1e-12
+    faint = replace(stem, grid=replace(stem.grid, scale=scale), bias=torch.full_like(stem.bias, 0.5))
+    changed = replace(deployed, layers={**deployed.layers, "stem": faint})
+    assert changed.integer_bias(node) is None
+    black = torch.zeros(1, *TASK.image)
+    torch.testing.assert_close(changed.layer(node, black, {})[0, 1], torch.full_like(black[0, 0], 0.5))
+
+
 @pytest.mark.parametrize("bits", ALL[1:], ids=str)
 def test_every_rounded_activation_has_a_grid_of_its_bits(genotype: Genotype, bits: Bits) -> None:
     deployed = deploy(calibrated(genotype, bits))
