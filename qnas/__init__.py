@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.networks import predict, sample, score
     from qnas.api.search import SearchRun, search
-    from qnas.api.studies import benchmark_table, evaluate_proxy
+    from qnas.api.studies import benchmark_table, evaluate_proxy, study_init
     from qnas.api.train import train
     from qnas.checkpoints.store import Checkpoint
     from qnas.errors import QnasError
@@ -43,6 +43,7 @@ __all__ = [
     "score",
     "search",
     "show",
+    "study_init",
     "survey",
     "train",
 ]
@@ -53,7 +54,7 @@ _HOMES = {
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.networks": ("predict", "sample", "score"),
     "qnas.api.search": ("SearchRun", "search"),
-    "qnas.api.studies": ("benchmark_table", "evaluate_proxy"),
+    "qnas.api.studies": ("benchmark_table", "evaluate_proxy", "study_init"),
     "qnas.api.train": ("train",),
     "qnas.checkpoints.store": ("Checkpoint",),
     "qnas.errors": ("QnasError",),

@@ -9,6 +9,7 @@ COMMANDS = {
     "benchmark_table": "study table",
     "evaluate_ghn": "eval-ghn",
     "evaluate_proxy": "eval-proxy",
+    "study_init": "study init",
     "survey": "data",
 }
 """Commands that are not called like their verbs."""
