@@ -70,13 +70,15 @@ def cells_of(row: Row) -> list[str]:
     failed = [f"{count} {word}" for count, word in ((row.diverged, "diverged"), (row.chance, "at chance")) if count]
     if not row.n:
         return [row.block, row.initializer, "0", *["-"] * len(COLUMNS), ", ".join(failed)]
-    shown = [number(*row.means[name]) for name in COLUMNS]
+    shown = [number(*row.means[name], row.n) for name in COLUMNS]
     return [row.block, row.initializer, str(row.n), *shown, ", ".join(failed)]
 
 
-def number(mean: float, error: float) -> str:
-    """A mean with its standard error."""
-    return f"{mean:.1f} ± {error:.1f}" if abs(mean) >= 10 else f"{mean:.2g} ± {error:.1g}"
+def number(mean: float, error: float, count: int) -> str:
+    """A mean with its standard error, which a single run does not have."""
+    large = abs(mean) >= 10
+    text = f"{mean:.1f}" if large else f"{mean:.2g}"
+    return text if count == 1 else f"{text} ± {error:.1f}" if large else f"{text} ± {error:.1g}"
 
 
 HEAD = ("block", "initializer", "n", *COLUMNS.values(), "left out")

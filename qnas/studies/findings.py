@@ -11,9 +11,9 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import false_discovery_control, ttest_1samp
+from scipy.stats import false_discovery_control, rankdata, ttest_1samp
 
-from qnas.scores.ranks import RESAMPLES, Floats, spearman
+from qnas.scores.ranks import RESAMPLES, Floats
 from qnas.studies.init_runs import Run
 from qnas.studies.init_settings import BLOCKS, WIDTHS
 
@@ -59,17 +59,25 @@ def findings_of(runs: Sequence[Run], seed: int = 0) -> list[Finding]:
     return [found for statement in STATEMENTS for bits in WIDTHS for found in statement(good, bits, seed)]
 
 
-def interval(statistic: Callable[..., float], sides: Sequence[ArrayLike], seed: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval of a statistic of arrays whose entries belong together."""
+def interval(statistic: Callable[..., Floats], sides: Sequence[ArrayLike], seed: int) -> tuple[float, float]:
+    """The 95 % bootstrap interval of a statistic, along the last axis, of arrays whose entries belong together."""
     rng, arrays = np.random.default_rng(seed), [np.asarray(side, float) for side in sides]
     drawn = rng.integers(0, len(arrays[0]), (RESAMPLES, len(arrays[0])))
-    low, high = np.percentile([statistic(*(side[which] for side in arrays)) for which in drawn], [2.5, 97.5])
+    low, high = np.percentile(statistic(*(side[drawn] for side in arrays)), [2.5, 97.5])
     return float(low), float(high)
 
 
-def mean(values: Floats) -> float:
-    """Their mean."""
-    return float(np.mean(values))
+def mean(values: Floats) -> Floats:
+    """Their mean along the last axis."""
+    return np.asarray(np.mean(values, -1))
+
+
+def rank_correlation(x: Floats, y: Floats) -> Floats:
+    """Spearman's rho along the last axis; 0 where one side is constant."""
+    ranks = [rankdata(side, axis=-1) for side in (x, y)]
+    x, y = (rank - rank.mean(-1, keepdims=True) for rank in ranks)
+    size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+    return np.asarray((x * y).sum(-1) / np.maximum(size, 1e-9))
 
 
 def initializer_matters(runs: list[Run], bits: str, seed: int) -> list[Finding]:
@@ -98,14 +106,14 @@ def initializer_matters(runs: list[Run], bits: str, seed: int) -> list[Finding]:
 
 def permutation_p(groups: list[list[float]], seed: int) -> float:
     """How often runs that change places at random differ as much between groups: the p of a permutation test."""
-    ends = np.cumsum([len(group) for group in groups])[:-1]
-    flat, rng = np.concatenate([np.asarray(group, float) for group in groups]), np.random.default_rng(seed)
+    sizes, flat = np.array([len(group) for group in groups]), np.concatenate(groups)
+    starts = np.cumsum(sizes) - sizes
 
-    def between(values: Floats) -> float:
-        return float(np.var([group.mean() for group in np.split(values, ends)]))
+    def between(values: Floats) -> Floats:
+        return np.asarray(np.var(np.add.reduceat(values, starts, axis=-1) / sizes, axis=-1))
 
-    least = between(flat) * (1 - 1e-9)
-    return (1 + sum(between(rng.permutation(flat)) >= least for _ in range(RESAMPLES))) / (1 + RESAMPLES)
+    moved = np.random.default_rng(seed).permuted(np.tile(flat, (RESAMPLES, 1)), axis=-1)
+    return float((1 + (between(moved) >= between(flat) * (1 - 1e-9)).sum()) / (1 + RESAMPLES))
 
 
 def batch_norm_costs(runs: list[Run], bits: str, seed: int) -> list[Finding]:
@@ -153,9 +161,12 @@ def early_ranges_cost(runs: list[Run], bits: str, seed: int) -> list[Finding]:
             several = [run for own in cells.values() for run in own.values()]
             if len(several) < 5:
                 continue
-            sides = [run.early(what) for run in several], [run.quantized[bits].decrease for run in several]
-            low, high = interval(spearman, sides, seed)
-            rest = (spearman(*sides), low, high, "rho", f"{len(several)} runs", low > 0)
+            sides = [
+                np.array([run.early(what) for run in several]),
+                np.array([run.quantized[bits].decrease for run in several]),
+            ]
+            low, high = interval(rank_correlation, sides, seed)
+            rest = (float(rank_correlation(*sides)), low, high, "rho", f"{len(several)} runs", low > 0)
             found.append(Finding(EARLY_RANGES.format(what=what), block, bits, *rest))
     return found
 
