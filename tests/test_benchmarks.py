@@ -46,6 +46,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             "--out {out}/rows.jsonl --table {out}/curves.jsonl.gz",
             {"tau", "mean_absolute_error"},
         ),
+        ("study.py --data digits --width 4 --blocks dws_conv_no_bn --updates 1 --repeats 1", {"ratio", "rows", "n"}),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
@@ -64,6 +65,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "time matched",
         "train",
         "learning curves",
+        "study",
         "ablation",
     ],
 )

@@ -16,12 +16,12 @@ from qnas.studies.init_settings import SIMPLE, InitSettings
 from qnas.studies.init_study import InitStudy, study_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study() -> InitStudy:
-    settings = InitSettings("digits", "", SIMPLE[:2], ("he_normal", "normal_large"), 2)
+    settings = InitSettings("digits", "", SIMPLE[:1], ("he_normal", "normal_large"), 2)
     runs = []
     for seed in range(2):
-        for block in SIMPLE[:2]:
+        for block in SIMPLE[:1]:
             score = Quantized(80.0 + seed, 1.0, 0.25, 0.5)
             layers = (LayerRange("stem", 2.0, 0.5, 3.0), LayerRange("classifier", 1.0, 0.75, 5.0))
             scores = dict.fromkeys(("quint8", "w4a4", "w2a2"), score)
@@ -30,42 +30,38 @@ def study() -> InitStudy:
     return study_of(settings, runs)
 
 
-def test_all_tables_and_figures_are_written_and_read_back(study: InitStudy, tmp_path: Path) -> None:
-    files = write_study(study, tmp_path)
-    assert {path.name for path in files} == {path.name for path in tmp_path.iterdir()}
-    with (tmp_path / "runs.csv").open(encoding="utf-8") as file:
+@pytest.fixture(scope="module")
+def folder(study: InitStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study")
+    assert set(write_study(study, path)) == set(path.iterdir())
+    return path
+
+
+def test_tables_are_written_and_read_back(study: InitStudy, folder: Path) -> None:
+    with (folder / "runs.csv").open(encoding="utf-8") as file:
         runs = list(csv.DictReader(file))
     assert [run["status"] for run in runs[:2]] == ["trained", "diverged"]
     assert (runs[0]["quint8_top1"], runs[0]["early_weight"], runs[1]["fp32"]) == ("80.0", "1.5", "")
-    with (tmp_path / "table.csv").open(encoding="utf-8") as file:
+    with (folder / "table.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert (rows[0]["n"], rows[0]["quint8_top1_mean"], rows[0]["quint8_top1_sem"]) == ("2", "80.5", "0.5")
     assert (rows[1]["n"], rows[1]["diverged"], rows[1]["fp32_mean"]) == ("0", "2", "")
-    page = (tmp_path / "study.md").read_text(encoding="utf-8")
+    page = (folder / "study.md").read_text(encoding="utf-8")
     assert "| regular_conv_with_bn | he_normal | 2 | 82.0 ± 0.0 | 80.5 ± 0.5 |" in page
     assert "| regular_conv_with_bn | normal_large | 0 | - | - | - | - | - | - | - | 2 diverged |" in page
-    assert json.loads((tmp_path / "study.json").read_text(encoding="utf-8")) == json.loads(json.dumps(study.to_json()))
+    assert json.loads((folder / "study.json").read_text(encoding="utf-8")) == json.loads(json.dumps(study.to_json()))
 
 
-def test_figures_are_whole_as_svg_and_png(study: InitStudy, tmp_path: Path) -> None:
-    write_study(study, tmp_path)
+def test_figures_are_whole_as_svg_and_png(study: InitStudy, folder: Path) -> None:
     for name in ("decrease", *(f"layers-{block}" for block in study.settings.blocks)):
-        assert ET.parse(tmp_path / f"{name}.svg").getroot().tag.endswith("svg")
-        with Image.open(tmp_path / f"{name}.png") as image:
+        assert ET.parse(folder / f"{name}.svg").getroot().tag.endswith("svg")
+        with Image.open(folder / f"{name}.png") as image:
             assert np.ptp(np.asarray(image.convert("L"))) > 200
-
-
-def test_the_same_study_is_the_same_bytes(study: InitStudy, tmp_path: Path) -> None:
-    for path in write_study(study, tmp_path / "a"):
-        write_study(study, tmp_path / "b")
-        if path.suffix != ".svg":  # in which matplotlib names clips at random
-            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-        break
 
 
 def test_what_is_printed_names_every_row_and_verdict(study: InitStudy) -> None:
     table, details, held = study_tables(study)
-    assert table.row_count == 4
+    assert table.row_count == 2
     assert details.row_count == sum(one.bits == "quint8" for one in study.findings)
     assert held.row_count <= 6
 
