@@ -144,7 +144,8 @@ def layers_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
                 style = ("-", "--", ":")[number // 5]
                 axes.plot(np.mean(own, axis=0), style, marker=".", color=f"C{number % 5}", label=name)
         axes.set_yscale("linear" if what == "precision" else "log")
-        axes.set_xticks(range(len(runs[0].layers)), [layer.name for layer in runs[0].layers], rotation=90, fontsize=6)
+        names = [layer.name.replace("stage", "s").replace("block", "b") for layer in runs[0].layers]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
         axes.set_title(label, fontsize="small")
         axes.grid(alpha=0.3)
     handles, labels = panels[0].get_legend_handles_labels()

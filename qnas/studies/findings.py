@@ -96,7 +96,7 @@ def initializer_matters(runs: list[Run], bits: str, seed: int) -> list[Finding]:
         order = sorted(several, key=lambda name: fmean(run.quantized[bits].top1 for run in several[name].values()))
         worst, best = order[0], order[-1]
         apart = _paired(several[best], several[worst], lambda run: run.quantized[bits].top1)
-        if apart:
+        if len(apart) > 1:
             low, high = interval(mean, [apart], seed)
             note = f"best {best}, worst {worst}, p = {p:.3g} over {len(several)} initializers"
             rest = (fmean(apart), low, high, "points", f"{len(apart)} seeds", p < LEVEL, note)
@@ -182,7 +182,7 @@ def best_differ(runs: list[Run], bits: str, seed: int) -> list[Finding]:
         by_float = max(whole, key=lambda name: fmean(run.fp32 or 0.0 for run in whole[name].values()))
         by_bits = max(whole, key=lambda name: fmean(run.quantized[bits].top1 for run in whole[name].values()))
         lost = _paired(whole[by_bits], whole[by_float], lambda run: run.quantized[bits].top1)
-        if lost:
+        if len(lost) > 1:
             low, high = interval(mean, [lost], seed)
             note = f"float: {by_float}; quantized: {by_bits}"
             rest = (fmean(lost), low, high, "points", f"{len(lost)} seeds", by_float != by_bits and low > 0, note)

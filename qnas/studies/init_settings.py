@@ -73,7 +73,7 @@ _SHORT = Protocol(zoom=0.0, turn=0.0, flip=False)
 _QUICK = InitSettings("", blocks=SIMPLE, width=8, protocol=replace(_SHORT, epochs=1, batch=32))
 PRESETS = {
     "quick": replace(_QUICK, test_images=2000, shrink=2, stack=0),
-    "middle": InitSettings("", width=8, protocol=replace(_SHORT, epochs=8), stack=0),
+    "middle": InitSettings("", width=8, protocol=replace(_SHORT, epochs=8), stack=4),
     "paper": InitSettings(""),
 }
 """Sizes of the study: minutes, about ten hours of two cores, and the paper's protocol.

@@ -57,8 +57,8 @@ class InitStudy:
         protocol, settings = self.settings.protocol, self.settings
         shrink = f", images {settings.shrink} times smaller" if settings.shrink > 1 else ""
         return (
-            f"{settings.data}, width {settings.width}, {protocol.epochs:g} epochs in batches of {protocol.batch}"
-            f"{shrink}, {settings.seeds} seeds; QUINT8 after training"
+            f"{settings.data}, width {settings.width}, epochs: {protocol.epochs:g}, batches of {protocol.batch}{shrink}"
+            f", seeds: {settings.seeds}; quantized after training"
         )
 
     def to_json(self) -> dict[str, Any]:
