@@ -78,19 +78,25 @@ def test_networks_side_by_side_are_those_of_one_at_a_time_and_all_is_measured(tm
     assert eight.decrease == pytest.approx(100 * (ghn.fp32 - eight.top1) / ghn.fp32)
 
 
+class Killed(PlainTraining):
+    """A training that is stopped before its sixth step."""
+
+    def step(self) -> torch.Tensor:
+        if self.done == 5:
+            raise KeyboardInterrupt
+        return super().step()
+
+
 def test_a_stopped_batch_goes_on_bit_for_bit(tmp_path: Path, digits_data: DataSet) -> None:
     plan = build_plan(HandMade("regular_conv", 4), digits_data.task)
 
-    def training() -> PlainTraining:
-        return PlainTraining(Stack(plan, [initial_parameters(plan, "he_normal", 0)]), digits_data, PROTOCOL, 0)
+    def training(kind: type[PlainTraining] = PlainTraining) -> PlainTraining:
+        return kind(Stack(plan, [initial_parameters(plan, "he_normal", 0)]), digits_data, PROTOCOL, 0)
 
-    whole, path = training(), tmp_path / "state.safetensors"
+    whole, again, path = training(), training(), tmp_path / "state.safetensors"
     train_through(whole, path)
-    stopped = training()
-    stopped.steps = 5
-    train_through(stopped, path, save_every=0)
-    assert path.is_file()
-    again = training()
+    with pytest.raises(KeyboardInterrupt):
+        train_through(training(Killed), path, save_every=0)
     train_through(again, path)
     assert again.done == whole.done
     assert all(torch.equal(value, again.state()[name]) for name, value in whole.state().items())
