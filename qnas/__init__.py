@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from qnas.api.data import survey
     from qnas.api.files import Export, export, load, report, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
+    from qnas.api.initialization import study_init
+    from qnas.api.layers import LayersStudy, study_layers
     from qnas.api.networks import predict, sample, score
     from qnas.api.search import SearchRun, search
-    from qnas.api.studies import LayersStudy, benchmark_table, evaluate_proxy, study_layers
+    from qnas.api.studies import benchmark_table, evaluate_proxy
     from qnas.api.train import train
     from qnas.checkpoints.store import Checkpoint
     from qnas.errors import QnasError
@@ -45,6 +47,7 @@ __all__ = [
     "score",
     "search",
     "show",
+    "study_init",
     "study_layers",
     "survey",
     "train",
@@ -54,9 +57,11 @@ _HOMES = {
     "qnas.api.data": ("survey",),
     "qnas.api.files": ("Export", "export", "load", "report", "show"),
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
+    "qnas.api.initialization": ("study_init",),
+    "qnas.api.layers": ("LayersStudy", "study_layers"),
     "qnas.api.networks": ("predict", "sample", "score"),
     "qnas.api.search": ("SearchRun", "search"),
-    "qnas.api.studies": ("LayersStudy", "benchmark_table", "evaluate_proxy", "study_layers"),
+    "qnas.api.studies": ("benchmark_table", "evaluate_proxy"),
     "qnas.api.train": ("train",),
     "qnas.checkpoints.store": ("Checkpoint",),
     "qnas.errors": ("QnasError",),

@@ -52,6 +52,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             "--out {out}/rows.jsonl",
             {"results", "trained"},
         ),
+        ("study.py --data digits --width 4 --blocks dws_conv_no_bn --updates 1 --repeats 1", {"ratio", "rows", "n"}),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
@@ -72,6 +73,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "train",
         "learning curves",
         "distributions",
+        "study",
         "ablation",
     ],
 )

@@ -9,6 +9,7 @@ COMMANDS = {
     "benchmark_table": "study table",
     "evaluate_ghn": "eval-ghn",
     "evaluate_proxy": "eval-proxy",
+    "study_init": "study init",
     "study_layers": "study layers",
     "survey": "data",
 }

@@ -99,6 +99,49 @@ def layers(
         say(f"Figure and tables: {found.write(out)}")
 
 
+@app.command()
+def init(
+    data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "fashion",
+    preset: Annotated[
+        str, typer.Option(help="quick: minutes; middle: about ten hours of two cores; paper: its protocol.")
+    ] = "quick",
+    seeds: Annotated[int, typer.Option(help="Runs of every network and initializer. Default: the preset's.")] = 0,
+    blocks: Annotated[
+        list[str] | None, typer.Option(help="Networks, such as dws_conv_with_bn. Default: the preset's.")
+    ] = None,
+    initializers: Annotated[
+        list[str] | None, typer.Option(help="Initializers, such as he_normal, or ghn. Default: all.")
+    ] = None,
+    epochs: Annotated[float, typer.Option(help="Passes over the training images. Default: the preset's.")] = 0,
+    width: Annotated[int, typer.Option(help="Channels of the first layers. Default: the preset's.")] = 0,
+    ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
+    workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; continued if it has one.")] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How initializers decide what quantization costs: trained networks, quantized, and the paper's findings."""
+    import json
+
+    import qnas
+    from qnas.cli.progress import say, shown
+
+    with shown() as progress:
+        study = qnas.study_init(
+            data, preset=preset, seeds=seeds, blocks=blocks or (), initializers=initializers or (), epochs=epochs,
+            width=width, ghn=ghn, workers=workers, device=device, out=out, progress=progress,
+        )  # fmt: skip
+    if json_output:
+        print(json.dumps(study.to_json()))
+    else:
+        from qnas.reports.initialization import study_tables
+        from qnas.reports.tables import show
+
+        for table in study_tables(study):
+            show(table)
+    say("Tables and figures lie in the folder of the study: study.md, *.csv, study.json, *.svg, *.png")
+
+
 def eval_proxy(
     data: Annotated[str, typer.Option(help="digits or cifar10: whose shipped table is used.")] = "digits",
     table: Annotated[

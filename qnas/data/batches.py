@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from itertools import count
+from math import pi
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from qnas.data.images import DataSet, Images
@@ -18,11 +20,17 @@ class Augmentation(NamedTuple):
         shift: by up to how many pixels each way; black moves in.
         mirror: whether a half of them is mirrored.
         erase: the share of images that lose a random rectangle to grey (Zhong et al., 2020).
+        flip: whether a half of them is turned upside down.
+        zoom: in or out by up to which share; black moves in.
+        turn: by up to how many degrees each way; black moves in.
     """
 
     shift: int = 0
     mirror: bool = False
     erase: float = 0.0
+    flip: bool = False
+    zoom: float = 0.0
+    turn: float = 0.0
 
 
 AREA, LONGEST = (0.02, 0.25), 2.0
@@ -84,6 +92,8 @@ def augmented(images: Images, which: Tensor, how: Augmentation, generator: torch
     pixels = images.pixels[which]
     if how.shift or how.mirror:
         pixels = moved(pixels, how, generator)
+    if how.flip or how.zoom or how.turn:
+        pixels = warped(pixels.float(), how, generator)
     x = (pixels.float() - images.mean) / images.deviation
     if how.erase:
         x.masked_fill_(rectangles(x, how.erase, generator)[:, None], 0)
@@ -99,9 +109,21 @@ def moved(pixels: Tensor, how: Augmentation, generator: torch.Generator) -> Tens
         flips = torch.rand(batch, 1, generator=generator, device=device) < 0.5
         columns = torch.where(flips, width - 1 - columns, columns)
     down, right = torch.randint(0, 2 * how.shift + 1, (2, batch, 1), generator=generator, device=device)
-    padded = torch.nn.functional.pad(pixels, [how.shift] * 4)
+    padded = F.pad(pixels, [how.shift] * 4)
     image = torch.arange(batch, device=device)[:, None, None]
     return padded.permute(0, 2, 3, 1)[image, (rows + down)[:, :, None], (columns + right)[:, None]].permute(0, 3, 1, 2)
+
+
+def warped(pixels: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Each of the images (batch, channels, height, width) zoomed, turned and perhaps upside down, bilinear."""
+    batch, _, height, width = pixels.shape
+    zoom, turn, flip = torch.rand(3, batch, generator=generator, device=pixels.device)
+    scale, angle = 1 + how.zoom * (2 * zoom - 1), how.turn * (2 * turn - 1) * (pi / 180)
+    down = torch.where(flip < 0.5 * how.flip, -scale, scale)
+    cosine, sine, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    rows = [scale * cosine, -scale * sine * (height / width), none, down * sine * (width / height), down * cosine, none]
+    grid = F.affine_grid(torch.stack(rows, 1).view(batch, 2, 3), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, align_corners=False)
 
 
 def rectangles(x: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -104,6 +105,22 @@ class DataSet:
 def _moved(images: Images, device: torch.device) -> Images:
     tensors = (images.pixels, images.labels, images.mean, images.deviation)
     return Images(*(tensor.to(device) for tensor in tensors))
+
+
+def shrunk(data: DataSet, factor: int) -> DataSet:
+    """A data set whose pixels are the means of squares of ``factor`` pixels; rows and columns that fill none go."""
+    if factor == 1:
+        return data
+    parts = data.train, data.validation, data.test
+    pixels = [F.avg_pool2d(part.pixels.float(), factor).round().byte() for part in parts]
+    mean, deviation = _moments(pixels[0])
+    moments = (tuple(value.flatten().tolist()) for value in (mean, deviation))
+    _, channels, height, width = pixels[0].shape
+    task = Task((channels, height, width), data.task.classes, data.task.data, data.task.names, *moments)
+    train, validation, test = (
+        Images(small, part.labels, mean, deviation) for small, part in zip(pixels, parts, strict=True)
+    )
+    return replace(data, task=task, train=train, validation=validation, test=test, shift=data.shift // factor)
 
 
 def split_data(

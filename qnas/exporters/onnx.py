@@ -126,7 +126,8 @@ def _ending(graph: _Graph, node: Node, value: str) -> str:
 
 
 def _linear(graph: _Graph, node: Node, inputs: list[str]) -> str:
-    return graph.layer(node, "Gemm", graph.add("Flatten", inputs, f"{node.name}/flat"), transB=1)
+    flat = graph.add("Flatten", inputs, f"{node.name}/flat")
+    return _ending(graph, node, graph.layer(node, "Gemm", flat, transB=1))
 
 
 def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The graph hypernetwork: from the graphs of any networks to all of their parameters, in one forward pass."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Self
 
@@ -20,7 +20,7 @@ from qnas.network.tiles import first_tiles_suffice
 from qnas.quant.grid import Sharing
 
 Predicted = dict[str, Tensor]
-CLASSIFIER_BIAS = f"{CLASSIFIER}/bias"
+CLASSIFIER_WEIGHT, CLASSIFIER_BIAS = f"{CLASSIFIER}/weight", f"{CLASSIFIER}/bias"
 
 
 class GHN(nn.Module):
@@ -130,19 +130,22 @@ class GHN(nn.Module):
         if slot.kind != "weight":
             return ()
         most = self.config.channels
-        if len(slot.shape) == 2:
+        if slot.name == CLASSIFIER_WEIGHT:
             return slot.shape[0], min(slot.shape[1], most)
-        return min(slot.shape[0], most), min(slot.shape[1], most), *slot.shape[2:]
+        kernel = slot.shape[2:] or (1, 1)  # a hidden linear layer is a 1 x 1 convolution
+        return min(slot.shape[0], most), min(slot.shape[1], most), *kernel
 
     def _decode_weights(
         self, states: Tensor, shape: tuple[int, ...], group: list[tuple[int, Slot]]
-    ) -> Iterable[Tensor]:
+    ) -> Iterator[Tensor]:
         if len(shape) == 2:
             weight = self.classifier.weights(self.conv(states, self.config.channels, shape[1], 1))
         else:
             weight = self.conv(states, *shape[:3])
         factors = torch.tensor([fan_in_factor(slot.shape) for _, slot in group], dtype=weight.dtype)
-        return weight.contiguous().mul_(sent_to(factors, weight.device).view(-1, *[1] * len(shape))).unbind()
+        scaled = weight.contiguous().mul_(sent_to(factors, weight.device).view(-1, *[1] * len(shape)))
+        for (_, slot), tensor in zip(group, scaled.unbind(), strict=True):
+            yield tensor.flatten(1) if len(slot.shape) == 2 else tensor
 
     def _decode_vectors(self, states: Tensor, group: list[tuple[int, Slot]]) -> Iterator[Tensor]:
         raw = self.vectors(states)

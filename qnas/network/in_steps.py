@@ -95,6 +95,7 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
                 value = ended(node, layer(node, inputs[0]))
             case "linear":
                 value = Steps(layer(node, Steps(inputs[0].multiple.flatten(1), inputs[0].step)), steps[""])
+                value = ended(node, value.multiple) if node.quantized else value
             case "max_pool":
                 value = Steps(max_pool(inputs[0].multiple, node.kernel, node.stride), inputs[0].step)
             case "avg_pool":

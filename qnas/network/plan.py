@@ -4,6 +4,7 @@ A plan lists the nodes of a network in topological order. A node is one layer as
 its batch norm or bias and, where it has one, its ReLU. Shapes are (channels, height, width), without the batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, NamedTuple
@@ -148,22 +149,28 @@ class Builder:
         bits, signed = self._widest(sources), self._signed(*sources)
         return self._add(Node(self.scope + name, "concat", tuple(sources), shape, bits, signed=signed))
 
-    def classifier(self, source: int) -> Plan:
-        """Global average pool and linear layer, which complete the plan.
+    def linear(self, name: str, source: int, width: int, relu: bool = True) -> int:
+        """A linear layer with a bias and a ReLU; one without a ReLU gives logits, which are not quantized."""
+        shape, before = (width, 1, 1), self.channels(source)
+        details = {"channels_in": before, "relu": relu, "quantized": relu, "signed": not relu}
+        node = self._add(Node(name, "linear", (source,), shape, self.bits, **details))  # type: ignore[arg-type]
+        self._slot(node, "weight", (width, before))
+        self._slot(node, "bias", (width,))
+        return node
+
+    def classifier(self, source: int, hidden: Sequence[int] = ()) -> Plan:
+        """Global average pool, linear layers of these widths with ReLUs, and the last one, which complete the plan.
 
         Raises:
             QnasError: the network is larger than any that is trained here.
         """
-        width, classes = self.channels(source), self.task.classes
         bits, signed = self._widest([source]), self._signed(source)
-        pooled = self._add(Node("pool", "global_avg", (source,), (width, 1, 1), bits, signed=signed))
-        linear = Node(
-            CLASSIFIER, "linear", (pooled,), (classes, 1, 1), self.bits, quantized=False, channels_in=width, signed=True
-        )
-        node = self._add(linear)
-        self._slot(node, "weight", (classes, width))
-        self._slot(node, "bias", (classes,))
+        shape = (self.channels(source), 1, 1)
+        end = self._add(Node("pool", "global_avg", (source,), shape, bits, signed=signed))
+        for number, width in enumerate(hidden):
+            end = self.linear(f"hidden{number}", end, width)
+        self.linear(CLASSIFIER, end, self.task.classes, relu=False)
         count = sum(prod(slot.shape) for slot in self.slots)
         if count > MOST_PARAMETERS:
             raise QnasError(f"Networks have at most {MOST_PARAMETERS:,} parameters, got {count:,}; take a smaller one.")
-        return Plan(tuple(self.nodes), tuple(self.slots), classes)
+        return Plan(tuple(self.nodes), tuple(self.slots), self.task.classes)

@@ -30,21 +30,30 @@ def absolute_range(x: Tensor, from_zero: bool = False, axis: int | None = None) 
     return torch.zeros_like(high) if from_zero else x.amin(others), high
 
 
-def percentile_range(x: Tensor, clipped: float = CLIPPED, axis: int | None = None) -> Ends:
-    """The values below and above which a ``clipped`` share of ``x``, or of each entry, lies (nearest rank)."""
+def percentile_range(x: Tensor, clipped: float = CLIPPED, axis: int | None = None, sample: int = SAMPLE) -> Ends:
+    """The values below and above which a ``clipped`` share of ``x``, or of each entry, lies (nearest rank).
+
+    Without an axis they come from at most about ``sample`` values.
+    """
     if axis is not None:
         rows = x.movedim(axis, 0).flatten(1)
         outer = 1 + round(clipped * (rows.shape[1] - 1))
         return rows.topk(outer, largest=False).values[:, -1], rows.topk(outer).values[:, -1]
-    channels_last = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
-    flat = channels_last.reshape(-1)
-    if flat.numel() > SAMPLE:
-        stride = flat.numel() // SAMPLE
-        while gcd(stride, channels_last.shape[-1]) > 1:  # so that the sample meets every channel
-            stride += 1
-        flat = flat[::stride]
+    flat = sampled(x, sample)
     outer = 1 + round(clipped * (flat.numel() - 1))
     return flat.topk(outer, largest=False).values[-1], flat.topk(outer).values[-1]
+
+
+def sampled(x: Tensor, count: int) -> Tensor:
+    """About ``count`` evenly spaced values of ``x`` that meet every channel, or all if there are fewer: (values,)."""
+    channels_last = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+    flat = channels_last.reshape(-1)
+    if flat.numel() <= count:
+        return flat
+    stride = flat.numel() // count
+    while gcd(stride, channels_last.shape[-1]) > 1:  # so that the sample meets every channel
+        stride += 1
+    return flat[::stride]
 
 
 NORMAL_STEPS = {2: 1.0484, 3: 0.6018, 4: 0.3386, 5: 0.1888, 6: 0.1042, 7: 0.0569, 8: 0.0308}

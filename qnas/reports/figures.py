@@ -1,4 +1,4 @@
-"""Figures as SVG files: a hypernetwork's accuracies beside the paper's, its training curve, scores beside truths."""
+"""Figures as SVG files: hypernetworks beside the paper's, training curves, scores beside truths, initializers."""
 
 import io
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from qnas.errors import printable
 from qnas.runs.files import read_rows, write_bytes
 from qnas.studies.ghn_tables import Row
+from qnas.studies.init_study import InitStudy
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import OWN, ProxyRow
 
@@ -88,3 +90,80 @@ def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
         panels[place][0].set_ylabel("trained, test accuracy, %")
     figure.suptitle(_as_it_stands(title))
     save(figure, path)
+
+
+def decrease_figure(study: InitStudy, path: Path) -> list[Path]:
+    """Per cent decrease of every initializer, a panel for each network; crosses mark what diverged or only guesses.
+
+    Args:
+        study: of initializers.
+        path: of an SVG file; a PNG file comes beside it.
+
+    Returns:
+        Both files.
+    """
+    blocks, names = study.settings.blocks, study.settings.initializers
+    figure = Figure(figsize=(2.6 * len(blocks) + 1.8, 0.28 * len(names) + 1.4), layout="constrained")
+    panels = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
+    for axes, block in zip(panels, blocks, strict=True):
+        for run in study.runs:
+            place = names.index(run.initializer)
+            if run.block == block and run.trained:
+                axes.plot(run.quantized["quint8"].decrease, place, "o", color="C0", alpha=0.6)
+                axes.plot(run.quantized["w4a4"].decrease, place, "s", color="C1", alpha=0.6, markersize=4)
+            elif run.block == block:
+                axes.plot(0.97, place, "x", color="C3", transform=axes.get_yaxis_transform(), clip_on=False)
+        axes.set_title(block, fontsize="small")
+        axes.set_xlabel("decrease, %")
+        axes.grid(alpha=0.3)
+    panels[0].set_yticks(range(len(names)), names, fontsize="small")
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    marks = [("o", "C0", "QUINT8"), ("s", "C1", "W4A4"), ("x", "C3", "diverged or at chance")]
+    handles = [Line2D([], [], color=color, marker=mark, linestyle="", label=label) for mark, color, label in marks]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(_as_it_stands(study.title), fontsize="small")
+    return _both(figure, path)
+
+
+def layers_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
+    """What the layers of one network span, from first to last, a line for each initializer: means over seeds.
+
+    As the paper's figures 3 to 5: folded weights, their channels' precision, activations.
+
+    Args:
+        study: of initializers.
+        block: whose layers.
+        path: of an SVG file; a PNG file comes beside it.
+
+    Returns:
+        Both files; none where no run of the network counts.
+    """
+    runs = [run for run in study.runs if run.block == block and run.trained]
+    if not runs:
+        return []
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    kinds = (("weight", "range of folded weights"), ("precision", "precision"), ("activation", "range of activations"))
+    for axes, (what, label) in zip(panels, kinds, strict=True):
+        for number, name in enumerate(study.settings.initializers):
+            own = [[getattr(layer, what) for layer in run.layers] for run in runs if run.initializer == name]
+            if own:
+                style = ("-", "--", ":")[number // 5]
+                axes.plot(np.mean(own, axis=0), style, marker=".", color=f"C{number % 5}", label=name)
+        axes.set_yscale("linear" if what == "precision" else "log")
+        names = [layer.name.replace("stage", "s").replace("block", "b") for layer in runs[0].layers]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
+        axes.set_title(label, fontsize="small")
+        axes.grid(alpha=0.3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="x-small")
+    figure.suptitle(_as_it_stands(f"{block}: {study.title}"), fontsize="small")
+    return _both(figure, path)
+
+
+def _both(figure: Figure, path: Path) -> list[Path]:
+    """Save a figure as SVG, and as PNG beside it."""
+    both = [path, path.with_suffix(".png")]
+    for one in both:
+        save(figure, one)
+    return both

@@ -1,5 +1,6 @@
 """How a network does with predicted parameters, untrained: what a search ranks by, and what rounding alone costs."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,8 @@ from qnas.network.forward import Parameters, forward
 from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
 from qnas.scores.accuracy import EVALUATION_BATCH, hits
+
+Classify = Callable[[Tensor], Tensor]
 
 
 class Score(NamedTuple):
@@ -63,22 +66,46 @@ def measure(plan: Plan, parameters: Parameters, images: Images, weights: Sharing
         images: to measure on, on the parameters' device.
         weights: what shares a step.
     """
-    device = images.labels.device
+    arithmetic = None if plan.nodes[-1].bits.is_float else arithmetic_for(plan, weights)
+    (score,) = compared(
+        lambda x: forward(plan, parameters, x, FloatArithmetic()),
+        [(lambda x: forward(plan, parameters, x, arithmetic)) if arithmetic else None],
+        images,
+    )
+    return score
+
+
+@torch.no_grad()
+def compared(
+    real: Classify, several: Sequence[Classify | None], images: Images, batch: int = EVALUATION_BATCH
+) -> list[Score]:
+    """Measure rounded forms of a network, each beside the one that is not rounded.
+
+    Args:
+        real: from images (batch, channels, height, width) to logits (batch, classes), without rounding.
+        several: the same with rounding; nothing for ``real`` itself.
+        images: to measure on.
+        batch: how many at once.
+    """
+    device, classes = images.labels.device, 0
     counts, sums, real_hits = (
-        torch.zeros(2, device=device),
-        torch.zeros(4, device=device),
+        torch.zeros(len(several), 2, device=device),
+        torch.zeros(len(several), 4, device=device),
         torch.zeros((), device=device),
     )
-    for x, labels in evaluation_batches(images, EVALUATION_BATCH):
-        real = forward(plan, parameters, x, FloatArithmetic())
-        is_float = plan.nodes[-1].bits.is_float
-        logits = real if is_float else forward(plan, parameters, x, arithmetic_for(plan, weights))
-        counts, real_hits = counts + hits(logits, labels), real_hits + hits(real, labels)[0]
-        own = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), margins(logits, labels).sum()])
-        sums = sums + torch.cat([own, departures(logits, real)])
-    top1, top5 = (100 * counts / len(images)).tolist()
-    loss_sum, margin_sum, apart_sum, between_sum = sums.tolist()
-    drop = (100 * real_hits / len(images)).item() - top1
-    count = len(images)
-    qmse, qce = apart_sum / (count * plan.classes), between_sum / count
-    return Score(top1, loss_sum / count, margin_sum / count, top5, drop, qmse, qce)
+    for x, labels in evaluation_batches(images, batch):
+        exact = real(x)
+        real_hits, classes = real_hits + hits(exact, labels)[0], exact.shape[1]
+        for place, rounded in enumerate(several):
+            logits = rounded(x) if rounded else exact
+            own = torch.stack([F.cross_entropy(logits, labels, reduction="sum"), margins(logits, labels).sum()])
+            counts[place] += hits(logits, labels)
+            sums[place] += torch.cat([own, departures(logits, exact)])
+    return [_score(row, total, real_hits, len(images), classes) for row, total in zip(counts, sums, strict=True)]
+
+
+def _score(counts: Tensor, sums: Tensor, real_hits: Tensor, images: int, classes: int) -> Score:
+    top1, top5 = (100 * counts / images).tolist()
+    loss, margin, apart, between = sums.tolist()
+    drop = (100 * real_hits / images).item() - top1
+    return Score(top1, loss / images, margin / images, top5, drop, apart / (images * classes), between / images)

@@ -34,8 +34,8 @@ class Layers(Protocol):
     def pool(self, name: str, kind: Literal["max_pool", "avg_pool"], source: int, kernel: int, stride: int) -> int:
         """A pool whose padding does not count."""
 
-    def sum(self, name: str, left: int, right: int) -> int:
-        """The sum of two layers of one shape."""
+    def sum(self, name: str, left: int, right: int, relu: bool = False) -> int:
+        """The sum of two layers of one shape, with a ReLU if asked for."""
 
 
 Build = Callable[[Layers, int, int, int, int], int]

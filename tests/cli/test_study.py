@@ -78,3 +78,41 @@ def test_layers_are_told_as_tables_json_and_csv(
 
     assert ended(monkeypatch, "study", "layers", "resnet8", "--data", "digits") == 2
     assert "in float; give for example --bits w4a4." in capsys.readouterr().err
+
+
+INIT = [
+    "study", "init", "--data", "digits", "--seeds", "1", "--epochs", "0.1", "--width", "4", "--workers", "1",
+    "--blocks", "dws_conv_no_bn", "--initializers", "he_normal", "--initializers", "ghn",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_study_of_initializers_is_made_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "init"
+    assert ended(monkeypatch, *INIT, "--out", str(out), "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [run["initializer"] for run in printed["runs"]] == ["he_normal", "ghn"]
+    assert printed == json.loads((out / "study.json").read_text(encoding="utf-8"))
+    written = (out / "cells.jsonl").read_bytes()
+    assert ended(monkeypatch, *INIT, "--out", str(out)) == 0
+    assert (out / "cells.jsonl").read_bytes() == written  # nothing is trained again
+    assert "dws_conv_no_bn" in capsys.readouterr().out
+    assert ended(monkeypatch, *INIT, "--out", str(out), "--width", "8") == 2
+    assert "width: 4 there, 8 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--preset", "long"], "No preset is called 'long'"),
+        (["--seeds", "-1"], "--seeds is above 0, got -1; leave it out for the preset's"),
+        (["--blocks", "vgg"], "No block is called 'vgg'"),
+    ],
+)
+def test_wrong_options_of_a_study_end_in_one_sentence(
+    option: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, "study", "init", *option) == 2
+    assert message in capsys.readouterr().err

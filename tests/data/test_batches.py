@@ -8,7 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qnas.data.batches import AREA, Augmentation, augmented, evaluation_batches, random_batch, training_batches
+from qnas.data.batches import (
+    AREA,
+    Augmentation,
+    augmented,
+    evaluation_batches,
+    random_batch,
+    training_batches,
+    warped,
+)
 from qnas.data.images import DataSet, Images, split_data
 
 COUNT = 10
@@ -163,3 +171,36 @@ def test_augmentation_leaves_the_images_it_was_given_alone() -> None:
     before = pixels.copy()
     result_of(pixels, Augmentation(2, True, 1.0))
     assert np.array_equal(pixels, before)
+
+
+def test_images_are_turned_upside_down_turned_and_zoomed() -> None:
+    pixels = torch.rand(400, 2, 6, 6)
+    flipped = warped(pixels, Augmentation(flip=True), seeded(0))
+    upside_down = (flipped - pixels.flip(2)).abs().amax((1, 2, 3)) < 1e-5
+    same = (flipped - pixels).abs().amax((1, 2, 3)) < 1e-5
+    assert torch.equal(upside_down, ~same)
+    assert 150 < upside_down.sum() < 250
+    ramp = torch.arange(9.0).view(1, 1, 1, 9).expand(500, 1, 9, 9).contiguous()
+    turned = warped(ramp, Augmentation(turn=90.0), seeded(0))
+    slopes = turned[:, 0, 4, 5] - turned[:, 0, 4, 3], turned[:, 0, 5, 4] - turned[:, 0, 3, 4]
+    torch.testing.assert_close(slopes[0].square() + slopes[1].square(), torch.full((500,), 4.0), rtol=1e-3, atol=1e-3)
+    assert slopes[0].min() < 0.2
+    zoomed = warped(ramp, Augmentation(zoom=0.2), seeded(0))
+    scales = (zoomed[:, 0, 4, 5] - zoomed[:, 0, 4, 3]) / 2
+    assert (0.8 <= scales.min() < 0.82, 1.18 < scales.max() <= 1.2) == (True, True)
+
+
+def test_a_wide_image_is_turned_without_being_stretched() -> None:
+    image = torch.zeros(60, 1, 9, 17)
+    image[:, :, 4, 8:14] = 1  # a line from the middle to the right
+    turned = warped(image, Augmentation(turn=40.0), seeded(0))
+    rows, columns = torch.meshgrid(torch.arange(9.0) - 4, torch.arange(17.0) - 8, indexing="ij")
+    reach = (turned[:, 0] * (rows.square() + columns.square()).sqrt()).sum((1, 2)) / turned.sum((1, 2, 3))
+    torch.testing.assert_close(reach, torch.full_like(reach, 2.5), rtol=0.06, atol=0)
+
+
+def test_augmentation_passes_warps_on() -> None:
+    data = numbered()
+    plain, warps = (next(training_batches(data, COUNT, 0, how))[0] for how in (Augmentation(), Augmentation(turn=30.0)))
+    assert plain.shape == warps.shape
+    assert not torch.equal(plain, warps)

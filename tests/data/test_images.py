@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from qnas.data.images import DataSet, split_data
+from qnas.data.images import DataSet, shrunk, split_data
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 3, 4, 5), dtype=np.uint8)
 LABELS = np.arange(20) % 4
@@ -78,3 +78,15 @@ def test_a_fingerprint_changes_with_every_pixel_label_and_name(made: DataSet) ->
     for images, numbers, names in ((pixels, LABELS, "abcd"), (PIXELS, labels, "abcd"), (PIXELS, LABELS, "abdc")):
         other = split_data("made", tuple(names), (images, numbers), (PIXELS[:6], LABELS[:6]), 8)
         assert other.fingerprint != made.fingerprint
+
+
+def test_smaller_images_are_means_of_squares(made: DataSet) -> None:
+    small = shrunk(made, 2)
+    means = PIXELS[:, :, :, :4].reshape(20, 3, 2, 2, 2, 2).mean((3, 5))
+    assert small.task.image == (3, 2, 2)
+    assert np.abs(small.train.pixels.numpy() - means[:12]).max() <= 0.5
+    assert torch.equal(small.test.labels, made.test.labels)
+    images, _ = small.train.batch(slice(None))
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    assert (small.shift, small.mirror) == (1, True)
+    assert shrunk(made, 1) is made

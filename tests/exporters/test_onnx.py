@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper
@@ -17,6 +18,7 @@ from qnas.exporters.onnx import WRITERS, write_onnx
 from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.network.plan import Kind
@@ -147,3 +149,16 @@ def test_names_of_nodes_and_constants_are_unique(genotype: Genotype) -> None:
 def test_the_same_network_gives_the_same_bytes(genotype: Genotype) -> None:
     network = deployed(genotype, Bits(4, 4))
     assert write_onnx(network).SerializeToString() == write_onnx(network).SerializeToString()
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 4)], ids=str)
+def test_hidden_linear_layers_run_in_onnxruntime_as_in_torch(bits: Bits) -> None:
+    plan, images = build_plan(HandMade("regular_conv", 4, bits, batch_norm=False), TASK), torch.randn(16, *TASK.image)
+    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0))
+    network.calibrate([images])
+    made = deploy(network)
+    session = onnxruntime.InferenceSession(write_onnx(made).SerializeToString())
+    (logits,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, made(images).numpy(), atol=1e-4)

@@ -16,6 +16,7 @@ from qnas.graph.encoding import encode
 from qnas.network.arithmetic import arithmetic_for
 from qnas.network.build import build_plan
 from qnas.network.forward import forward
+from qnas.network.handmade import HandMade
 from qnas.network.plan import Plan, Slot
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
@@ -170,3 +171,16 @@ def test_a_kernel_larger_than_the_decoders_is_refused(genotype: Genotype) -> Non
     plan = build_plan(replace(genotype, stem_kernel=9), Task((1, 8, 8), 10))
     with pytest.raises(QnasError):
         GHN(SMALL)([plan])
+
+
+def test_hidden_linear_layers_are_predicted_whole_and_as_first_tiles() -> None:
+    torch.manual_seed(0)
+    ghn, task = GHN(SMALL).eval(), Task((1, 8, 8), 10)
+    plan = build_plan(HandMade("regular_conv", 6), task)
+    with torch.no_grad():
+        (whole,), (tiles,) = ghn([plan]), ghn([plan], whole=False)
+        images, arithmetic = torch.randn(4, 1, 8, 8), arithmetic_for(plan)
+        assert all(whole[slot.name].shape == slot.shape for slot in plan.slots)
+        assert tiles["hidden0/weight"].shape == (8, 8)
+        expected, found = (forward(plan, one, images, arithmetic) for one in (whole, tiles))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -88,3 +88,9 @@ def test_ranges_along_an_axis_are_those_of_its_entries(axis: int, clipped: float
         (percentile_range(x, clipped, axis), [percentile_range(entry, clipped) for entry in entries]),
     ):
         assert torch.equal(torch.stack(found), torch.stack([torch.stack(ends) for ends in alone], 1))
+
+
+def test_percentiles_may_come_from_all_values() -> None:
+    values = torch.randn(50_000, generator=torch.Generator().manual_seed(0))
+    low, high = percentile_range(values, sample=len(values))
+    assert [low.item(), high.item()] == np.quantile(values.numpy(), [0.01, 0.99], method="nearest").tolist()
