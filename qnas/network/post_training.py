@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from qnas.network.arithmetic import StaticArithmetic
-from qnas.network.forward import Parameters, forward
+from qnas.network.forward import forward
 from qnas.network.module import Network, has_weights
 from qnas.network.plan import Node, Plan
+from qnas.network.refitted import Unrounded
+from qnas.quant.distribution import distribution
 from qnas.quant.grid import Grid
-from qnas.quant.ranges import Ends, absolute_range, percentile_range, sampled
+from qnas.quant.ranges import Ends, percentile_range, sampled
 from qnas.quant.scheme import HIGHEST, Bits
 
 KEPT = 1 << 16
@@ -26,9 +28,9 @@ KEPT = 1 << 16
 class LayerRange(NamedTuple):
     """What one layer with weights spans once its batch norm is folded in.
 
-    ``weight`` and ``activation`` are the widths of their ranges (largest less smallest value; of the activation within
-    the outer 1 %); ``precision`` is the mean over output channels of the share of the weight's range that a channel
-    uses (Nagel et al., 2019): where it is small, one channel takes the grid of all.
+    ``weight`` and ``activation`` are the widths of their ranges (of the activation within the outer 1 %), ``precision``
+    is the weight's average precision (``qnas.quant.distribution``): where it is small, one channel takes the grid of
+    all.
     """
 
     name: str
@@ -37,15 +39,12 @@ class LayerRange(NamedTuple):
     activation: float
 
 
-class _Watched:
+class _Watched(Unrounded):
     """A float network as it is deployed, which notes what its quantized nodes put out."""
 
     def __init__(self, network: Network) -> None:
-        self.network = network
+        super().__init__(network)
         self.values: dict[str, list[Tensor]] = {}
-
-    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
-        return self.network.layer(node, x, parameters)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         self.values.setdefault(node.name, []).append(sampled(x, KEPT).clone())
@@ -100,10 +99,7 @@ def layer_ranges(network: Network, ranges: dict[str, Ends]) -> list[LayerRange]:
     found = []
     for node in network.plan.nodes:
         if has_weights(node):
-            weight, _ = network.folded(node)
-            (low, high), (lows, highs) = absolute_range(weight), absolute_range(weight, axis=0)
+            weight = distribution(network.folded(node)[0])
             start, end = ranges[node.name]
-            precision = ((highs - lows) / (high - low).clamp(min=1e-30)).mean()
-            values = (high - low, precision, end - start)
-            found.append(LayerRange(node.name, *(value.item() for value in values)))
+            found.append(LayerRange(node.name, weight.range, weight.precision, (end - start).item()))
     return found
