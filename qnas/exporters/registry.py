@@ -35,6 +35,7 @@ class Profile:
         compare: runs the files beside the network on the same images.
         file: the one that is the model.
         floats: whether it holds FP32 networks.
+        prepare: how pixels of the right size are handed to it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Profile:
     compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
     file: str = MODEL
     floats: bool = True
+    prepare: str = "(pixel - mean) / deviation for each channel, pixels 8-bit as stored"
 
 
 def _onnx(packed_bits: int) -> Callable[[DeployedNetwork, Task], Files]:
@@ -69,6 +71,7 @@ PROFILES = {
             compare_c,
             SOURCE,
             floats=False,
+            prepare="8-bit pixels as stored, row after row, the channels of a pixel side by side",
         ),
     )
 }

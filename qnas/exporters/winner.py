@@ -157,7 +157,7 @@ def write_winner(
             "remarks": data.remarks,
             "shape": data.task.image,
             "classes": data.task.names,
-            "prepare": f"{data.prepare}(pixel - mean) / deviation for each channel, pixels 8-bit as stored",
+            "prepare": data.prepare + written.prepare,
             "mean": data.task.mean,
             "deviation": data.task.deviation,
         },
