@@ -101,6 +101,6 @@ def compare_c(files: dict[str, bytes], network: DeployedNetwork, images: Images,
 
 
 def version_of(compiler: str) -> str:
-    """The first line of what a compiler says of itself."""
-    ended = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return (ended.stdout.splitlines() or [compiler])[0]
+    """A compiler's name and version."""
+    ended = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False)
+    return f"{Path(compiler).name} {ended.stdout.strip()}".strip()
