@@ -58,7 +58,10 @@ PICK = {
 RESULTS = {"screened": 1, "pareto": ["params"], "calibration": None, "picks": [PICK], "candidates": [PICK]}
 TOLD = {
     "facts": {"settings": {"bits": "w4a4"}, "accuracy": {"test": 9.0}}, "costs": {"params": 1},
-    "parity": {"images": 1, "onnxruntime_top1": 1.0, "torch_top1": 1.0, "same_class": 1.0},
+    "parity": {
+        "images": 1, "onnxruntime_top1": 1.0, "torch_top1": 1.0, "same_class": 1.0, "largest_logit_difference": 0.1,
+        "mean_logit_difference": 0.1, "onnxruntime_version": "1",
+    },
     "images": {"data": "a", "shape": [1, 8, 8], "classes": ["a", "b"], "mean": [1.0], "deviation": [1.0]},
     "onnx_bytes": 1, "sha256": {}, "versions": {"qnas": "0"},
 }  # fmt: skip

@@ -139,7 +139,7 @@ def lead(step: Step, source: Step) -> int:
     Output row r is written when the input rows under its kernel have been read, and leaves those of later rows alone.
     """
     node, (made, read) = step.node, (row_bytes(step), row_bytes(source))
-    reach = node.dilation * (node.kernel // 2) if node.kind != "global_avg" else 0
+    reach = node.dilation * (node.kernel // 2) if step.kind != "global_avg" else 0
     needed = [
         (row + 1) * made - max(0, (row + 1) * node.stride - reach) * read for row in range(step.shape[1] - 1)
     ] or [-source.shape[1] * read]
@@ -155,7 +155,7 @@ def scratch_bytes(network: IntegerNetwork, place: int) -> int:
     phase = -(-(width + node.dilation * (node.kernel - 1)) // node.dilation)
     columns, row = node.dilation * phase * node.kernel, step.shape[0] * step.shape[2]
     apart = row if step.bits < LOGIT_BITS and container(step.bits) < 8 else 0
-    match node.kind:
+    match step.kind:
         case "conv" if node.groups == 1:
             return 2 * (BLOCK * -(-(node.kernel**2) * channels // LANES) * LANES + columns * channels + LANES) + apart
         case "conv":
@@ -187,7 +187,7 @@ FUNCTIONS: dict[str, str] = {
 
 def function_of(step: Step) -> str:
     """The kernel that computes a step."""
-    return FUNCTIONS["depthwise" if step.node.groups > 1 else step.node.kind]
+    return FUNCTIONS["depthwise" if step.node.groups > 1 else step.kind]
 
 
 def kernels(wanted: set[str]) -> str:
@@ -231,9 +231,9 @@ def _call(place: int, step: Step) -> Iterator[str]:
     """The lines that run a step."""
     inputs, function = [f"&t{source}" for source in step.inputs], function_of(step)
     yield f"QNAS_STEP({place}) /* {sanitized(step.name)} */"
-    if step.node.kind == "linear":
+    if step.kind == "linear":
         yield f"{function}({inputs[0]}, QNAS_CLASSES, &l{place}, logits);"
-    elif step.node.kind == "concat":
+    elif step.kind == "concat":
         yield f"{function}(parts{place}, {len(inputs)}, &t{place}, &l{place});"
     else:
         yield f"{function}({', '.join(inputs)}, &t{place}, &l{place});"
@@ -246,12 +246,12 @@ def sanitized(name: str) -> str:
 
 def _constants(place: int, step: Step, layout: Layout) -> Iterator[str]:
     """What a step is described by: its output, its numbers, and how it computes."""
-    if step.node.kind != "linear":
+    if step.kind != "linear":
         channels, height, width = step.shape
-        table = "table" if step.node.kind == "input" else "NULL"
+        table = "table" if step.kind == "input" else "NULL"
         fields = (layout.outputs.get(place, 0), height, width, channels, container(step.bits), step.highest)
         yield f"static const tensor t{place} = {{{', '.join(map(str, fields))}, {step.zero_point}, {table}}};"
-    if step.node.kind == "input":
+    if step.kind == "input":
         return
     names = dict.fromkeys(("weights", "multiplier", "shift", "bias"), "NULL")
     for name, (kind, values) in _numbers(step).items():
@@ -261,7 +261,7 @@ def _constants(place: int, step: Step, layout: Layout) -> Iterator[str]:
     bits = 0 if step.weight is None else container(node.bits.weights)
     numbers = (layout.scratch[place], node.kernel, node.stride, node.dilation, point, bits, step.weight_zero)
     yield f"static const layer l{place} = {{{', '.join([*map(str, numbers), *names.values()])}}};"
-    if node.kind == "concat":
+    if step.kind == "concat":
         parts = ", ".join(f"&t{source}" for source in step.inputs)
         yield f"static const tensor *const parts{place}[] = {{{parts}}};"
 

@@ -37,6 +37,8 @@ SHAPE = {
     "parity": {"images": int, "torch_top1": float, "same_class": float, "runtime?": str},
     "images": {"data": str, "shape": [int], "classes": [str], "mean": [float], "deviation": [float]},
     "model?": str,
+    "model_bytes?": int,
+    "onnx_bytes?": int,
     "sha256": {str: str},
     "versions": {str: str},
     "validation?": {"recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool},
@@ -209,3 +211,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"Files must hash to what {MANIFEST} says, but {printable(damaged[0])} in {folder} changed; export again."
         )
     return manifest
+
+
+def model_bytes(manifest: dict[str, Any]) -> int:
+    """The size of the model's file; manifests of only ONNX had another name for it."""
+    size: int = manifest.get("model_bytes", manifest.get("onnx_bytes", 0))
+    return size

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from qnas.errors import QnasError
 from qnas.network.deployed import DeployedNetwork
-from qnas.network.plan import Node
+from qnas.network.plan import Kind, Node
 from qnas.quant.fixed_point import COARSEST, HEADROOM, LARGEST, Integers, Reals, Rescaling, room, within_ends
 from qnas.quant.grid import Grid, levels
 from qnas.task import Shape, Task
@@ -57,6 +57,11 @@ class Step:
     rescaling: Rescaling | None = None
     weight: Integers | None = None
     weight_zero: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """Of its node; but a linear layer between others is a convolution of the one pixel that is left."""
+        return "conv" if self.node.kind == "linear" and self.bits < LOGIT_BITS else self.node.kind
 
     @property
     def shape(self) -> Shape:
@@ -159,7 +164,7 @@ def integer_network(network: DeployedNetwork, task: Task) -> IntegerNetwork:
     """
     if not task.mean:
         raise QnasError(
-            "Integer networks read 8-bit pixels, so the task must say their `mean` and `deviation`, got none; "
+            "Integer networks read 8-bit pixels, so the task must say their mean and deviation, got none; "
             "give the task of the network's data set."
         )
     for node in network.plan.nodes[1:]:
@@ -207,7 +212,7 @@ class _Compiler:
     def _grid(self, node: Node) -> Grid:
         if node.kind == "max_pool":
             return self.grids[self.places[node.inputs[0], None]]
-        return self._logits_grid(node) if node.kind == "linear" else self.network.activations[node.name]
+        return self.network.activations[node.name] if node.quantized else self._logits_grid(node)
 
     def _logits_grid(self, node: Node) -> Grid:
         """The step with which the largest logit that the weights allow takes ``HEADROOM`` bits."""

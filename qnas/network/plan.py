@@ -16,7 +16,7 @@ from qnas.task import Shape, Task
 Kind = Literal["input", "conv", "max_pool", "avg_pool", "sum", "concat", "global_avg", "linear"]
 CLASSIFIER = "classifier"
 """The name of the last node."""
-MOST_PARAMETERS = 1 << 28
+MOST_PARAMETERS = 1 << 30
 
 
 class Node(NamedTuple):

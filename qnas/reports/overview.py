@@ -10,7 +10,7 @@ from rich.table import Table
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.errors import QnasError
 from qnas.exporters.registry import MODEL
-from qnas.exporters.winner import MANIFEST, read_manifest
+from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.picks import WINNER
 from qnas.nas.result import RESULT, read_result
 from qnas.network.build import build_plan
@@ -101,15 +101,13 @@ def _text(value: Any) -> str:
 def _show_winner(folder: Path) -> None:
     manifest = read_manifest(folder)
     accuracy = manifest["facts"]["accuracy"]
-    model = folder / manifest.get("model", MODEL)
-    bits, size = manifest["facts"]["settings"]["bits"], model.stat().st_size
-    facts = {"bits": bits, **manifest["costs"], "model_bytes": size}
+    facts = {"bits": manifest["facts"]["settings"]["bits"], **manifest["costs"], "model_bytes": model_bytes(manifest)}
     show(
         _facts(
             f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
         )
     )
-    print(f"Next: use {model}; images are prepared as {MANIFEST} says.")
+    print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
 
 
 def _show_genotype(path: Path, typed: Typed) -> None:

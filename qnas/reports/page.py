@@ -24,8 +24,7 @@ from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.exporters.onnx import INPUT
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import MODEL
-from qnas.exporters.winner import Winner, load_winner, read_manifest
+from qnas.exporters.winner import Winner, load_winner, model_bytes, read_manifest
 from qnas.nas import pareto
 from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result
@@ -104,7 +103,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "settings": settings,
         "images": settings["images"],
         "manifest": manifest,
-        "model_bytes": (folder / manifest.get("model", MODEL)).stat().st_size,
+        "model_bytes": model_bytes(manifest),
         "parity": parity,
         "winner": networks[0],
         "asked": [(name, settings["limits"][key], networks[0][key]) for key, name in ALL_COSTS.items()],

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL
-from qnas.exporters.winner import read_manifest
+from qnas.exporters.winner import model_bytes, read_manifest
 from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
@@ -39,7 +39,7 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         print(trust_line(result["calibration"]))
     parity, model = Parity.from_json(manifest["parity"]), winner / manifest.get("model", MODEL)
     print(
-        f"Winner: {model} ({model.stat().st_size:,} bytes). In {parity.runtime}: "
+        f"Winner: {model} ({model_bytes(manifest):,} bytes). In {parity.runtime}: "
         f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
         f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
     )

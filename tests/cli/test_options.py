@@ -35,6 +35,7 @@ VERBS = {
     "eval_ghn": "evaluate_ghn",
     "eval_proxy": "evaluate_proxy",
     "table": "benchmark_table",
+    "init": "study_init",
     "layers": "study_layers",
 }
 """Commands by the names of their functions, and the verbs of the face that they call."""
@@ -65,6 +66,8 @@ OWN = {
     ("search", "json_output"): False,
     ("search", "workers"): 0,
     ("table", "workers"): 0,
+    ("init", "json_output"): False,
+    ("init", "workers"): 0,
     ("layers", "out"): None,
     ("layers", "json_output"): False,
     ("layers", "csv_output"): False,

@@ -14,7 +14,13 @@ from qnas.space.genotype import Genotype
 
 @pytest.mark.parametrize("pick", [-1, 0, 3])
 def test_a_pick_that_is_not_there_is_refused(tmp_path: Path, pick: int) -> None:
-    (tmp_path / "result.json").write_text(json.dumps({"picks": [{}, {}]}), encoding="utf-8")
+    network = {
+        "key": "a", "genotype": {}, "score": 9.0, "estimate": None, "trained": {"1": 9.0}, "test": 9.0, "front": True,
+        "params": 1, "macs": 1,
+        "weight_bytes": 1, "activation_bytes": 1, "latency": 0.0,
+    }  # fmt: skip
+    result = {"screened": 2, "pareto": [], "calibration": None, "picks": [network, network], "candidates": []}
+    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
     with pytest.raises(QnasError, match=rf"^`pick` is 1 to 2 for this run, got {pick}; see them with `qnas.show\("):
         export_pick(tmp_path, pick)
 

@@ -189,7 +189,7 @@ def test_a_float_network_is_refused_by_the_name_of_its_layer(genotype: Genotype)
 
 
 def test_a_task_that_does_not_say_how_images_are_normalised_is_refused() -> None:
-    with pytest.raises(QnasError, match="`mean` and `deviation`"):
+    with pytest.raises(QnasError, match="mean and deviation, got none"):
         integer_network(deployed(everything(Bits(4, 4))), Task(TASK.image, 4))
 
 
