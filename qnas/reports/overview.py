@@ -95,13 +95,16 @@ def _text(value: Any) -> str:
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return "; ".join(_text(item) for item in value)
+    if type(value) is int:
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _show_winner(folder: Path) -> None:
     manifest = read_manifest(folder)
     accuracy = manifest["facts"]["accuracy"]
-    facts = {"bits": manifest["facts"]["settings"]["bits"], **manifest["costs"], "model_bytes": model_bytes(manifest)}
+    spent = {name: value for name, value in manifest["costs"].items() if value or name != "latency"}  # not measured
+    facts = {"bits": manifest["facts"]["settings"]["bits"], **spent, "model_bytes": model_bytes(manifest)}
     show(
         _facts(
             f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
