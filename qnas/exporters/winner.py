@@ -205,11 +205,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if "validation" in manifest and len(manifest["validation"]["recall"]) != len(classes):
             raise ValueError("it has not one recall for each class")
         Parity.from_json(manifest["parity"])
-        damaged = [name for name, digest in manifest["sha256"].items() if _hash(_inside(folder, name)) != digest]
+        files = {name: _inside(folder, name) for name in manifest["sha256"]}
+        missing = [name for name, file in files.items() if not file.exists()]
+        damaged = missing or [name for name, file in files.items() if _hash(file) != manifest["sha256"][name]]
     if damaged:
-        raise QnasError(
-            f"Files must hash to what {MANIFEST} says, but {printable(damaged[0])} in {folder} changed; export again."
-        )
+        found = f"{printable(damaged[0])} in {folder} {'is missing' if missing else 'changed'}"
+        raise QnasError(f"Files must hash to what {MANIFEST} says, but {found}; export again.")
     return manifest
 
 

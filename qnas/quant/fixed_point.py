@@ -25,8 +25,9 @@ LARGEST = 2**31 - 1
 """Of an accumulator, a multiplier, a bias."""
 HEADROOM = 30
 """No sum before the last shift takes more bits than this, beside its sign."""
-FINEST, COARSEST = 24, 6
-"""Points that are used; with fewer bits behind the point biases would round badly."""
+FINEST, COARSEST = 24, 0
+"""Points that are used. Few bits behind the point do no harm: they are left where sums span millions of output steps,
+as of a layer that is all but switched off, and there next to none lies between the ends of the output's grid."""
 LONGEST_SHIFT = 62
 Reals = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -173,7 +173,8 @@ def trained(digits_data: DataSet) -> Callable[[Bits], Network]:
 def test_a_winner_in_c_is_a_folder_whose_manifest_holds(
     trained: Callable[[Bits], Network], digits_data: DataSet, tmp_path: Path
 ) -> None:
-    write_winner(tmp_path, SMALL, trained(Bits(4, 4)), digits_data, {}, "c")
+    facts = {"settings": {"bits": "w4a4"}, "accuracy": {}}
+    write_winner(tmp_path, SMALL, trained(Bits(4, 4)), digits_data, facts, "c")
     assert {"model.c", "model.h", "main.c", "manifest.json"} <= {path.name for path in tmp_path.iterdir()}
     manifest = read_manifest(tmp_path)
     assert (manifest["model"], manifest["parity"]["images"]) == ("model.c", 360)
