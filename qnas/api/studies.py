@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from qnas.api.arguments import (
-    PATH_LIKE,
-    as_bits,
-    as_recipe,
-    as_whole,
-    chosen_data,
-)
+from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole, chosen_data
 from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
 from qnas.data.registry import default_space, find_data
 from qnas.devices import pick_device, worker_count

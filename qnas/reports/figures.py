@@ -30,6 +30,14 @@ def save(figure: Figure, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def save_both(figure: Figure, path: Path) -> list[Path]:
+    """Save a figure as SVG, and as PNG beside it."""
+    both = [path, path.with_suffix(".png")]
+    for one in both:
+        save(figure, one)
+    return both
+
+
 def ghn_figure(rows: list[Row], title: str, path: Path) -> None:
     """Top-1 of every split against the bit widths: mean, two standard errors, maximum, and the paper's mean."""
     splits = list(dict.fromkeys(row.split for row in rows))
@@ -122,10 +130,10 @@ def decrease_figure(study: InitStudy, path: Path) -> list[Path]:
     handles = [Line2D([], [], color=color, marker=mark, linestyle="", label=label) for mark, color, label in marks]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize="small")
     figure.suptitle(_as_it_stands(study.title), fontsize="small")
-    return _both(figure, path)
+    return save_both(figure, path)
 
 
-def layers_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
+def spans_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
     """What the layers of one network span, from first to last, a line for each initializer: means over seeds.
 
     As the paper's figures 3 to 5: folded weights, their channels' precision, activations.
@@ -158,12 +166,4 @@ def layers_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="x-small")
     figure.suptitle(_as_it_stands(f"{block}: {study.title}"), fontsize="small")
-    return _both(figure, path)
-
-
-def _both(figure: Figure, path: Path) -> list[Path]:
-    """Save a figure as SVG, and as PNG beside it."""
-    both = [path, path.with_suffix(".png")]
-    for one in both:
-        save(figure, one)
-    return both
+    return save_both(figure, path)

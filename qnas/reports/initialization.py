@@ -1,14 +1,13 @@
 """A study of initializers for people and machines: the tables as CSV, JSON and Markdown, a summary, figures."""
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from qnas.reports.figures import decrease_figure, layers_figure
+from qnas.reports.figures import decrease_figure, spans_figure
+from qnas.reports.tables import as_csv
 from qnas.runs.files import write_bytes, write_json
 from qnas.studies.findings import verdicts
 from qnas.studies.init_settings import WIDTHS
@@ -40,7 +39,7 @@ def write_study(study: InitStudy, folder: Path) -> list[Path]:
     write_json(folder / "study.json", study.to_json())
     drawn = decrease_figure(study, folder / "decrease.svg")
     for block in study.settings.blocks:
-        drawn += layers_figure(study, block, folder / f"layers-{block}.svg")
+        drawn += spans_figure(study, block, folder / f"layers-{block}.svg")
     return [folder / name for name in (*files, "study.json")] + drawn
 
 
@@ -52,17 +51,6 @@ def run_columns(study: InitStudy) -> list[dict[str, Any]]:
         early = {f"early_{what}": run.early(what) for what in ("weight", "precision", "activation") if run.layers}
         rows.append({**names, **dict.fromkeys(MEASURES), **measures_of(run), **early})
     return rows
-
-
-def as_csv(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as CSV; what a row lacks stays empty."""
-    kept = list(rows)
-    names = list(dict.fromkeys(name for row in kept for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(kept)
-    return text.getvalue()
 
 
 def cells_of(row: Row) -> list[str]:

@@ -1,7 +1,5 @@
 """Networks layer by layer, for people: tables of 80 columns, a figure, a verdict in words, files."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,8 +13,8 @@ from rich import box
 from rich.table import Table
 
 from qnas.quant.distribution import Distribution
-from qnas.reports.figures import save
-from qnas.reports.tables import show
+from qnas.reports.figures import save, save_both
+from qnas.reports.tables import as_csv, show
 from qnas.runs.files import write_bytes, write_json
 from qnas.studies.layers import EVERYWHERE, LayerRow, NetworkLayers, Remedy
 
@@ -50,22 +48,12 @@ def flat(network: NetworkLayers) -> list[dict[str, Any]]:
     return rows
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Flat rows as text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def write_layers(networks: Sequence[NetworkLayers], plain: dict[str, Any], folder: Path) -> Path:
     """Write everything into a folder, and return it."""
     write_json(folder / "layers.json", plain)
     rows = [row for network in networks for row in flat(network)]
     write_bytes(folder / "layers.csv", as_csv(rows).encode())
-    for kind in ("svg", "png"):
-        layers_figure(networks, folder / f"layers.{kind}")
+    save_both(_drawn(networks), folder / "layers.svg")
     return folder
 
 
@@ -213,6 +201,10 @@ def layers_figure(networks: Sequence[NetworkLayers], path: Path) -> None:
     As figures 3 to 6 of the paper, all networks in one: a colour each; ranges are solid, on the left scale, precision
     is dashed, on the right one. ``path`` ends with ``.svg`` or ``.png``.
     """
+    save(_drawn(networks), path)
+
+
+def _drawn(networks: Sequence[NetworkLayers]) -> Figure:
     longest = max(len(network.rows) for network in networks)
     figure = Figure(figsize=(max(7.0, 1.6 + 0.27 * longest), 10.5), layout="constrained")
     weights, activations, alone, sequence = figure.subplots(4, 1, sharex=True)
@@ -234,7 +226,7 @@ def layers_figure(networks: Sequence[NetworkLayers], path: Path) -> None:
     _name_layers(sequence, networks, longest)
     handles, labels = alone.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=ceil(len(networks) ** 0.5), fontsize="small")
-    save(figure, path)
+    return figure
 
 
 def _overlaid(axes: Axes, networks: Sequence[NetworkLayers], kind: str) -> None:

@@ -1,5 +1,8 @@
-"""Tables for people, on stdout."""
+"""Tables: for people on stdout, and as CSV."""
 
+import csv
+import io
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +35,17 @@ class Plain(Console):
 def plain_console(width: int | None = None) -> Plain:
     """A console on stdout."""
     return Plain(width=width, markup=False, emoji=False)
+
+
+def as_csv(rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as CSV; what a row lacks stays empty."""
+    kept = list(rows)
+    names = list(dict.fromkeys(name for row in kept for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(kept)
+    return text.getvalue()
 
 
 def show(table: Table) -> None:

@@ -26,7 +26,7 @@ from qnas.data.registry import find_data
 from qnas.digest import digest
 from qnas.network.build import build_plan
 from qnas.network.handmade import HandMade
-from qnas.network.initial import Predictor, with_noise
+from qnas.network.initial import Predictor
 from qnas.network.initializers import drawn_parameters, find_initializer, with_drawn_classifier
 from qnas.network.module import Network, WeightGrids
 from qnas.network.plan import Plan
@@ -40,6 +40,7 @@ from qnas.scores.predicted import Score, compared
 from qnas.studies.init_settings import BLOCKS, GHN, WIDTHS, InitSettings
 from qnas.training.jobs import data_of, one_thread, predictor_of
 from qnas.training.plain import PlainTraining
+from qnas.training.start import initial_parameters as noisy_parameters
 from qnas.training.start import input_range
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
@@ -219,9 +220,8 @@ def initial_parameters(plan: Plan, initializer: str, seed: int, ghn: Predictor |
     if initializer != GHN:
         return drawn_parameters(plan, find_initializer(initializer), generator)
     assert ghn is not None
-    with torch.no_grad():
-        predicted = {name: value.cpu() for name, value in ghn([plan])[0].items()}
-    return with_drawn_classifier(plan, with_noise(plan, predicted, NOISE, generator), generator.manual_seed(seed))
+    predicted = noisy_parameters(plan, ghn, NOISE, generator)
+    return with_drawn_classifier(plan, predicted, generator.manual_seed(seed))
 
 
 def train_through(training: PlainTraining, path: Path, save_every: float = SAVED_EVERY) -> None:

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from qnas.quant.distribution import Distribution
-from qnas.reports.layers import as_csv, flat, layer_tables, layers_figure, verdict, write_layers
+from qnas.reports.layers import flat, layer_tables, layers_figure, verdict, write_layers
+from qnas.reports.tables import as_csv
 from qnas.studies.layers import EVERYWHERE, Effect, LayerRow, NetworkLayers, Remedy
 
 CLIPPED = Remedy("layer3", "percentile ranges", 71.0, 1.0, 0.4, 0.9)
