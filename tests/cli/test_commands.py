@@ -143,7 +143,7 @@ def test_show_tells_the_choices_of_a_space(qnas: Qnas, name: str) -> None:
     printed = qnas("show", name)
     space = find_space(name)
     assert f"space {name}" in printed
-    for value in (str(space.channels), str(space.max_params), *space.operations):
+    for value in (str(space.channels), f"{space.max_params:,}", *space.operations):
         assert value in printed
     assert f"qnas sample --space {name}" in printed
 
@@ -159,8 +159,8 @@ def test_show_tells_the_costs_of_a_genotype(qnas: Qnas, tmp_path: Path, genotype
     printed = qnas("show", "net.json")
     spent = costs(build_plan(genotype, Task((3, 32, 32), 10)))
     assert genotype.key in printed
-    assert str(spent.params) in printed
-    assert str(spent.macs) in printed
+    assert f"{spent.params:,}" in printed
+    assert f"{spent.macs:,}" in printed
 
 
 def test_a_line_of_a_sample_can_be_shown(qnas: Qnas, tmp_path: Path) -> None:
