@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from qnas.distributed import Ranks, joined_ranks, local_device
 
-FIT = ["-m", "qnas", "fit-ghn", "--data", "digits", "--float-share", "0.5", "--meta-batch", "4", "--batch", "16"]
+FIT = ["-m", "qnas", "fit-ghn", "--data", "digits", "--float-share", "0.5", "--meta-batch", "2", "--batch", "16"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 BOTH: dict[str, tuple[str, ...]] = {"one": (), "two": tuple(TORCHRUN)}
 
@@ -60,7 +60,7 @@ def test_two_ranks_follow_the_loss_of_one(tmp_path: Path) -> None:
     cards = [json.loads((tmp_path / name / "card.json").read_text(encoding="utf-8")) for name in ("one", "two")]
     assert [card["processes"] for card in cards] == [1, 2]
     passes = [card["counters"]["image_passes"] for card in cards]
-    assert passes == [100 * 4 * 16] * 2
+    assert passes == [100 * 2 * 16] * 2
 
 
 @pytest.mark.slow

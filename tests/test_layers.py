@@ -68,7 +68,7 @@ def test_describing_and_costing_networks_imports_no_torch(name: str) -> None:
     assert not brings(name, "torch")
 
 
-@pytest.mark.parametrize("name", ["qnas.api.ghn", "qnas.api.train", "qnas.cli.main"])
+@pytest.mark.parametrize("name", ["qnas.api.ghn", "qnas.api.train", "qnas.training.recipe", "qnas.cli.main"])
 def test_training_needs_no_library_of_searching(name: str) -> None:
     assert not brings(name, "optuna")
 

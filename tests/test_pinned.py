@@ -169,6 +169,7 @@ def test_a_command_gives_what_it_gave(name: str, pinned: dict[str, Any], tmp_pat
     check(PIECES[name](tmp_path / "run"), pinned[name], pinned["processor"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALIKE)
 def test_other_ways_lead_to_the_same_search(name: str, pinned: dict[str, Any], tmp_path: Path) -> None:
     check(ALIKE[name](tmp_path / "run"), pinned["search w4a4"], pinned["processor"])

@@ -200,7 +200,7 @@ def test_show_lists_what_lies_in_the_current_folder(
 
 
 def test_a_dry_run_spends_and_writes_nothing(qnas: Qnas, tmp_path: Path) -> None:
-    assert qnas("search", "--data", "digits", "--max-params", "20000", "--dry-run") == ""
+    assert qnas("search", "--data", "digits", "--max-params", "20000", "--steps", "36", "--dry-run") == ""
     assert list(tmp_path.iterdir()) == []
 
 

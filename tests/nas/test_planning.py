@@ -113,6 +113,7 @@ def prepared() -> Prepared:
     return prepare(SETTINGS)
 
 
+@pytest.mark.slow
 def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
     pace = measured(SETTINGS, prepared, "cpu", 1)
     assert 0 < pace.step < 5
