@@ -21,6 +21,7 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.training.guard import Guard
+from qnas.training.muon import Muon
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
 from qnas.training.start import batches_of, calibrate, untrained
@@ -254,6 +255,7 @@ def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predic
 
 def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     weights = [value for name, value in network.slots.items() if name.endswith("/weight")]
+    mixing = [value for value in weights if value.dim() == 4 and value.shape[1] > 1]  # neither depthwise nor linear
     others = [value for name, value in network.slots.items() if not name.endswith("/weight")]
     steps = [*network.log_steps.values(), *network.log_weight_steps.values()]
     groups = [
@@ -262,6 +264,11 @@ def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True, fused=True)
+    if recipe.optimizer == "muon":
+        left = [value for value in weights if all(value is not one for one in mixing)]
+        decay = {"weight_decay": recipe.weight_decay}
+        parts = [{"params": mixing, **decay, "orthogonal": True}, {"params": left, **decay, "orthogonal": False}]
+        return Muon([*parts, {**groups[1], "orthogonal": False}])
     return torch.optim.AdamW(groups, fused=True)
 
 

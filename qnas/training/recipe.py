@@ -9,7 +9,7 @@ from qnas.errors import QnasError, did_you_mean, shown
 from qnas.runs.reading import read_toml
 
 CHOICES = {
-    "optimizer": ("adamw", "sgd"),
+    "optimizer": ("adamw", "muon", "sgd"),
     "schedule": ("cosine", "linear"),
     "weights": ("channel", "tensor"),
 }
@@ -23,7 +23,8 @@ class Recipe:
     Args:
         steps: updates.
         batch: images an update.
-        optimizer: ``adamw`` (Loshchilov and Hutter, 2019) or ``sgd``: with Nesterov's momentum of 0.9.
+        optimizer: ``adamw`` (Loshchilov and Hutter, 2019); ``muon`` (Jordan et al., 2024) for convolutions that mix
+            channels, and AdamW for all else; or ``sgd``: with Nesterov's momentum of 0.9.
         rate: peak learning rate.
         schedule: how the rate falls after the warm-up: half a ``cosine``, or ``linear``.
         warm_up: share of the run in which the rate rises to its peak.

@@ -38,10 +38,11 @@ def silent(share: float, remark: str) -> None:
     [
         RECIPE,
         replace(RECIPE, optimizer="sgd", averaging=0.9, reestimation=2),
+        replace(RECIPE, optimizer="muon"),
         replace(RECIPE, descent=0.8, damping=0.01, erase=0.5),
         replace(RECIPE, distillation=0.5, weights="tensor"),
     ],
-    ids=["usual", "sgd and averages", "bits that go down", "distilled"],
+    ids=["usual", "sgd and averages", "muon", "bits that go down", "distilled"],
 )
 @pytest.mark.parametrize("after", [1, 4, 5])
 def test_stopped_and_continued_it_is_the_unbroken_one(

@@ -1,0 +1,63 @@
+"""Muon against its definition in float64, and against AdamW where it leaves parameters to that."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from qnas.data.images import DataSet
+from qnas.network.build import build_plan
+from qnas.network.handmade import HandMade
+from qnas.quant.scheme import Bits
+from qnas.training.muon import Muon, orthogonal
+from qnas.training.qat import begun
+from qnas.training.recipe import Recipe
+
+
+def newton_schulz(matrix: Tensor) -> Tensor:
+    """Algorithm 1 of Jordan et al. (2024), as it stands there, in float64."""
+    x = matrix.double() / matrix.double().norm()
+    if matrix.shape[0] > matrix.shape[1]:
+        return newton_schulz(matrix.T).T
+    for _ in range(5):
+        product = x @ x.T
+        x = 3.4445 * x + (-4.7750 * product + 2.0315 * product @ product) @ x
+    return x
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (64, 100), (48, 9), (1, 7)])
+def test_a_matrix_is_made_orthogonal_as_it_is_defined(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape)
+    found = orthogonal(matrix)
+    assert found.shape == shape
+    torch.testing.assert_close(found.double(), newton_schulz(matrix), atol=1e-4, rtol=0)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.6
+    assert values.max() < 1.25
+
+
+def test_an_update_follows_the_equations() -> None:
+    weight = torch.randn(8, 3, 3, 3, requires_grad=True)
+    before, momentum = weight.detach().clone(), torch.zeros(8, 27)
+    optimizer = Muon([{"params": [weight], "lr": 0.1, "weight_decay": 0.5, "orthogonal": True}])
+    for _ in range(3):
+        gradient = torch.randn(8, 3, 3, 3)
+        weight.grad = gradient.contiguous(memory_format=torch.channels_last)
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient.flatten(1)
+        update = newton_schulz(0.95 * momentum + 0.05 * gradient.flatten(1)).float()
+        before = (1 - 0.1 * 0.5) * before - 0.1 * 0.2 * 27**0.5 * update.view_as(before)
+        torch.testing.assert_close(weight.detach(), before, atol=1e-4, rtol=0)
+
+
+def test_all_but_convolutions_that_mix_channels_go_adamws_way(digits_data: DataSet) -> None:
+    plan = build_plan(HandMade("ds_cnn", 4, Bits(4, 4)), digits_data.task)
+    ways = {}
+    for name in ("muon", "adamw"):
+        training = begun(plan, digits_data, Recipe(8, batch=32, calibration=1, optimizer=name), 0)
+        training.step()
+        ways[name] = dict(training.network.named_parameters())
+    apart = {name for name, value in ways["muon"].items() if not torch.equal(value, ways["adamw"][name])}
+    shapes = {name: tuple(value.shape) for name, value in ways["adamw"].items() if name.endswith("/weight")}
+    mixing = {name for name, shape in shapes.items() if len(shape) == 4 and shape[1] > 1}
+    assert mixing
+    assert apart == mixing
