@@ -1,6 +1,5 @@
 """Muon (Jordan et al., 2024): momentum made orthogonal, for the weights of convolutions; AdamW for all else."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ class Muon(AdamW):
         super().__init__(groups, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Update all parameters that have a gradient."""
         for group in self.param_groups:
             for parameter in group["params"] if group["orthogonal"] else ():
