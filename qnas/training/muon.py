@@ -10,6 +10,7 @@ MOMENTUM = 0.95
 SIZE = 0.2
 """Root mean square of an update of rate 1, about that of AdamW, so that one rate and one decay suit both (Liu et al.,
 2025)."""
+TINY = 1e-7
 COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 """Of the polynomial that takes all singular values near 1, and how often it is applied (Jordan et al., 2024)."""
 
@@ -28,36 +29,45 @@ class Muon(AdamW):
     def step(self, closure: Any = None) -> Any:
         """Update all parameters that have a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"] if group["orthogonal"] else ():
-                if parameter.grad is not None:
-                    self._turn(parameter, group["lr"], group["weight_decay"])
-                    parameter.grad = None  # so that AdamW leaves it alone
+            if group["orthogonal"]:
+                self._turn([one for one in group["params"] if one.grad is not None], group["lr"], group["weight_decay"])
         return super().step(closure)
 
-    def _turn(self, parameter: Tensor, rate: float, decay: float) -> None:
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
-        momentum = state.setdefault("momentum", torch.zeros_like(parameter))
-        momentum.lerp_(gradient, 1 - MOMENTUM)
-        matrix = gradient.lerp(momentum, MOMENTUM).flatten(1)  # Nesterov's
-        size = SIZE * max(matrix.shape) ** 0.5
-        parameter.mul_(1 - rate * decay)
-        parameter.add_(orthogonal(matrix).view_as(parameter), alpha=-rate * size)
+    def _turn(self, parameters: list[Tensor], rate: float, decay: float) -> None:
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        momenta = [self.state[one].setdefault("momentum", torch.zeros_like(one)) for one in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+        torch._foreach_mul_(parameters, 1 - rate * decay)
+        for parameter, update in zip(parameters, orthogonal([one.flatten(1) for one in ahead]), strict=True):
+            parameter.add_(update.view_as(parameter), alpha=-rate * SIZE * max(update.shape) ** 0.5)
+            parameter.grad = None  # so that AdamW leaves it alone
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Roughly the nearest matrix (rows, columns) whose singular values are all 1, between 0.7 and 1.2 in fact.
+def orthogonal(matrices: list[Tensor]) -> list[Tensor]:
+    """Roughly the nearest matrices (rows, columns) with all singular values 1: between 0.7 and 1.2 but for tiny ones.
 
-    The polynomial (Newton and Schulz's, with other coefficients) is applied to the smaller of the two products of the
-    matrix with itself; the matrix is multiplied once, at the end.
+    The polynomial (that of Newton and Schulz with other coefficients) is applied to the smaller of a matrix's two
+    products with itself, for all of one size at once; the matrix is multiplied a single time, at the end.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T).T
-    matrix = matrix / (matrix.norm() + 1e-7)
-    product, total = matrix @ matrix.T, torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    lying = [matrix.T if matrix.shape[0] > matrix.shape[1] else matrix for matrix in matrices]
+    lying = [matrix / (matrix.norm() + TINY) for matrix in lying]
+    places: dict[int, list[int]] = {}
+    for place, matrix in enumerate(lying):
+        places.setdefault(len(matrix), []).append(place)
+    for same in places.values():
+        factors = _polynomial(torch.stack([lying[place] @ lying[place].T for place in same]))
+        for place, factor in zip(same, factors, strict=True):
+            lying[place] = factor @ lying[place]
+    return [one if one.shape == matrix.shape else one.T for one, matrix in zip(lying, matrices, strict=True)]
+
+
+def _polynomial(products: Tensor) -> Tensor:
+    """By what matrices are multiplied whose products with themselves are these: (count, rows, rows)."""
     first, second, third = COEFFICIENTS
+    total = torch.eye(products.shape[1], dtype=products.dtype, device=products.device).expand_as(products)
     for _ in range(ROUNDS):
-        factor = torch.addmm(product, product, product, beta=second, alpha=third)
-        factor.diagonal().add_(first)
-        total, product = factor @ total, factor @ product @ factor
-    return total @ matrix
+        factors = torch.baddbmm(products, products, products, beta=second, alpha=third)
+        factors.diagonal(dim1=1, dim2=2).add_(first)
+        total, products = factors @ total, factors @ products @ factors
+    return total
