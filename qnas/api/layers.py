@@ -33,8 +33,9 @@ from qnas.reports.layers import flat, layer_tables, layers_figure, verdict, writ
 from qnas.runs.folder import RUN
 from qnas.runs.progress import Progress, Report, silent, stage
 from qnas.scores.closed_form import predictor_for
-from qnas.studies.layers import SEEN, NetworkLayers, Studied, trained, untrained
+from qnas.studies.layers import SEEN, NetworkLayers
 from qnas.studies.layers import study_layers as look
+from qnas.studies.studied import Studied, trained, untrained
 
 AnyNetwork = AnyArchitecture | Winner | SearchRun
 """What a study of layers looks at."""

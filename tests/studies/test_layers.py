@@ -18,7 +18,8 @@ from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
 from qnas.quant.scheme import FP32, Bits
 from qnas.scores.predicted import measure
-from qnas.studies.layers import EVERYWHERE, SEEN, NetworkLayers, changes, study_layers, trained, untrained
+from qnas.studies.layers import EVERYWHERE, SEEN, NetworkLayers, changes, study_layers
+from qnas.studies.studied import trained, untrained
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.training.start import untrained as begun
