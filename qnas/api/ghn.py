@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from qnas.api.arguments import as_bits, scored_images
-from qnas.checkpoints.store import Checkpoint, load_checkpoint, save_card
-from qnas.data.registry import default_space, find_data
+from qnas.checkpoints.store import Checkpoint, load_checkpoint, read_card, save_card
+from qnas.data.registry import SOURCES, default_space, find_data
 from qnas.devices import pick_device, use_threads
 from qnas.distributed import joined_ranks
 from qnas.errors import at_least_one, check_seed
@@ -88,6 +88,8 @@ def fit_ghn(
         from qnas.reports.figures import training_figure  # matplotlib, which no training needs
 
         training_figure(folder / METRICS, folder / "metrics.svg")
+        place = str(data) if str(data) in SOURCES else str(Path(data).resolve())
+        save_card(folder, {**read_card(folder), "place": place})
     ghn.load_state_dict(trainer.averaged)
     return Checkpoint(ghn.cpu().eval(), images.name, networks.name, images.task, folder)
 
