@@ -20,7 +20,7 @@ from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.runs.progress import Progress, silent, stage
 from qnas.scores.closed_form import ClosedForm
 from qnas.space.space import find_space
-from qnas.studies.ghn_tables import GHNTable
+from qnas.studies.ghn_tables import GHNTable, at_chance
 from qnas.studies.ghn_tables import evaluate_ghn as tabulate
 from qnas.training.fit_ghn import GHNTrainer
 from qnas.training.fit_run import METRICS, fit, open_fit
@@ -158,6 +158,10 @@ def evaluate_ghn(
         part=part,
         report=stage(progress, "eval-ghn"),
     )
+    majority = 100 * int(scored.labels.bincount().max()) / len(scored)
+    if poor := at_chance(table.rows, majority):
+        guess = "always guessing the commonest class"
+        log.info("No better than %s, which is right for %.1f %%: %s.", guess, majority, ", ".join(poor))
     if card:
         save_card(checkpoint.path, {**checkpoint.card, "table": table.to_json()})
     return table
