@@ -6,7 +6,7 @@ from pathlib import Path
 from qnas.api.arguments import as_genotype
 from qnas.api.search import SearchRun
 from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
@@ -14,6 +14,7 @@ from qnas.nas.picks import export_pick
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
+from qnas.runs.identity import IMAGES
 from qnas.space.genotype import Genotype
 
 
@@ -110,7 +111,8 @@ def export(
         source = load_winner(Path(source))
     if isinstance(source, Winner):
         folder = Path(out) if out else source.folder
-        images = find_data(source.facts["settings"]["data"])
+        settings = source.facts["settings"]
+        images = find_again(settings["data"], settings.get(IMAGES, {}))
         return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile))
     folder = source.folder if isinstance(source, SearchRun) else Path(source)
     return Export(*export_pick(folder, pick, profile, Path(out) if out else None))

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from qnas.api.arguments import as_bits, scored_images
-from qnas.checkpoints.store import Checkpoint, load_checkpoint, save_card
-from qnas.data.registry import default_space, find_data
+from qnas.checkpoints.store import Checkpoint, load_checkpoint, read_card, save_card
+from qnas.data.registry import SOURCES, default_space, find_data
 from qnas.devices import pick_device, use_threads
 from qnas.distributed import joined_ranks
 from qnas.errors import at_least_one, check_seed
@@ -20,7 +20,7 @@ from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.runs.progress import Progress, silent, stage
 from qnas.scores.closed_form import ClosedForm
 from qnas.space.space import find_space
-from qnas.studies.ghn_tables import GHNTable
+from qnas.studies.ghn_tables import GHNTable, at_chance
 from qnas.studies.ghn_tables import evaluate_ghn as tabulate
 from qnas.training.fit_ghn import GHNTrainer
 from qnas.training.fit_run import METRICS, fit, open_fit
@@ -88,6 +88,8 @@ def fit_ghn(
         from qnas.reports.figures import training_figure  # matplotlib, which no training needs
 
         training_figure(folder / METRICS, folder / "metrics.svg")
+        place = str(data) if str(data) in SOURCES else str(Path(data).resolve())
+        save_card(folder, {**read_card(folder), "place": place})
     ghn.load_state_dict(trainer.averaged)
     return Checkpoint(ghn.cpu().eval(), images.name, networks.name, images.task, folder)
 
@@ -156,6 +158,10 @@ def evaluate_ghn(
         part=part,
         report=stage(progress, "eval-ghn"),
     )
+    majority = 100 * int(scored.labels.bincount().max()) / len(scored)
+    if poor := at_chance(table.rows, majority):
+        guess = "always guessing the commonest class"
+        log.info("No better than %s, which is right for %.1f %%: %s.", guess, majority, ", ".join(poor))
     if card:
         save_card(checkpoint.path, {**checkpoint.card, "table": table.to_json()})
     return table

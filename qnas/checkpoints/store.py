@@ -23,7 +23,12 @@ from qnas.task import Task
 
 WEIGHTS, CARD = "ghn.safetensors", "card.json"
 ROW = {"split": str, "bits": str, "n": int, "top1_mean": float, "top1_sem": float}
-CARD_SHAPE = {"table?": {"data": str, "part": str, "rows": [ROW]}, "history?": [{}]}
+CARD_SHAPE = {
+    "table?": {"data": str, "part": str, "rows": [ROW]},
+    "history?": [{}],
+    "place?": str,
+    "settings?": {"data?": str},
+}
 """What a card has where it is read."""
 OTHER = "cifar10"
 """The shipped checkpoint for data that have none of their own (``qnas.scores.closed_form``)."""

@@ -15,10 +15,11 @@ def data(
     import json
 
     import qnas
-    from qnas.cli.progress import say
+    from qnas.cli.progress import say, shown
     from qnas.reports.tables import data_table, show
 
-    found = qnas.survey(data, sheet=sheet or "")
+    with shown():
+        found = qnas.survey(data, sheet=sheet or "")
     if json_output:
         print(json.dumps(found.to_json()))
     else:

@@ -52,6 +52,7 @@ def fit_ghn(
     Several processes share the work under torchrun: torchrun --nproc-per-node 2 -m qnas fit-ghn ...
     """
     import qnas
+    from qnas.cli.errors import in_options
     from qnas.cli.progress import say, shown
 
     settings = FitSettings(
@@ -59,12 +60,13 @@ def fit_ghn(
         quantized_rate=quantized_rate, average=average, bits=bits, mixed_share=mixed_share, splits=splits, noise=noise,
         closed_head=closed_head, seed=seed,
     )  # fmt: skip
-    with shown() as progress:
+    with shown("The same command with --resume goes on where it was saved last.") as progress:
         qnas.fit_ghn(
             data, space=space, out=out, settings=settings, sweep=sweep, weights=weights, start_from=start_from,
             resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
-    say(f"Checkpoint: {out}. Measure it with: qnas eval-ghn --ghn {out} --data {data}")
+    call = f"`qnas.evaluate_ghn(ghn={str(out)!r}, data={data!r})`"
+    say(f"Checkpoint: {out}. Measure it with: {in_options(call)}")
 
 
 def eval_ghn(

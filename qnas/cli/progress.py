@@ -21,6 +21,7 @@ from qnas.cli.errors import in_options
 from qnas.errors import printable_lines
 
 LINE_EVERY = 15.0
+GOES_ON = "The same command goes on with it."
 console = Console(stderr=True)
 
 
@@ -28,12 +29,12 @@ class Lines:
     """The stages of a command as lines with an estimate, one every now and then."""
 
     def __init__(self) -> None:
-        self.stage, self.share, self.said = "", 0.0, time.monotonic()
+        self.stage, self.share, self.said = "", 0.0, time.monotonic()  # the last share that time is counted from
 
     def __call__(self, stage: str, share: float, remark: str) -> None:
         """See ``qnas.runs.progress.Progress``."""
         if stage != self.stage:
-            self.stage, self.share, self.said = stage, 0.0, time.monotonic()
+            self.stage, self.share, self.said = stage, share, time.monotonic()
         passed = time.monotonic() - self.said
         if passed > LINE_EVERY and share > self.share:
             left = passed * (1 - share) / (share - self.share)
@@ -60,8 +61,12 @@ class Bars:
 
 
 @contextmanager
-def shown() -> Iterator[Lines | Bars]:
-    """Show the progress of the work inside the block, and what it has to say."""
+def shown(stopped: str = "") -> Iterator[Lines | Bars]:
+    """Show the progress of the work inside the block, and what it has to say.
+
+    Args:
+        stopped: what is said where the user stops the work.
+    """
     handler = _Saying()
     logger = logging.getLogger("qnas")
     logger.addHandler(handler)
@@ -79,6 +84,9 @@ def shown() -> Iterator[Lines | Bars]:
         )
         with Progress(*columns, console=console) as progress:
             yield Bars(progress)
+    except KeyboardInterrupt:
+        say(f"Stopped. {stopped}".strip())
+        raise
     finally:
         logger.removeHandler(handler)
 

@@ -51,13 +51,13 @@ def search(
     """Find, train and export the best network within a budget. The same command again continues a run."""
     import qnas
     from qnas.cli.errors import in_options
-    from qnas.cli.progress import say, shown
+    from qnas.cli.progress import GOES_ON, say, shown
     from qnas.devices import use_threads
     from qnas.reports.page import keep_page
     from qnas.reports.search import print_result
 
     use_threads(1)
-    with shown() as progress:
+    with shown(GOES_ON) as progress:
         run = qnas.search(
             bits, max_params=max_params, max_macs=max_macs, max_weight_bytes=max_weight_bytes,
             max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, edges=edges,

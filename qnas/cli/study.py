@@ -1,5 +1,6 @@
 """``qnas study`` and ``qnas eval-proxy``: tables that answer questions about the method."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -43,17 +44,17 @@ def table(
 ) -> None:
     """Train many networks, to know how good a score is: a table of accuracies at several bit widths."""
     import qnas
-    from qnas.cli.progress import say, shown
+    from qnas.cli.progress import GOES_ON, say, shown
     from qnas.devices import use_threads
 
     use_threads(1)
-    with shown() as progress:
+    with shown(GOES_ON) as progress:
         path = qnas.benchmark_table(
             data, space=space, ghn=ghn, networks=networks, bits=bits or (), seeds=seeds, recipe=recipe, steps=steps,
             seed=seed, max_weight_bytes=max_weight_bytes, max_macs=max_macs, parts=parts or (), workers=workers,
             device=device, start_from=start_from, out=out, progress=progress,
         )  # fmt: skip
-    say(f"Table: {path}. Next: qnas eval-proxy --table {path}")
+    say(f"Table: {path}. Next: qnas eval-proxy --table {shlex.quote(str(path))}")
 
 
 @app.command()

@@ -36,9 +36,9 @@ def train(
     import json
 
     import qnas
-    from qnas.cli.progress import say, shown
+    from qnas.cli.progress import GOES_ON, say, shown
 
-    with shown() as progress:
+    with shown(GOES_ON) as progress:
         winner = qnas.train(
             network, bits, width=width, edges=edges, data=data, ghn=None if ghn == "none" else ghn, recipe=recipe,
             steps=steps, epochs=epochs, minutes=minutes, seed=seed, device=device, threads=threads, out=out,

@@ -12,12 +12,17 @@ from qnas.data.images import DataSet, split_data
 from qnas.data.kept import kept
 from qnas.data.listing import list_images
 from qnas.data.pixels import read_images, upright_size
+from qnas.errors import QnasError
 
 log = logging.getLogger("qnas")
 LONGEST_SIDE, SHORTEST_SIDE = 64, 8
 """Pixels of the longer side of an image, unless others are asked for, and of its shorter one."""
 KEPT_FROM = 32_000_000
 """Bytes of files from which on their pixels are kept, so that they are decoded once."""
+MANY = 2_000
+"""Images whose reading takes long enough to be said."""
+STRETCHED = 2.0
+"""From how many times their proportions on stretched images are remarked upon."""
 SHIFT_SHARE = 8
 """Images may be shifted by their shorter side over this."""
 PREPARE = "first frame, upright, alpha over white, resized to {} x {} pixels (Pillow, bicubic with antialiasing); then "
@@ -32,13 +37,20 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     Parts that the folder lacks are taken from the training images, a fifth of each class, always the same.
 
     Raises:
-        QnasError: the folder cannot be listed, or a file is no image.
+        QnasError: the folder cannot be listed, a file is no image, all images are the same, or one went meanwhile.
     """
     found = list_images(folder)
     entries = [entry for part in found.parts.values() for entry in part]
     files, labels = [path for path, _ in entries], np.array([label for _, label in entries])
-    size = size or usual_size(files)
+    if len(files) >= MANY:
+        log.info("Reading %d images of %s.", len(files), folder)
+    sizes = [upright_size(path) for path in files]
+    size = size or usual_size(sizes)
     pixels = _decoded(files, size, folder)
+    if all(np.array_equal(one, pixels[0]) for one in pixels):
+        raise QnasError(
+            f"Images differ from each other, got {len(pixels)} that are all the same in {folder}; mend them."
+        )
     ends = np.cumsum([len(part) for part in found.parts.values()])[:-1]
     parts: dict[str, Part] = dict(
         zip(found.parts, zip(np.split(pixels, ends), np.split(labels, ends), strict=True), strict=True)
@@ -53,26 +65,55 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     last = len(parts["validation"][1])
     return split_data(
         folder.resolve().name, found.classes, joined, parts["test"], last, shift=min(size) // SHIFT_SHARE, mirror=True,
-        remarks=tuple(found.remarks()), prepare=PREPARE.format(size[1], size[0]),
+        remarks=(*found.remarks(), *_resized(sizes, size)), prepare=PREPARE.format(size[1], size[0]),
     )  # fmt: skip
 
 
-def usual_size(files: Sequence[Path]) -> tuple[int, int]:
-    """Height and width for image files: their medians, of both sides in proportion no more than ``LONGEST_SIDE``."""
-    sizes = [size for path in files if (size := upright_size(path))] or [(LONGEST_SIDE, LONGEST_SIDE)]
-    width, height = np.median(sizes, axis=0)
+def usual_size(sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
+    """Height and width for images of these widths and heights, where they are known.
+
+    The medians, of both sides in proportion no more than ``LONGEST_SIDE``.
+    """
+    width, height = np.median([size for size in sizes if size] or [(LONGEST_SIDE, LONGEST_SIDE)], axis=0)
     scale = min(1.0, LONGEST_SIDE / max(width, height))
     return max(SHORTEST_SIDE, round(height * scale)), max(SHORTEST_SIDE, round(width * scale))
 
 
+def _resized(sizes: Sequence[tuple[int, int] | None], size: tuple[int, int]) -> list[str]:
+    """Sentences on images of these widths and heights that change much where all get one height and width."""
+    known = [size for size in sizes if size]
+    small = [one for one in known if min(one) < SHORTEST_SIDE]
+    stretches = [one[0] / one[1] * size[0] / size[1] for one in known]
+    stretched = sum(max(stretch, 1 / stretch) >= STRETCHED for stretch in stretches)
+    told = []
+    if small:
+        width, height = min(small)
+        told.append(
+            f"{len(small)} of {len(known)} images have fewer than {SHORTEST_SIDE} pixels on a side (one has {width} x "
+            f"{height}): there is little to see."
+        )
+    if stretched:
+        told.append(
+            f"{stretched} of {len(known)} images lose their proportions, by {STRETCHED:g} times or more, as all get "
+            f"{size[1]} x {size[0]} pixels."
+        )
+    return told
+
+
 def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDArray[np.uint8]:
     """The pixels of all files; of many bytes they are kept, by the files' content."""
-    total = sum(path.stat().st_size for path in files)
+    try:
+        total = sum(path.stat().st_size for path in files)
+        content = blake2b(repr(size).encode(), digest_size=8)
+        for path in files if total >= KEPT_FROM else ():
+            content.update(blake2b(path.read_bytes()).digest())
+    except OSError as error:
+        raise QnasError(
+            f"Images stay where they are while they are read, but {error.filename} cannot be read ({error.strerror}); "
+            "the same command reads the folder again."
+        ) from error
     if total < KEPT_FROM:
         return read_images(files, size)
-    content = blake2b(repr(size).encode(), digest_size=8)
-    for path in files:
-        content.update(blake2b(path.read_bytes()).digest())
 
     def decode() -> NDArray[np.uint8]:
         log.info("Decoding %d images (%d MB) of %s, once.", len(files), total // 10**6, folder)

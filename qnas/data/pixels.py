@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from qnas.errors import QnasError
+from qnas.errors import QnasError, printable
 
 RESAMPLING = Image.Resampling.BICUBIC
 """With antialiasing, as Pillow does it."""
@@ -50,7 +50,7 @@ def read_images(files: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint
         try:
             return read_image(path, max(size)).resize((width, height), RESAMPLING)
         except DAMAGE as error:
-            return f"{path} is not ({_reason(path, error)})"
+            return f"{printable(str(path))} is not ({_reason(path, error)})"
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(read, files))
@@ -75,7 +75,8 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        # by a file, for Pillow maps files that it has the name of into memory, where it turns TIFFs wrongly
+        with path.open("rb") as file, Image.open(file) as image:
             if least:
                 image.draft(None, (DRAFT * least, DRAFT * least))  # of JPEGs only
             pixels = image.width * image.height
@@ -91,7 +92,8 @@ def upright_size(path: Path) -> tuple[int, int] | None:
     """Width and height of an image file as it is looked at; nothing if it cannot be read."""
     with suppress(*DAMAGE), Image.open(path) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(ORIENTATION, 1) in LYING else (width, height)
+        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in LYING  # Pillow turns those itself
+        return (height, width) if turned else (width, height)
     return None
 
 
@@ -108,17 +110,26 @@ def _eight_bit(image: Image.Image, deepest: int) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers; save it with 8 or 16 bits")
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
-        grey = image.mode in ("1", "L", "LA", "La")
         ground = Image.new("RGBA", image.size, "white")
         ground.alpha_composite(image.convert("RGBA" if image.mode != "La" else "LA").convert("RGBA"))
-        return ground.convert("L" if grey else "RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        return ground.convert("L" if _is_grey(ground) else "RGB")
+    return image.convert("L" if image.mode in ("1", "L") or (image.mode == "P" and _is_grey(image)) else "RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether red, green and blue are the same everywhere: files with alpha or a palette have no mode for that."""
+    red, green, blue = image.convert("RGB").split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
 def _reason(path: Path, error: BaseException) -> str:
     """Why a file cannot be read, in a few words."""
     if path.is_file() and not path.stat().st_size:
         return "it is empty"
+    if isinstance(error, FileNotFoundError):
+        return "it has gone since the folder was listed"
+    if isinstance(error, PermissionError):
+        return "its permissions forbid to read it"
     if isinstance(error, UnidentifiedImageError):
         return "it is no image"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qnas.data.cifar10 import cifar10, find_cifar10
 from qnas.data.digits import digits
@@ -15,7 +16,7 @@ from qnas.data.fashion import fashion
 from qnas.data.folder import image_folder
 from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
-from qnas.errors import QnasError
+from qnas.errors import UNPRINTABLE, QnasError, shown
 from qnas.resources import CACHE, cache
 
 VARIABLE = "QNAS_DATA"
@@ -105,6 +106,32 @@ def find_data(data: str) -> DataSet:
     return source.load(given or Path())
 
 
+def find_again(data: str, fingerprint: dict[str, Any]) -> DataSet:
+    """The data set that a run was of.
+
+    Args:
+        data: as the run's settings have it.
+        fingerprint: of the images (``DataSet.fingerprint``), likewise; empty in runs of before there was one.
+
+    Raises:
+        QnasError: the images lie elsewhere now, cannot be read, or have changed.
+    """
+    try:
+        found = find_data(data)
+    except QnasError as error:
+        raise QnasError(
+            f"The images of a run lie where it says, got none that can be read in {shown(data)} ({error}); if they lie "
+            "elsewhere now, the command that began the run, given that place as `data`, notes it."
+        ) from error
+    changed = [name for name, value in fingerprint.items() if found.fingerprint[name] != value]
+    if changed:
+        raise QnasError(
+            f"The images have changed since the run began, got other {', '.join(changed)} in {shown(data)}; put them "
+            "back, or begin another run."
+        )
+    return found
+
+
 def is_image_folder(data: str) -> bool:
     """Whether data are a folder of images: neither known by a name nor IDX files."""
     return known_as(data) not in SOURCES and not holds_idx(sized(data)[0])
@@ -140,4 +167,8 @@ def check_data(data: str) -> None:
     if source is None and not sized(data)[0].is_dir():
         raise QnasError(
             f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; give one of them as `data`."
+        )
+    if source is None and UNPRINTABLE.search(str(Path(data).resolve())):
+        raise QnasError(
+            f"Data lie where a terminal can show it, got {shown(Path(data).resolve().name)}; rename the folder."
         )

@@ -41,8 +41,10 @@ SHAPE = {
     "onnx_bytes?": int,
     "sha256": {str: str},
     "versions": {str: str},
-    "validation?": {"recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool},
-}
+    "validation?": {
+        "recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool, "confusion": [[int]],
+    },
+}  # fmt: skip
 """What a manifest has at least."""
 FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
 """How weights were put on grids when manifests did not say."""
@@ -202,8 +204,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = read_json(path, "the manifest of a winner", remedy, SHAPE)
     with reading(path, "the manifest of a winner", remedy):
         classes = manifest["images"]["classes"]
-        if "validation" in manifest and len(manifest["validation"]["recall"]) != len(classes):
-            raise ValueError("it has not one recall for each class")
+        if "validation" in manifest:
+            recall, table = manifest["validation"]["recall"], manifest["validation"]["confusion"]
+            if not len(recall) == len(table) == len(classes) or {len(row) for row in table} != {len(classes)}:
+                raise ValueError("it has not one recall, and one row and column of a confusion, for each class")
         Parity.from_json(manifest["parity"])
         files = {name: _inside(folder, name) for name in manifest["sha256"]}
         missing = [name for name, file in files.items() if not file.exists()]

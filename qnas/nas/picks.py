@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
@@ -16,6 +16,7 @@ from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network, WeightGrids
 from qnas.runs.folder import RUN, read_run
+from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
@@ -78,7 +79,7 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     chosen = picks[pick - 1]
     settings = read_run(run, {**BEGUN, "data": str, "steps": int, "bits": str})["settings"]
     grids = grids_of_run(run, settings)
-    data = find_data(settings["data"])
+    data = find_again(settings["data"], settings.get(IMAGES, {}))
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}

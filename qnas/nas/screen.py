@@ -108,6 +108,7 @@ class Screen:
                 proposals.tell([(one.values, one.constraints[BUDGET]) for one in answers])
             for task in tasks:
                 self._note(self.queue.done[task])
+            report(min(1.0, len(self.found) / trials), f"{len(self.found)} networks, best score {self.best:.1f} %")
         if not self.found:
             answered = self.queue.done.values()
             different = {self.settings.decode(self.space, trial.params).key for trial in answered}

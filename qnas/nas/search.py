@@ -34,8 +34,8 @@ from qnas.network.costs import costs
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
-from qnas.runs.folder import locked
-from qnas.runs.identity import refuse_changes
+from qnas.runs.folder import locked, read_run
+from qnas.runs.identity import IMAGES, refuse_changes
 from qnas.runs.progress import Progress, Report, silent, stage
 from qnas.sampling.generator import stream
 from qnas.scores.closed_form import predictor_for
@@ -212,6 +212,8 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
             raise SystemExit("the search was stopped")
 
     prepared = load_named(settings.data, settings.space, settings.ghn, {"minutes": settings.minutes})
+    begun = read_run(folder)["settings"]
+    refuse_changes({IMAGES: begun[IMAGES]}, {IMAGES: prepared.identity[IMAGES]}, folder)
     with closing(WorkQueue(address, settings.directions)) as queue:
         _screen(settings, prepared, folder, means, queue, report)
 

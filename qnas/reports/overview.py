@@ -8,11 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
+from qnas.data.registry import SOURCES
 from qnas.errors import QnasError
 from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
-from qnas.nas.picks import WINNER
-from qnas.nas.result import RESULT, read_result
+from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.reports.search import Typed, print_result
@@ -46,8 +46,6 @@ def show_anything(what: str, typed: Typed = str) -> None:
         show(_everything(typed))
     elif (path / RESULT).is_file():
         print_result(path, as_json=False, typed=typed)
-        others = f", or `qnas.export({str(path)!r}, pick=2)`" if len(read_result(path)["picks"]) > 1 else ""
-        print(typed(f"Next: `qnas.report({str(path)!r})`, `qnas.show({str(path / WINNER)!r})`{others}"))
     elif (path / MANIFEST).is_file():
         _show_winner(path)
     elif (path / RUN).is_file():
@@ -75,7 +73,9 @@ def _everything(typed: Typed) -> Table:
     for name in space_names():
         table.add_row("space", name, typed(f"`qnas.show({name!r})`"))
     for name in checkpoint_names():
-        table.add_row("checkpoint", name, typed(f"`qnas.search(data={name!r}, bits='w4a4')`"))
+        there = name in SOURCES and SOURCES[name].place is not None
+        call = f"`qnas.search(data={name!r}, bits='w4a4')`" if there else f"`qnas.show({name!r})`"
+        table.add_row("checkpoint", name, typed(call))
     for folder in [Path(), *sorted(Path().glob("*")), *sorted(Path("runs").glob("*"))]:
         kind = next((kind for file, kind in KINDS.items() if isfile(folder / file)), "")
         if kind:
@@ -123,7 +123,7 @@ def _show_genotype(path: Path, typed: Typed) -> None:
             {**genotype.to_json(), **asdict(costs(plan)), "counted for": "3 x 32 x 32, 10 classes"},
         )
     )
-    print(typed("Next: `qnas.search()`, which finds and trains such networks."))
+    print(typed(f"Next: `qnas.train({str(path)!r}, minutes=10)`"))
 
 
 def _show_space(space: SearchSpace, typed: Typed) -> None:
@@ -139,10 +139,12 @@ def _show_checkpoint(name: str, typed: Typed) -> None:
     folder = find_checkpoint(name)
     card = read_card(folder)
     table = card.pop("table", None)
+    data = card.get("place") or card.get("settings", {}).get("data", folder.name)
+    search = f"`qnas.search(data={data!r}, ghn={name!r})`"
     show(_facts(f"checkpoint {folder.name}", {"bytes": (folder / WEIGHTS).stat().st_size, **card}))
     if table:
         rows = Table("split", "bits", "n", "top-1 %", title=f"{table['data']}, {table['part']} images, no training")
         for row in table["rows"]:
             rows.add_row(row["split"], row["bits"], str(row["n"]), f"{row['top1_mean']:.1f} ± {row['top1_sem']:.1f}")
         show(rows)
-    print(typed(f"Next: `qnas.evaluate_ghn(ghn={name!r}, networks=20)`"))
+    print(typed(f"Next: `qnas.evaluate_ghn(ghn={name!r}, data={data!r}, networks=20)`; {search}"))

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again
 from qnas.data.survey import GAP, contact_sheet, face
 from qnas.devices import computing
 from qnas.errors import QnasError
@@ -31,7 +31,7 @@ from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.plan import Node
 from qnas.reports.charts import Chart, Mark, chart, drawing, records
-from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trust_line
+from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import reading
@@ -109,7 +109,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "asked": [(name, settings["limits"][key], networks[0][key]) for key, name in ALL_COSTS.items()],
         "accuracies": accuracies(networks[0], settings["images"]),
         "classes_line": classes_line(manifest["validation"], manifest["images"]["classes"]),
-        "trust": trust_line(calibration) if calibration else "",
+        "trust": trusted(result, manifest["validation"]),
         "charts": charts(networks, listed, settings, calibration),
         "drawing": drawing(winner.plan),
         "layers": layers(winner),
@@ -135,10 +135,9 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
 def data_of(settings: dict[str, Any]) -> tuple[DataSet | None, str]:
     """The images of a run, or why there are none."""
     try:
-        data = find_data(settings["data"])
+        return find_again(settings["data"], settings["images"]), ""
     except QnasError as error:
         return None, str(error)
-    return (data, "") if data.fingerprint == settings["images"] else (None, "The images have changed since the search.")
 
 
 def seen(network: dict[str, Any]) -> dict[str, Any]:
@@ -245,11 +244,15 @@ def does(node: Node) -> str:
 
 
 def confusions(table: list[list[int]], names: list[str]) -> dict[str, Any]:
-    """The rows and columns of those classes that are mistaken most often, in their order."""
+    """The rows and columns of those classes that are mistaken most often, in their order, and each recall."""
     missed = [sum(row) + sum(other[place] for other in table) - 2 * row[place] for place, row in enumerate(table)]
     shown = sorted(sorted(range(len(names)), key=lambda place: -missed[place])[:CLASSES])
     rows = [
-        (names[place], [(table[place][other], table[place][other] / max(1, sum(table[place]))) for other in shown])
+        (
+            names[place],
+            [(table[place][other], table[place][other] / max(1, sum(table[place]))) for other in shown],
+            (100 * table[place][place] / sum(table[place])) if any(table[place]) else None,
+        )
         for place in shown
     ]
     return {"names": [names[place] for place in shown], "rows": rows, "all": len(names)}

@@ -13,11 +13,14 @@ from qnas.exporters.winner import model_bytes, read_manifest
 from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
+from qnas.scores.race import MOST_IMAGES
 
 PAGE = "report.html"
 """The page of a run, in its folder (``qnas.reports.page``)."""
-WEAKEST = 3
-"""Classes that are named."""
+WEAKEST, CLASSES = 3, 24
+"""Classes that are named, and those that have a line in a table."""
+IMBALANCED = 2
+UNTRUSTED = "Trust: there were too few short runs to tell how far estimates can be trusted."
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
 
@@ -35,8 +38,8 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         print(json.dumps({**facts, "pareto": result["pareto"], "picks": result["picks"], "parity": manifest["parity"]}))
         return
     show(picks_table(result))
-    if result["calibration"]:
-        print(trust_line(result["calibration"]))
+    for line in trusted(result, manifest.get("validation")):
+        print(line)
     parity, model = Parity.from_json(manifest["parity"]), winner / manifest.get("model", MODEL)
     print(
         f"Winner: {model} ({model_bytes(manifest):,} bytes). In {parity.runtime}: "
@@ -45,9 +48,12 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     )
     if "validation" in manifest:
         print(classes_line(manifest["validation"], manifest["images"]["classes"]))
+        if is_imbalanced(manifest["validation"]["confusion"]):
+            show(mistakes_table(manifest["validation"], manifest["images"]["classes"]))
     if (folder / PAGE).is_file():
         print(f"Report: {folder / PAGE}")
-    print(typed(f"Next: `qnas.show({str(folder)!r})`"))
+    others = f"; `qnas.export({str(folder)!r}, pick=2)`" if len(result["picks"]) > 1 else ""
+    print(typed(f"Next: `qnas.show({str(winner)!r})`; `qnas.report({str(folder)!r})`{others}"))
 
 
 def classes_line(found: dict[str, Any], names: list[str]) -> str:
@@ -58,9 +64,58 @@ def classes_line(found: dict[str, Any], names: list[str]) -> str:
         f"Classes: balanced accuracy {found['balanced']:.1f} %, weakest {weakest}; always guessing the commonest is "
         f"right for {found['majority']:.1f} %."
     )
-    return (
-        f"{line} The network does no better than guessing: give it more time or images." if found["at_chance"] else line
-    )
+    table = found["confusion"]
+    if found["at_chance"]:
+        return f"{line} The network does no better than guessing: give it more time or images."
+    if 100 * sum(row[place] for place, row in enumerate(table)) <= found["majority"] * sum(map(sum, table)):
+        return f"{line} The network is right no more often than that: go by the balanced accuracy."
+    return line
+
+
+def is_imbalanced(table: list[list[int]]) -> bool:
+    """Whether the commonest class of a confusion has ``IMBALANCED`` times as many images as the rarest, or more."""
+    counts = [sum(row) for row in table]
+    return max(counts) >= IMBALANCED * min(counts)
+
+
+def mistakes_table(found: dict[str, Any], names: list[str]) -> Table:
+    """One line a class, the weakest first: its images, how many of them are recognised, and what others are taken for.
+
+    Args:
+        found: what is known of the classes (``qnas.scores.accuracy.by_class`` and its confusion).
+        names: of the classes.
+    """
+    table = Table("class", "images", "right %", "taken for", title="classes on the validation images")
+    rows = zip(found["recall"], names, found["confusion"], range(len(names)), strict=True)
+    known = sorted(row for row in rows if row[0] is not None)
+    for recall, name, counts, own in known[:CLASSES]:
+        others = sorted((-count, names[place]) for place, count in enumerate(counts) if count and place != own)
+        taken = ", ".join(f"{other} {-count}" for count, other in others[:WEAKEST])
+        table.add_row(name, f"{sum(counts):,}", f"{recall:.1f}", taken)
+    if len(known) > CLASSES:
+        table.caption = f"The weakest {CLASSES} of {len(known)} classes."
+    return table
+
+
+def trusted(result: dict[str, Any], validation: dict[str, Any] | None) -> list[str]:
+    """Lines on how far scores and estimates of a run can be trusted.
+
+    Args:
+        result: of the run.
+        validation: how its winner does on the classes, which says how often guessing is right; if it is known.
+    """
+    lines = [trust_line(result["calibration"]) if result["calibration"] else UNTRUSTED]
+    if validation is None:
+        return lines
+    best = max(one["score"] for one in (*result["picks"], *result["candidates"]))
+    share, images = validation["majority"] / 100, min(MOST_IMAGES, sum(map(sum, validation["confusion"])))
+    if best == 100 or best > 100 * (share + 2 * (share * (1 - share) / images) ** 0.5):
+        return lines
+    return [
+        *lines,
+        f"Scores: the best is {best:.1f} %, not clearly better than always guessing the commonest class "
+        f"({validation['majority']:.1f} %): the hypernetwork was no help here.",
+    ]
 
 
 def trust_line(calibration: dict[str, Any]) -> str:
@@ -68,6 +123,8 @@ def trust_line(calibration: dict[str, Any]) -> str:
     tau, params, labels = (calibration[key] for key in ("tau", "tau_params", "labels"))
     line = f"Trust: over {labels} short runs that they did not know, estimates rank with Kendall's tau {tau:.2f}; "
     line += f"the number of parameters alone with {params:.2f}."
+    if tau <= 0:
+        return f"{line} They were no help here: go by the trained accuracies."
     return line if tau > params else f"{line} They are no better than size here: go by the trained accuracies."
 
 

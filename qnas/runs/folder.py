@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 import qnas
 from qnas.errors import QnasError
 from qnas.runs.files import write_json
-from qnas.runs.identity import refuse_changes
+from qnas.runs.identity import PLACE, refuse_changes
 from qnas.runs.reading import Shape, expect, read_json, reading
 
 RUN, LOCK = "run.json", "run.lock"
@@ -21,7 +21,7 @@ def open_run(
     folder: Path,
     versions: dict[str, str],
 ) -> None:
-    """Make the run folder, or check that it belongs to the same settings.
+    """Make the run folder, or check that it belongs to the same settings; where its images lie now is noted.
 
     Args:
         identity: plain values that must be the same for a run to go on.
@@ -33,7 +33,10 @@ def open_run(
     """
     path = folder / RUN
     if path.is_file():
-        refuse_changes(read_run(folder)["settings"], identity, folder)
+        run = read_run(folder)
+        refuse_changes(run["settings"], identity, folder)
+        if run["settings"].get(PLACE) != identity.get(PLACE):
+            write_json(path, {**run, "settings": {**run["settings"], PLACE: identity[PLACE]}})
     elif folder.is_dir() and any(folder.iterdir()):
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another `out`.")
     else:

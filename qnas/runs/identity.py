@@ -8,6 +8,8 @@ from qnas.errors import QnasError
 
 IMAGES, PLACE = "images", "data"
 """The settings that say which images a run is of (``DataSet.fingerprint``), and where they lie, which may change."""
+WORDS = {f"{IMAGES}.pixels": "the images themselves, or which class they are of (hash of all pixels and labels)"}
+"""What settings are called whose names say too little."""
 LONGEST = 300
 """Letters of a value that are shown."""
 
@@ -30,7 +32,9 @@ def refuse_changes(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
         if then != value and not (key == PLACE and same_images)
     ]
     if changed:
-        difference = "; ".join(f"{key}: {_short(then)} there, {_short(value)} now" for key, then, value in changed)
+        difference = "; ".join(
+            f"{WORDS.get(key, key)}: {_short(then)} there, {_short(value)} now" for key, then, value in changed
+        )
         raise QnasError(
             f"A run is continued with the settings it was begun with, but {folder} differs ({difference}); "
             "give the old settings, or another `out`."

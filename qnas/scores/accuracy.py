@@ -63,21 +63,22 @@ def by_class(table: list[list[int]]) -> dict[str, Any]:
 
     Returns:
         ``recall`` of every class, nothing where it has no images; ``balanced``: the mean of those; ``majority``: what
-        always guessing the commonest class is right for; ``at_chance``: whether the network is right no more often
-        than that, by two standard errors.
+        always guessing the commonest class is right for; ``at_chance``: whether the recall is what guesses have that
+        say each class as often as the network does, whatever an image shows, by two standard errors of ``balanced``.
     """
     counts = [sum(row) for row in table]
-    total, right = sum(counts), sum(row[place] for place, row in enumerate(table))
+    total = sum(counts)
     recall = [
         100 * row[place] / count if count else None
         for place, (row, count) in enumerate(zip(table, counts, strict=True))
     ]
     known = [value for value in recall if value is not None]
-    share = max(counts) / total
-    error = (share * (1 - share) / total) ** 0.5
+    said = [sum(column) / total for column in zip(*table, strict=True)]
+    pairs = [(share, count) for share, count in zip(said, counts, strict=True) if count]
+    error = sum(share * (1 - share) / count for share, count in pairs) ** 0.5
     return {
-        "recall": recall, "balanced": fmean(known), "majority": 100 * share,
-        "at_chance": right / total < share + 2 * error,
+        "recall": recall, "balanced": fmean(known), "majority": 100 * max(counts) / total,
+        "at_chance": sum(known) / 100 <= sum(share for share, _ in pairs) + 2 * error,
     }  # fmt: skip
 
 

@@ -63,6 +63,11 @@ def summarise(values: list[float]) -> tuple[float, float, float]:
     return fmean(values), sem, max(values)
 
 
+def at_chance(rows: Sequence[Row], majority: float) -> list[str]:
+    """The cells whose networks are right no more often than ``majority``, in per cent, by two standard errors."""
+    return [f"{row.split} {row.bits}" for row in rows if row.top1_mean <= majority + 2 * row.top1_sem]
+
+
 def row_of(split: str, bits: Bits, scores: Sequence[Score]) -> Row:
     """The cell of these networks."""
     columns = (summarise([getattr(score, key) for score in scores]) for key in COLUMNS)

@@ -254,8 +254,8 @@ class GHNTrainer:
         write_tensors(folder / STATE, tensors, header)
 
     def identity(self) -> dict[str, object]:
-        """What must be the same for a run to go on: settings, data, space and model."""
-        names = {"data": self.data.name, "space": self.space.name}
+        """What must be the same for a run to go on: settings, images, space and model."""
+        names = {"data": self.data.name, "images": self.data.fingerprint, "space": self.space.name}
         config = {f"ghn {key}": value for key, value in asdict(self.ghn.config).items()}
         identity: dict[str, object] = json.loads(json.dumps({**asdict(self.settings), **names, **config}))
         return identity

@@ -60,6 +60,7 @@ def train_in(
     if path.is_file():
         with reading(path, "the state of a training run", "delete it to train from the start"):
             training.load_state(read_tensors(path)[0])
+        report(training.done / training.recipe.steps, f"step {training.done}")
     saved = said = time.monotonic()
     while training.done < training.recipe.steps:
         loss, now = training.step(), time.monotonic()

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -140,7 +141,8 @@ class Pool(Generic[Piece]):
 
 
 def _begin(begin: Callable[[], object] | None) -> None:
-    """What each process does first: it watches the one that started it."""
+    """What each process does first: it watches the one that started it, and ends at Ctrl-C without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if begin is not None:
         begin()

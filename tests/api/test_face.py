@@ -1,6 +1,7 @@
 """What ``qnas`` offers: every verb on the digits with tiny settings, and what each says of a wrong argument."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -320,9 +321,16 @@ def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
     assert run.winner.task.classes == 3
     assert run.winner.accuracies["test"] > 60
     (tmp_path / "mine").rename(tmp_path / "moved")
+    refused(lambda: qnas.export(run), "if they lie elsewhere now, the command that began the run")
     assert qnas.search("w4a4", data=tmp_path / "moved", **how).rows == run.rows
+    assert qnas.export(run, out=tmp_path / "again").parity.same_class == 100
     Image.new("RGB", (40, 24)).save(tmp_path / "moved" / "sky" / "7.png")
-    refused(lambda: qnas.search("w4a4", data=tmp_path / "moved", **how), "images.pixels", "there", "another `out`")
+    refused(
+        lambda: qnas.search("w4a4", data=tmp_path / "moved", **how),
+        "the images themselves, or which class",
+        "there",
+        "another `out`",
+    )
 
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +349,7 @@ def test_a_checkpoint_is_trained_and_measured(tmp_path: Path) -> None:
     )  # fmt: skip
     assert isinstance(made, qnas.Checkpoint)
     assert (made.data, made.space, made.path) == ("digits", "tiny", tmp_path / "ghn")
-    assert made.card["counters"]["step"] == 2
+    assert (made.card["counters"]["step"], made.card["place"]) == (2, "digits")
     check_progress(told, "fit-ghn")
 
     loaded = qnas.load(tmp_path / "ghn")
@@ -444,7 +452,23 @@ def test_a_table_is_made_and_grows(tmp_path: Path) -> None:
 
 def test_what_there_is_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     qnas.show("digits")
-    assert "checkpoint digits" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "checkpoint digits" in shown
+    assert shown.endswith(
+        "Next: `qnas.evaluate_ghn(ghn='digits', data='digits', networks=20)`; "
+        "`qnas.search(data='digits', ghn='digits')`\n"
+    )
+
+
+def test_a_hypernetwork_for_own_images_is_shown_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped, mine = qnas.load("digits"), tmp_path / "mine"
+    assert isinstance(shipped, qnas.Checkpoint)
+    shutil.copytree(shipped.path, mine)
+    card = {**shipped.card, "place": "/home/me/my photos"}
+    (mine / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    qnas.show(mine)
+    call = f"`qnas.search(data='/home/me/my photos', ghn={str(mine)!r})`"
+    assert capsys.readouterr().out.endswith(f"{call}\n")
 
 
 def refused(call: Callable[[], Any], *words: str) -> None:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from qnas.data.folder import KEPT_FROM, image_folder, usual_size
 from qnas.data.images import DataSet
+from qnas.data.listing import list_images
+from qnas.data.pixels import read_image, read_images, upright_size
 from qnas.errors import QnasError
 
 RED, GREY = (200, 10, 30), 77
@@ -86,19 +88,18 @@ def test_images_of_several_sizes_get_one(tmp_path: Path) -> None:
     ids=str,
 )
 def test_the_usual_size_is_the_median_in_proportion_and_at_most_64_pixels(
-    tmp_path: Path, sizes: list[tuple[int, int]], expected: tuple[int, int]
+    sizes: list[tuple[int, int]], expected: tuple[int, int]
 ) -> None:
-    files = [tmp_path / f"{number}.png" for number in range(len(sizes))]
-    for path, size in zip(files, sizes, strict=True):
-        Image.new("L", size).save(path)
-    assert usual_size(files) == expected
+    assert usual_size([None, *sizes]) == expected
 
 
-def test_the_usual_size_is_that_of_upright_images(tmp_path: Path) -> None:
+def test_the_size_of_an_image_is_that_of_the_upright_one(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[274] = 6
     Image.new("L", (48, 24)).save(tmp_path / "a.jpg", exif=turned)
-    assert usual_size([tmp_path / "a.jpg"]) == (48, 24)
+    Image.new("L", (48, 24)).save(tmp_path / "a.tif", exif=turned)
+    assert [upright_size(tmp_path / name) for name in ("a.jpg", "a.tif")] == [(24, 48), (24, 48)]
+    assert read_image(tmp_path / "a.tif").size == (24, 48)
 
 
 def test_pixels_of_many_bytes_are_decoded_once_until_a_file_changes(
@@ -176,9 +177,10 @@ def test_sixteen_bit_grey_images_keep_their_brightness(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for number in range(10):
             array = np.full((8, 8), 128 * 257, np.uint16)  # half of white
+            array[0, 0] = 257 * number
             Image.fromarray(array).save(tmp_path / name / f"{number}.png")
     pixels = image_folder(tmp_path, (8, 8)).train.pixels
-    assert pixels.unique().tolist() in ([127], [128])
+    assert pixels[:, :, 4:].unique().tolist() == [128]
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:
@@ -224,3 +226,43 @@ def test_an_image_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(QnasError, match=r"must be readable, but .*000.png is not"):
         image_folder(tmp_path)
+
+
+def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("L", (8, 8), GREY).save(tmp_path / name / f"{number}.png")
+    with pytest.raises(QnasError, match="differ from each other, got 20 that are all the same in"):
+        image_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ((1, 1), ["10 of 20 images have fewer than 8 pixels on a side (one has 1 x 1): there is little to see."]),
+        ((20_000, 2), [
+            "10 of 20 images have fewer than 8 pixels on a side (one has 20000 x 2): there is little to see.",
+            "10 of 20 images lose their proportions, by 2 times or more, as all get 12 x 12 pixels.",
+        ]),
+        ((30, 16), []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_images_that_change_much_are_remarked_upon(tmp_path: Path, size: tuple[int, int], told: list[str]) -> None:
+    write_class(tmp_path / "a", 10)
+    (tmp_path / "b").mkdir()
+    for number in range(10):
+        Image.new("L", size, number).save(tmp_path / "b" / f"{number}.png")
+    assert list(image_folder(tmp_path, (12, 12)).remarks[1:]) == told
+
+
+def test_an_image_that_goes_while_the_folder_is_read_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_class(tmp_path / name, 10)
+    files = [path for path, _ in list_images(tmp_path).parts["train"]]
+    files[3].unlink()
+    with pytest.raises(
+        QnasError, match=r"003.png is not \(it has gone since the folder was listed\); mend or remove it."
+    ):
+        read_images(files, (8, 8))

@@ -1,5 +1,6 @@
 """Which files of a folder count, as people have folders: parts, tables, nested classes, litter."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def counts(found: Listing) -> dict[str, list[int]]:
 
 @pytest.mark.parametrize(
     ("train", "validation", "test"),
-    [("train", "val", "test"), ("Train", "VALID", "Test"), ("training", "validation", "testing")],
-)
+    [
+        ("train", "val", "test"), ("Train", "VALID", "Test"), ("training", "validation", "testing"),
+        ("train_set", "Dev-Set", "test images"),
+    ],
+)  # fmt: skip
 def test_parts_are_known_by_their_names_in_any_case(tmp_path: Path, train: str, validation: str, test: str) -> None:
     put(tmp_path, f"{train}/cat", f"{train}/dog", count=10)
     put(tmp_path, f"{validation}/cat", f"{validation}/dog", count=3)
@@ -53,7 +57,11 @@ def test_class_folders_alone_are_one_part(tmp_path: Path) -> None:
     put(tmp_path, "cat", "dog/young", "dog/old", count=10)
     found = list_images(tmp_path)
     assert (found.classes, counts(found)) == (("cat", "dog"), {"train": [10, 20]})
-    assert found.remarks() == []
+    assert found.remarks() == [
+        "2 classes; 30 to train on; of the former, a fifth to test on and then a fifth to score on, of each class "
+        "alike.",
+        "No classes of their own, as they lie within class folders: 2 (dog/old, dog/young).",
+    ]
 
 
 def test_what_an_operating_system_leaves_never_counts(tmp_path: Path) -> None:
@@ -96,7 +104,7 @@ def test_a_table_says_which_file_is_of_which_class(tmp_path: Path) -> None:
     assert found.classes == ("cat, big", "dog")
     assert counts(found) == {"train": [20, 20]}
     assert found.parts["train"][0] == (tmp_path / "images/00.jpg", 1)
-    assert found.remarks() == ["Left out, not in the table: 2 (images/other.jpg, notes.txt)."]
+    assert found.remarks()[1:] == ["Left out, not in the table: 2 (images/other.jpg, notes.txt)."]
 
 
 def test_a_table_may_say_the_part_too(tmp_path: Path) -> None:
@@ -143,7 +151,7 @@ def test_rows_that_are_cut_off_have_no_label(tmp_path: Path) -> None:
 def test_a_table_of_something_else_is_a_file_like_others(tmp_path: Path) -> None:
     put(tmp_path, "cat", "dog", count=10)
     (tmp_path / "history.csv").write_text("epoch,loss\n1,2\n", encoding="utf-8")
-    assert list_images(tmp_path).remarks() == ["Left out, in no class folder: 1 (history.csv)."]
+    assert list_images(tmp_path).remarks()[1:] == ["Left out, in no class folder: 1 (history.csv)."]
 
 
 def test_a_test_part_without_labels_is_refused(tmp_path: Path) -> None:
@@ -157,4 +165,83 @@ def test_a_test_part_without_labels_is_refused(tmp_path: Path) -> None:
 def test_classes_that_only_other_parts_have_are_refused(tmp_path: Path) -> None:
     put(tmp_path, "train/cat", "train/dog", "test/cat", "test/cow", count=10)
     with pytest.raises(QnasError, match=r"test has classes that .*train lacks, got cow; rename or remove them"):
+        list_images(tmp_path)
+
+
+def test_a_class_may_be_called_like_a_part(tmp_path: Path) -> None:
+    put(tmp_path, "car", "plane", "train", count=10)
+    assert list_images(tmp_path).classes == ("car", "plane", "train")
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["test/a", "test/b", "val/a", "val/b"], "images to train on, got test, val and no train in"),
+        (["train/a", "train/b", "val/a", "val/b", "valid/a", "valid/b"], "part .* is one folder, got val and valid in"),
+        (["Cat", "cat"], "differ in more than case, got 'Cat' and 'cat' in"),
+        (["photos/cat", "photos/dog"], "at least two classes, got 1 in .*; is it photos in it"),
+        (["a\nb", "c"], r"a terminal shows, got 'a\\nb' in"),
+    ],
+    ids=str,
+)
+def test_folders_that_may_be_meant_otherwise_are_refused(tmp_path: Path, folders: list[str], message: str) -> None:
+    put(tmp_path, *folders, count=10)
+    with pytest.raises(QnasError, match=message):
+        list_images(tmp_path)
+
+
+def test_classes_with_too_few_images_are_all_told(tmp_path: Path) -> None:
+    put(tmp_path, "a", "b", count=10)
+    put(tmp_path, *(f"{name}/1.png" for name in "cdefg"))
+    with pytest.raises(QnasError, match="got 1 of 'c', 1 of 'd', 1 of 'e' and too few of 2 others in"):
+        list_images(tmp_path)
+
+
+def test_so_many_classes_are_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{number}\n" for number in range(40_000))
+    (tmp_path / "labels.csv").write_text(f"file,label\n{rows}", encoding="utf-8")
+    with pytest.raises(QnasError, match="at most 1,000 classes, got 40,000 in"):
+        list_images(tmp_path)
+
+
+def test_links_that_lead_nowhere_or_to_folders_are_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a", "b", count=10)
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "a" / "round").symlink_to(tmp_path / "a")
+    found = list_images(tmp_path)
+    assert found.left_out == {
+        "links that lead to no file of their own": [tmp_path / "a" / "gone.png", tmp_path / "a" / "round"]
+    }
+    assert counts(found) == {"train": [10, 10]}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="who may do everything is refused nothing")
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "a", "b", "b/inner", count=10)
+    (tmp_path / "b" / "inner").chmod(0)
+    with pytest.raises(QnasError, match=r"b/inner cannot \(Permission denied\); change its permissions"):
+        list_images(tmp_path)
+
+
+@pytest.mark.parametrize(("ending", "mark"), [("csv", ";"), ("tsv", "\t")])
+def test_tables_have_several_marks(tmp_path: Path, ending: str, mark: str) -> None:
+    put(tmp_path, "images", count=20)
+    rows = [f"images/{number:02}.png{mark}{'cat' if number < 10 else 'dog'}" for number in range(20)]
+    (tmp_path / f"labels.{ending}").write_text("\n".join([f"file_name{mark}label", *rows, rows[0]]), encoding="utf-8")
+    found = list_images(tmp_path)
+    assert counts(found) == {"train": [10, 10]}
+    assert found.left_out == {"in the table once more": [tmp_path / "images" / "00.png"]}
+
+
+def test_an_image_with_two_labels_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "images", count=20)
+    (tmp_path / "labels.csv").write_text("file,label\nimages/00.png,cat\nimages/00.png,dog\n", encoding="utf-8")
+    with pytest.raises(QnasError, match=r"one label and one part, got 'images/00.png' with two in .*labels.csv"):
+        list_images(tmp_path)
+
+
+def test_a_table_without_the_columns_is_told_them(tmp_path: Path) -> None:
+    put(tmp_path, "images", count=20)
+    (tmp_path / "labels.csv").write_text("id,breed\n00,cat\n", encoding="utf-8")
+    with pytest.raises(QnasError, match="a column file and a column label in its first line, got 0 of 1 in"):
         list_images(tmp_path)

@@ -118,7 +118,7 @@ def test_the_size_of_images_may_follow_their_folder(tmp_path: Path, tail: str, i
     assert f"resized to {image[2]} x {image[1]} pixels" in data.prepare
 
 
-@pytest.mark.parametrize("tail", ["@2", "@2000", "@64x3", "@0x0"])
+@pytest.mark.parametrize("tail", ["@0", "@2", "@2000", "@5000", "@64x3", "@0x0"])
 def test_a_size_out_of_range_is_refused(tmp_path: Path, tail: str) -> None:
     with pytest.raises(QnasError, match=r"Images are 4 to 1024 pixels wide and high, got .*; write `data` such as"):
         find_data(f"{tmp_path}{tail}")
@@ -129,3 +129,19 @@ def test_a_folder_whose_name_looks_like_a_size_is_that_folder(tmp_path: Path) ->
     (tmp_path / "photos@64").mkdir()
     assert sized(str(tmp_path / "photos@64")) == (tmp_path / "photos@64", None)
     assert sized("me@example.org") == (Path("me@example.org"), None)
+
+
+def test_a_path_that_a_terminal_cannot_show_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "new\nline").mkdir()
+    with pytest.raises(QnasError, match=r"where a terminal can show it, got 'new\\nline'; rename"):
+        find_data(str(tmp_path / "new\nline"))
+
+
+def test_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (7, 7), number).save(tmp_path / "photos" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    assert find_data(".").name == "photos"
+    assert find_data(".@7").task.image == (1, 7, 7)

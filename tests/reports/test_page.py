@@ -205,7 +205,7 @@ def test_images_that_are_gone_or_changed_are_missed_in_a_sentence(tmp_path: Path
     Image.new("RGB", (8, 8)).save(place / HOSTILE[1] / "0.png")
     assert Reader(page(folder)).words.count("cannot be shown: The images have changed") == 2
     place.rename(tmp_path / "moved")
-    assert Reader(page(folder)).words.count("cannot be shown: A data set is") == 2
+    assert Reader(page(folder)).words.count("cannot be shown: The images of a run lie where it says") == 2
 
 
 def test_a_run_that_was_stopped_has_no_page(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -161,13 +161,14 @@ def test_images_may_move_but_not_change(tmp_path: Path) -> None:
     images = {"classes": ["cat", "dog"], "train": 40, "pixels": "ab12"}
     open_run({**SETTINGS, "data": "/here", "images": images}, tmp_path, VERSIONS)
     open_run({**SETTINGS, "data": "/there", "images": dict(images)}, tmp_path, VERSIONS)
+    assert read_run(tmp_path)["settings"] == {**SETTINGS, "data": "/there", "images": images}  # noted, for exports
     swapped = {**images, "classes": ["dog", "cat"], "pixels": "cd34"}
     with pytest.raises(QnasError) as error:
-        open_run({**SETTINGS, "data": "/here", "images": swapped}, tmp_path, VERSIONS)
+        open_run({**SETTINGS, "data": "/there", "images": swapped}, tmp_path, VERSIONS)
     assert str(error.value) == (
         f"A run is continued with the settings it was begun with, but {tmp_path} differs (images.classes: ['cat', "
-        "'dog'] there, ['dog', 'cat'] now; images.pixels: 'ab12' there, 'cd34' now); give the old settings, or "
-        "another `out`."
+        "'dog'] there, ['dog', 'cat'] now; the images themselves, or which class they are of (hash of all pixels and "
+        "labels): 'ab12' there, 'cd34' now); give the old settings, or another `out`."
     )
     with pytest.raises(QnasError, match=r"images\.train: 40 there, 41 now"):
         open_run({**SETTINGS, "data": "/here", "images": {**images, "train": 41}}, tmp_path, VERSIONS)

@@ -108,7 +108,21 @@ def test_a_class_without_images_has_no_recall() -> None:
 
 
 @pytest.mark.parametrize(("right", "at_chance"), [(50, True), (58, True), (62, False)])
-def test_who_is_right_no_more_often_than_the_commonest_class_guesses(right: int, at_chance: bool) -> None:
-    """Of 100 images 50 are of the commonest class: two standard errors are 10."""
+def test_who_is_right_little_more_often_than_a_coin_guesses(right: int, at_chance: bool) -> None:
+    """Of 100 images 50 are of either class: two standard errors are 10."""
     told = by_class([[right - 25, 50 - (right - 25)], [25, 25]])
     assert told["at_chance"] == at_chance
+
+
+@pytest.mark.parametrize(
+    ("table", "at_chance"),
+    [
+        ([[90, 0], [10, 0]], True),  # always the commonest
+        ([[63, 27], [7, 3]], True),  # a coin, right for 66
+        ([[60, 30], [1, 9]], False),  # right for 69, fewer than the commonest class has, and yet it sees
+        ([[26, 0], [0, 2]], False),  # all right, of few
+    ],
+    ids=str,
+)
+def test_who_guesses_on_imbalanced_classes_does_not_look_at_images(table: list[list[int]], at_chance: bool) -> None:
+    assert by_class(table)["at_chance"] == at_chance

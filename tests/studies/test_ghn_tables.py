@@ -16,7 +16,7 @@ from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import predicted_accuracy
 from qnas.space.space import SPLITS, find_space
-from qnas.studies.ghn_tables import evaluate_ghn, score_networks, summarise
+from qnas.studies.ghn_tables import Row, at_chance, evaluate_ghn, score_networks, summarise
 from qnas.studies.paper import PAPER
 from qnas.task import Task
 
@@ -41,6 +41,13 @@ def test_networks_scored_together_have_their_own_scores(digits_data: DataSet) ->
 def test_the_paper_has_a_figure_for_every_cell() -> None:
     assert set(PAPER) == {(split, str(bits)) for split in SPLITS for bits in PAPER_BITS}
     assert all(figure.top1 < figure.top1_max for figure in PAPER.values())
+
+
+def test_cells_at_chance_are_named() -> None:
+    rows = [
+        Row("id", bits, 9, mean, 1.0, *(0.0,) * 13) for bits, mean in {"fp32": 12.1, "w4a4": 12.0, "w2a2": 8.0}.items()
+    ]
+    assert at_chance(rows, 10.0) == ["id w4a4", "id w2a2"]
 
 
 def test_one_value_has_no_standard_error() -> None:

@@ -49,18 +49,19 @@ def test_stopped_and_continued_it_is_the_unbroken_one(
     plan: Plan, digits_data: DataSet, recipe: Recipe, after: int, tmp_path: Path
 ) -> None:
     expected = train_network(plan, digits_data, recipe, 3).state_dict()
-    reports = 0
+    reports = list[float]()
 
     def stop(share: float, remark: str) -> None:
-        nonlocal reports
-        reports += 1
-        if reports == after:
+        reports.append(share)
+        if len(reports) == after:
             raise StoppedError
 
     with pytest.raises(StoppedError):
         train_in(tmp_path, plan, digits_data, recipe, 3, None, stop, save_every=0.0)
     assert (tmp_path / STATE).is_file()
-    found = train_in(tmp_path, plan, digits_data, recipe, 3, None, silent).state_dict()
+    shares = list[float]()
+    found = train_in(tmp_path, plan, digits_data, recipe, 3, None, lambda share, _: shares.append(share)).state_dict()
+    assert (shares[0], shares[-1]) == (reports[-1], 1.0)  # where it was stopped, and at its end
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
