@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
-from qnas.network.module import MOMENTUM, Network, WeightGrids, has_learned_step
+from qnas.network.module import MOMENTUM, Grids, Network, has_learned_step
 from qnas.network.plan import Builder, Plan
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
@@ -16,8 +16,8 @@ from qnas.task import Task
 
 QUANTIZED = pytest.mark.parametrize("bits", PAPER_BITS[1:], ids=str)
 RANGE = (-3.0, 3.0)
-LEARNED = WeightGrids()
-WHOLE = WeightGrids(per_channel=False, learned=False)
+LEARNED = Grids()
+WHOLE = Grids("asymmetric")
 
 
 def small_plan(bits: Bits = FP32, batch_norm: bool = True) -> Plan:
@@ -57,7 +57,7 @@ def reference(network: Network) -> nn.Sequential:
     )
 
 
-def small_network(bits: Bits = FP32, batch_norm: bool = True, weights: WeightGrids = LEARNED) -> Network:
+def small_network(bits: Bits = FP32, batch_norm: bool = True, weights: Grids = LEARNED) -> Network:
     """Random parameters, and averages of batch norms that no batch would give."""
     plan = small_plan(bits, batch_norm)
     network = Network(plan, {slot.name: torch.randn(slot.shape) for slot in plan.slots}, RANGE, weights)
