@@ -176,6 +176,7 @@ IN_OPTIONS = [
     ("give `bits='w4a4'`, or `bits='fp32'`.", "give --bits w4a4, or --bits fp32."),
     ("give `minutes` or `steps` above 0", "give --minutes or --steps above 0"),
     ("`max_latency=-0.5`", "--max-latency -0.5"),
+    ("`qnas.search(target='cortex-m4', minutes=10)`", "qnas search --for cortex-m4 --minutes 10"),
     ("`mixed=True`, `card=True`, `table`", "--mixed, --card, --table"),
     ("write one with `qnas.sample(count=1)`.", "write one with qnas sample --count 1."),
     ("train one with `qnas.fit_ghn()`", "train one with qnas fit-ghn"),

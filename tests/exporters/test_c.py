@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.exporters.c import Layout, container, kernels, packed, sanitized, scratch_bytes, write_c
+from qnas.exporters.c import Layout, container, kernels, memory_of_c, packed, sanitized, scratch_bytes, write_c
 from qnas.exporters.compiled import FLAGS, classified, compare_c, compiled, find_compiler
 from qnas.exporters.winner import read_manifest, write_winner
 from qnas.network.build import build_plan
@@ -88,6 +88,24 @@ def test_every_operation_at_all_bits_and_grids_gives_the_integers_of_python(
 ) -> None:
     grids = Grids(grid)
     check_bits(network_of(everything(Bits.parse(bits), batch_norm), COLOUR, grids), COLOUR, tmp_path)
+
+
+@pytest.mark.parametrize("grid", CHOICES)
+def test_the_header_says_what_the_code_takes(grid: str) -> None:
+    network = network_of(everything(Bits(4, 8), batch_norm=True), COLOUR, Grids(grid))
+    integers, files = integer_network(network, COLOUR), write_c(network, COLOUR)
+    sizes = {"uint8_t": 1, "int32_t": 4}
+    arrays = re.findall(r"static const (\w+) \w+\[\] = \{\n([^}]*)\n\};", files["model.c"].decode())
+    constants = sum(sizes[kind] * len(values.split(",")) for kind, values in arrays)
+    assert memory_of_c(files) == (constants, Layout.of(integers).arena + 3 * 7 * 6 + 4 * 4)
+
+
+def test_a_network_of_powers_of_two_has_no_multipliers_in_its_layers() -> None:
+    plan = everything(Bits(4, 4), batch_norm=True)
+    files = {grid: write_c(network_of(plan, COLOUR, Grids(grid)), COLOUR) for grid in ("per-channel", "power-of-two")}
+    layers = sum(node.shape[0] for node in plan.nodes if node.kind in ("conv", "linear"))
+    usual, shifted = (memory_of_c(files[grid]).flash for grid in ("per-channel", "power-of-two"))
+    assert usual - shifted == 4 * layers
 
 
 @compiles

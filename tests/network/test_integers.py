@@ -129,6 +129,21 @@ def test_logits_are_those_of_torch_but_for_rounding(bits: Bits, grids: Grids, ba
     assert network.activations["total"].zero_point > 0
 
 
+@pytest.mark.parametrize("bits", [Bits(4, 4), Bits(2, 2), Bits(3, 4), Bits(8, 2)], ids=str)
+def test_where_steps_are_powers_of_two_layers_only_shift_and_all_is_as_in_torch(bits: Bits) -> None:
+    """Many values lie halfway between two integers: all go up, here and there; and no real number is inexact."""
+    network, pixels = deployed(everything(bits), Grids("power-of-two")), some_pixels()
+    integers = integer_network(network, TASK)
+    for step in integers.steps:
+        grid = network.activations.get(step.node.name)
+        assert grid is None or np.log2(grid.scale) % 1 == 0
+        if step.weight is not None and step.rescaling is not None:
+            assert set(step.rescaling.multiplier.tolist()) == {2**30}
+    with torch.no_grad():
+        expected = network(normalised(pixels)).numpy()
+    assert np.abs(integers(pixels) * integers.scale - expected).mean() < 1e-4 * expected.std()
+
+
 def test_a_sum_is_rounded_for_a_concatenation_by_itself() -> None:
     steps = integer_network(deployed(everything(Bits(4, 4))), TASK).steps
     names = [step.name for step in steps]

@@ -238,6 +238,26 @@ def test_the_image_is_rounded_to_eight_bits_over_its_fixed_range() -> None:
     assert len(rounded.unique()) == 256
 
 
+@pytest.mark.parametrize("learned", [True, False], ids=["learned", "fitted"])
+@pytest.mark.parametrize("grid", ["per-tensor", "power-of-two"])
+def test_what_a_layer_shares_or_is_a_power_of_two_is_so_once_it_is_folded(grid: str, learned: bool) -> None:
+    network = small_network(Bits(4, 4), weights=Grids(grid, learned))
+    for node in network.plan.nodes:
+        if node.kind not in ("conv", "linear"):
+            continue
+        integers, found, _ = network.deployed(node)
+        scale = torch.as_tensor(found.scale)
+        assert scale.dim() == (grid == "power-of-two")
+        assert grid == "per-tensor" or torch.equal(scale.log2().round().exp2(), scale)
+        folded = network.folded(node)[0].detach()
+        steps = folded / found.along(scale, folded)
+        inside = (steps > -8) & (steps < 7)
+        assert inside.any()
+        assert ((integers - 8) - steps)[inside].abs().max() <= 0.501
+    image = float(network.input_grid(network.plan.nodes[0]).scale)
+    assert grid == "per-tensor" or image == 1 / 32  # from -3 to 3, with a sign
+
+
 def test_parameters_are_copies() -> None:
     plan = small_plan()
     values = {slot.name: torch.randn(slot.shape) for slot in plan.slots}

@@ -69,6 +69,12 @@ def test_a_whole_number_serves_where_any_number_does(path: Path) -> None:
     assert found.digest == Recipe(clip=2.0).digest
 
 
+@pytest.mark.parametrize(("former", "grid"), [("channel", "per-channel"), ("tensor", "asymmetric")])
+def test_a_recipe_of_before_grids_had_names_is_read(path: Path, former: str, grid: str) -> None:
+    path.write_text(f'weights = "{former}"\n', encoding="utf-8")
+    assert read_recipe(path) == Recipe(grid=grid) == Recipe.from_json({"weights": former})
+
+
 def test_an_unknown_key_is_refused_with_the_closest_known_one(path: Path) -> None:
     expected = f"Recipe {path}: unknown key 'weight_decya'; did you mean 'weight_decay'?"
     assert refused(path, "weight_decya = 0.1\n") == expected
