@@ -11,7 +11,6 @@ from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, check_data
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile, find_device
-from qnas.exporters.registry import find_profile
 from qnas.network.build import Architecture
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.quant.choices import USUAL, check_grid
@@ -62,6 +61,8 @@ def as_device(target: str | Path) -> DeviceProfile | None:
     """
     if not str(target):
         return None
+    from qnas.exporters.registry import find_profile  # slow to import, and few verbs need it
+
     device = find_device(str(target))
     find_profile(device.container)
     return device
