@@ -163,7 +163,7 @@ class DeviceProfile:
                 cost = "weight_bytes" if kind == "flash" else "activation_bytes"
                 raise QnasError(
                     f"{self.name} has {there:,} bytes of {kind} for {what}, and this network needs {least:,}, "
-                    f"{least - there:,} too many; export another `pick`, or search with a smaller `max_{cost}`."
+                    f"{least - there:,} too many; take a smaller network: another `pick`, or a smaller `max_{cost}`."
                 )
 
 
