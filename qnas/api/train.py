@@ -123,7 +123,7 @@ def train(
     identity: dict[str, Any] = {
         "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "images": images.fingerprint,
         "ghn": name, "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
-        "target": profile and asdict(profile),
+        "target": profile and profile.to_json(),
     }  # fmt: skip
     if goes_on:
         identity["start"] = read_manifest(goes_on.folder)["sha256"][WEIGHTS]

@@ -1,6 +1,6 @@
 """What a device holds and computes: a TOML file that sets budgets, widths, grid, operations and container."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +105,10 @@ class DeviceProfile:
     def usual_grid(self) -> str:
         """The grid that a network gets where nobody says."""
         return self.grids[0] if self.grids else USUAL
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON reads it back."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DeviceProfile":

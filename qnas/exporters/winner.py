@@ -192,7 +192,7 @@ def write_winner(
         },
         "profile": profile,
         "model": written.file,
-        "device": device and asdict(device),
+        "device": device and device.to_json(),
         **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
         "model_bytes": len(files[written.file]),
         "sha256": {name: _hash(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},

@@ -96,6 +96,7 @@ class SearchSettings:
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
         plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
+        plain["target"] = self.target and self.target.to_json()
         plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
         return plain
 
