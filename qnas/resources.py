@@ -1,4 +1,4 @@
-"""Where files lie: the two data folders that ship with the package, and what is kept between runs."""
+"""Where files lie: the data folders that ship with the package, and what is kept between runs."""
 
 from pathlib import Path
 

@@ -23,6 +23,7 @@ from qnas.cli.main import main
 from qnas.data.idx import read_idx
 from qnas.data.listing import list_images
 from qnas.errors import QnasError
+from qnas.exporters.device_profiles import find_device
 from qnas.exporters.winner import MANIFEST
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.settings import BEGUN
@@ -105,6 +106,10 @@ PARSERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "hand-made": (b'{"network": "resnet8", "width": 4, "bits": "w4a4"}', at("g.json", built)),
     "space": ((shipped("search_spaces") / "tiny.toml").read_bytes(), at("s.toml", read_space)),
     "recipe": (Recipe().to_toml().encode(), at("r.toml", read_recipe)),
+    "device": (
+        (shipped("device_profiles") / "cortex-m4.toml").read_bytes(),
+        at("d.toml", lambda path: find_device(str(path))),
+    ),
     "parts": (b'[[runs]]\nbits = ["w4a4"]\nnetworks = 3\nepochs = 1.5\nstarts = ["random"]', at("p.toml", read_parts)),
     "bits": (b"w4a4", lambda text: Bits.parse(text.decode(errors="replace"))),
     "idx": (bytes((0, 0, 8, 3, *[0, 0, 0, 2] * 3)) + bytes(8), lambda content: read_idx(content, 3, "it")),

@@ -147,6 +147,20 @@ HOSTILE: dict[str, Make] = {
     "toml: a batch of 1e30": written("recipe.toml", f"batch = {10**30}", *RECIPE),
     "toml: a deep recipe": written("recipe.toml", f"steps = {'[' * 10**5}", *RECIPE),
     "toml: a rate that is no number": written("recipe.toml", "rate = nan", *RECIPE),
+    "toml: a device of 5,000 digits": written("d.toml", f"flash = {HUGE}", *SEARCH, "--for", "d.toml"),
+    "toml: a device of 1e29 bytes": written(
+        "d.toml", f"reads = 'x'\ncontainer = 'c'\nflash = {10**29}\ncode = {10**29 + 1}", *SEARCH, "--for", "d.toml"
+    ),
+    "toml: a deep device": written("d.toml", f"bits = {'[' * 10**4}", *SEARCH, "--for", "d.toml"),
+    "toml: a device with an escape": written(
+        "d.toml", 'reads = "x"\ncontainer = "\\u001b[31m"', *SEARCH, "--for", "d.toml"
+    ),
+    "toml: a device with a long container": written(
+        "d.toml", f'reads = "x"\ncontainer = "{"c" * 1500}"', *SEARCH, "--for", "d.toml"
+    ),
+    "toml: a device of long names": written(
+        "d.toml", f'reads = "x"\ncontainer = "c"\nbits = ["{"w" * 1500}"]', *SEARCH, "--for", "d.toml"
+    ),
     "toml: deep parts": written(
         "parts.toml", f"runs = {'[' * 900}{']' * 900}", "study", "table", "--parts", "parts.toml"
     ),

@@ -65,7 +65,7 @@ def installed(environment: Path) -> Path:
 def test_the_sdist_holds_the_package_its_data_and_its_tests(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    for folder in ("qnas", "search_spaces", "checkpoints", "tests"):
+    for folder in ("qnas", "search_spaces", "device_profiles", "checkpoints", "tests"):
         assert {f"{folder}/{name}" for name in files_below(ROOT / folder)} <= names
     assert {"README.md", "LICENSE", "pyproject.toml", "constraints.txt"} <= names
 
@@ -76,11 +76,16 @@ def test_the_installed_package_holds_every_module(installed: Path) -> None:
     assert {name for name in files_below(installed) if name.endswith(endings)} == expected
 
 
-@pytest.mark.parametrize("kind", ["search_spaces", "checkpoints"])
+@pytest.mark.parametrize("kind", ["search_spaces", "device_profiles", "checkpoints"])
 def test_the_installed_package_holds_the_data(installed: Path, kind: str) -> None:
     data = installed / "_data" / kind
     assert files_below(data) == files_below(ROOT / kind)
-    assert {"search_spaces": "tiny.toml", "checkpoints": "digits/ghn.safetensors"}[kind] in files_below(data)
+    some = {
+        "search_spaces": "tiny.toml",
+        "device_profiles": "cortex-m4.toml",
+        "checkpoints": "digits/ghn.safetensors",
+    }
+    assert some[kind] in files_below(data)
     for name in files_below(data):
         assert (data / name).read_bytes() == (ROOT / kind / name).read_bytes()
 

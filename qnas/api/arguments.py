@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from qnas.checkpoints.store import Checkpoint, checkpoint_names
 from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, check_data
 from qnas.errors import QnasError
+from qnas.exporters.device_profiles import DeviceProfile, find_device
 from qnas.network.build import Architecture
 from qnas.network.handmade import HAND_MADE, HandMade
+from qnas.quant.choices import USUAL, check_grid
 from qnas.quant.scheme import Bits
 from qnas.runs.reading import read_json
 from qnas.scores.closed_form import is_at_home
@@ -48,6 +51,33 @@ def as_recipe(recipe: Recipe | str | Path | None, steps: int) -> Recipe:
     """A recipe, from what names it, with another number of steps if one is given."""
     how = read_recipe(Path(recipe)) if isinstance(recipe, PATH_LIKE) else recipe or Recipe()
     return how.of(steps) if steps else how
+
+
+def as_device(target: str | Path) -> DeviceProfile | None:
+    """The device profile of a name or a path, if one is given.
+
+    Raises:
+        QnasError: there is none, or nothing writes its container.
+    """
+    if not str(target):
+        return None
+    from qnas.exporters.registry import find_profile  # slow to import, and few verbs need it
+
+    device = find_device(str(target))
+    find_profile(device.container)
+    return device
+
+
+def with_grid_of(recipe: Recipe, grid: str, device: DeviceProfile | None) -> Recipe:
+    """The recipe on the grid that is asked for; else on its own, or where that is the usual one, on the device's.
+
+    Raises:
+        QnasError: there is no such grid.
+    """
+    if grid:
+        check_grid(grid)
+    usual = device.usual_grid if device and recipe.grid == USUAL else recipe.grid
+    return replace(recipe, grid=grid or usual)
 
 
 def check_lengths(**given: float) -> None:

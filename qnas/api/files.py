@@ -22,8 +22,8 @@ def show(what: str | Path = "") -> None:
     """Print what a path or a name leads to, and what to do next.
 
     Args:
-        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped space or checkpoint;
-            empty for all that there is.
+        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped space, device
+            or checkpoint; empty for all that there is.
 
     Raises:
         QnasError: it leads to nothing of these.
@@ -89,7 +89,7 @@ def export(
     source: str | Path | SearchRun | Winner,
     pick: int = 1,
     *,
-    profile: str = "compact",
+    profile: str = "",
     out: str | Path | None = None,
 ) -> Export:
     """Write a network for deployment: a pick of a finished search, or a winner, fine-tuned or not.
@@ -97,7 +97,7 @@ def export(
     Args:
         source: a run or a winner, or the folder of one.
         pick: of a run: 1 for its winner, 2 for the second.
-        profile: one of ``qnas.exporters.registry.PROFILES``.
+        profile: one of ``qnas.exporters.registry.PROFILES``; if empty, what a run's device reads, or ``compact``.
         out: folder to write; without one inside the run's, or the winner's own.
 
     Returns:
@@ -113,6 +113,8 @@ def export(
         folder = Path(out) if out else source.folder
         settings = source.facts["settings"]
         images = find_again(settings["data"], settings.get(IMAGES, {}))
-        return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile))
+        device = source.device
+        profile = profile or (device.container if device else "compact")
+        return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile, device))
     folder = source.folder if isinstance(source, SearchRun) else Path(source)
     return Export(*export_pick(folder, pick, profile, Path(out) if out else None))

@@ -8,6 +8,7 @@ from typing import Any
 
 from qnas.api.arguments import (
     as_bits,
+    as_device,
     as_recipe,
     as_whole,
     check_lengths,
@@ -15,6 +16,7 @@ from qnas.api.arguments import (
     of_epochs,
     say_checkpoint,
     say_data,
+    with_grid_of,
 )
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space, find_data
@@ -37,6 +39,7 @@ from qnas.work.queue import check_storage
 log = logging.getLogger("qnas")
 USUAL_MINUTES = 10.0
 """Time of a search whose length nobody says."""
+USUAL_BITS = "w4a4"
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,10 @@ class SearchRun:
 
 
 def search(
-    bits: str | Bits = "w4a4",
+    bits: str | Bits = "",
     *,
+    target: str | Path = "",
+    grid: str = "",
     max_params: float = 0,
     max_macs: float = 0,
     max_weight_bytes: float = 0,
@@ -129,7 +134,12 @@ def search(
     """Find, train and export the best network within a budget. The same call again continues a run.
 
     Args:
-        bits: widths of weights and activations, such as ``w4a4`` or ``fp32``; where ``mixed``, the widest.
+        bits: widths of weights and activations, such as ``w4a4`` or ``fp32``; where ``mixed``, the widest; if empty,
+            the device's usual ones, or ``w4a4``.
+        target: device that networks are for: name or ``.toml`` file of a profile
+            (``qnas.exporters.device_profiles``), which sets widths, grid, budgets, operations and the exported
+            container. What else is said counts, as long as the device can do it.
+        grid: of weights and activations, one of ``qnas.quant.choices.GRIDS``; if empty, the recipe's, or the device's.
         max_params: most parameters; 0, here and below, for no limit.
         max_macs: most multiply-accumulates an image.
         max_weight_bytes: most bytes of packed weights and biases.
@@ -161,19 +171,23 @@ def search(
         The run; its ``winner`` is the best network.
 
     Raises:
-        QnasError: an argument is wrong, no network keeps a budget, or the folder is of another run.
+        QnasError: an argument is wrong, no network keeps a budget, the device does not hold the winner, or the folder
+            is of another run.
     """
-    known, how = chosen_data(data), as_recipe(recipe, steps)
+    profile = as_device(target)
+    known, how = chosen_data(data), with_grid_of(as_recipe(recipe, steps), grid, profile)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     if not (steps or epochs or minutes or recipe):
         minutes = USUAL_MINUTES
+    weight_bytes = as_whole("max_weight_bytes", max_weight_bytes)
+    activation_bytes = as_whole("max_activation_bytes", max_activation_bytes)
     settings = SearchSettings(
-        bits=as_bits(bits),
+        bits=as_bits(bits or (profile.usual_bits if profile else "") or USUAL_BITS),
         limits=Limits(
             params=as_whole("max_params", max_params),
             macs=as_whole("max_macs", max_macs),
-            weight_bytes=as_whole("max_weight_bytes", max_weight_bytes),
-            activation_bytes=as_whole("max_activation_bytes", max_activation_bytes),
+            weight_bytes=profile.budget("weight_bytes", weight_bytes) if profile else weight_bytes,
+            activation_bytes=profile.budget("activation_bytes", activation_bytes) if profile else activation_bytes,
             latency=max_latency,
         ),
         data=known,
@@ -190,15 +204,16 @@ def search(
         if isinstance(pareto, str)
         else tuple(pareto),
         minutes=minutes,
+        target=profile,
     )
-    target = pick_device(device)
+    place = pick_device(device)
     if storage:
         check_storage(storage)
     prepared = prepare(settings)
     folder = Path(out) if out else default_folder(settings, prepared)
-    processes = worker_count(workers, target)
+    processes = worker_count(workers, place)
     if minutes or dry_run:
-        settings, prepared = planned(settings, prepared, folder, Means(target.type, processes), top)
+        settings, prepared = planned(settings, prepared, folder, Means(place.type, processes), top)
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
@@ -208,7 +223,7 @@ def search(
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
     if not dry_run and not run.is_finished:
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, known, folder)
-        run_search(settings, prepared, folder, Means(target.type, processes, storage, progress))
+        run_search(settings, prepared, folder, Means(place.type, processes, storage, progress))
         export_pick(folder)
     return run
 

@@ -11,22 +11,28 @@ from qnas.api.arguments import (
     PATH_LIKE,
     AnyArchitecture,
     as_architecture,
+    as_device,
     as_recipe,
     check_lengths,
     chosen_data,
     of_epochs,
     say_checkpoint,
     say_data,
+    with_grid_of,
 )
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.devices import computing, pick_device
 from qnas.errors import QnasError, check_seed
+from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.registry import find_profile
 from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
 from qnas.network.build import Architecture, build_plan
+from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
+from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
@@ -34,7 +40,7 @@ from qnas.scores.closed_form import predictor_for
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
 from qnas.training.run import STATE, steps_within, train_in
-from qnas.training.start import Kept
+from qnas.training.start import Kept, untrained
 
 log = logging.getLogger("qnas")
 
@@ -43,6 +49,8 @@ def train(
     network: AnyArchitecture,
     bits: str | Bits = "",
     *,
+    target: str | Path = "",
+    grid: str = "",
     width: int = 0,
     edges: int = 0,
     data: str | Path = "auto",
@@ -64,7 +72,9 @@ def train(
     Args:
         network: a genotype, a hand-made network such as ``resnet8`` (``qnas.network.handmade.HAND_MADE``), or the
             folder of a winner: its network, which goes on from its weights.
-        bits: its widths; the network's own if empty.
+        bits: its widths; if empty the network's own, or the device's usual ones where it does not compute those.
+        target: device that it is for, as in ``search``.
+        grid: as in ``search``.
         width: channels of a hand-made network's first layers; 0 for its makers'.
         edges: bits of the weights of the first and of the last layer, such as 8; 0 for the network's own.
         data: see ``search``.
@@ -84,16 +94,23 @@ def train(
         The trained network, as it lies in its folder.
 
     Raises:
-        QnasError: an argument is wrong, no pass over the images fits into the time, or the folder is of another run.
+        QnasError: an argument is wrong, the device does not hold the network, no pass over the images fits into the
+            time, or the folder is of another run.
     """
     known, winner = chosen_data(data), winner_in(network)
     check_edges(edges)
     check_seed(seed)
     architecture = as_architecture(winner.genotype if winner else network, bits, width)
+    profile = as_device(target)
+    if profile and not bits and profile.bits and str(architecture.bits) not in profile.bits:
+        architecture = architecture.with_bits(Bits.parse(profile.usual_bits))
     architecture = architecture.with_edges(edges) if edges else architecture
-    how, target = as_recipe(recipe, steps), pick_device(device)
+    how = with_grid_of(as_recipe(recipe, steps), grid, profile)
+    if profile:
+        profile.check(architecture.bits, how.grid, edges)
+        profile.check_operations(operations_of(architecture))
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
-    images = find_data(known).to(target)
+    images = find_data(known).to(pick_device(device))
     predicted = ghn == "" and not (winner or isinstance(architecture, HandMade))
     name = default_checkpoint(known) if predicted else str(ghn or "")
     checkpoint = load_checkpoint(name) if name else None
@@ -106,19 +123,22 @@ def train(
     identity: dict[str, Any] = {
         "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "images": images.fingerprint,
         "ghn": name, "seed": seed, "threads": threads, "epochs": epochs, "minutes": minutes,
+        "target": profile and profile.to_json(),
     }  # fmt: skip
     if goes_on:
         identity["start"] = read_manifest(goes_on.folder)["sha256"][WEIGHTS]
     with computing(threads):
         how = planned(how, architecture, images, model, identity, folder)
         identity |= {"steps": how.steps, "recipe": how.ingredients}
+        if profile and not (folder / MANIFEST).is_file():
+            check_memory(profile, build_plan(architecture, images.task), images, how)
         open_run(identity, folder, {"torch": torch.__version__})
         say_data(known, data, images)
         if checkpoint:
             say_checkpoint(checkpoint, images)
         with locked(folder):
             if not (folder / MANIFEST).is_file():
-                _train(folder, architecture, images, how, seed, model, identity, progress)
+                _train(folder, architecture, images, how, seed, model, identity, profile, progress)
     return load_winner(folder)
 
 
@@ -141,6 +161,24 @@ def check_start(winner: Winner, data: DataSet, architecture: Architecture) -> No
             f"The weights in {winner.folder} are for images {winner.task.image} of {winner.task.classes} classes, got "
             f"{data.name} with {data.task.image} and {data.task.classes}; give `ghn=None` to train from random ones."
         )
+
+
+def operations_of(architecture: Architecture) -> set[str]:
+    """The operations of a genotype's cells; a hand-made network has none by name."""
+    cells = [] if isinstance(architecture, HandMade) else [architecture.normal, architecture.reduction]
+    return {branch.operation for cell in cells for step in cell for branch in step}
+
+
+def check_memory(device: DeviceProfile, plan: Plan, data: DataSet, recipe: Recipe) -> None:
+    """Check, before it is trained, that a device holds a network: what it takes depends on no weight.
+
+    Raises:
+        QnasError: it does not, or its container does not hold such networks.
+    """
+    if device.flash or device.ram:
+        container = find_profile(device.container)
+        files = container.write(deploy(untrained(plan, data, recipe, 0)), data.task)
+        device.check_fit(container.memory(files))
 
 
 def planned(
@@ -172,6 +210,7 @@ def _train(
     seed: int,
     ghn: Predictor | None,
     identity: dict[str, Any],
+    device: DeviceProfile | None,
     progress: Progress,
 ) -> None:
     """Train, measure on the validation images, and on the test images once, and write the folder."""
@@ -181,5 +220,5 @@ def _train(
     validation, test = (deployed_accuracy(trained, part).top1 for part in (here.validation, here.test))
     settings = {**identity, "recipe": asdict(recipe)}
     facts = {"settings": settings, "accuracy": {"trained": {str(recipe.steps): validation}, "test": test}}
-    write_winner(folder, architecture, trained, here, facts)
+    write_winner(folder, architecture, trained, here, facts, device.container if device else "compact", device)
     (folder / STATE).unlink(missing_ok=True)

@@ -14,6 +14,8 @@ COMMANDS = {
     "survey": "data",
 }
 """Commands that are not called like their verbs."""
+OPTIONS = {"target": "for"}
+"""Options that are not called like their arguments."""
 
 
 def in_options(message: str) -> str:
@@ -44,7 +46,7 @@ def _option(argument: str) -> str:
     name, _, value = argument.partition("=")
     if name in POSITIONAL:
         return POSITIONAL[name]
-    option = "--" + name.replace("_", "-")
+    option = "--" + OPTIONS.get(name, name).replace("_", "-")
     return option if value in ("", "True") else f"{option} {_text(value)}"
 
 

@@ -9,7 +9,15 @@ from qnas.nas.settings import SearchSettings
 
 
 def search(
-    bits: Annotated[str, typer.Option(help="Bit widths of weights and activations, such as w4a4 or fp32.")] = "w4a4",
+    bits: Annotated[
+        str, typer.Option(help="Bit widths of weights and activations, such as w4a4 or fp32. Default: w4a4.")
+    ] = "",
+    target: Annotated[
+        str, typer.Option("--for", help="Device profile: cortex-m4, fpga-finn, cpu-onnxruntime, or a .toml file.")
+    ] = "",
+    grid: Annotated[
+        str, typer.Option(help="Grid: per-channel, per-tensor, asymmetric or power-of-two. Default: per-channel.")
+    ] = "",
     max_params: Annotated[float, typer.Option(help="Most parameters.")] = 0,
     max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image.")] = 0,
     max_weight_bytes: Annotated[float, typer.Option(help="Most bytes of packed weights and biases.")] = 0,
@@ -59,11 +67,11 @@ def search(
     use_threads(1)
     with shown(GOES_ON) as progress:
         run = qnas.search(
-            bits, max_params=max_params, max_macs=max_macs, max_weight_bytes=max_weight_bytes,
-            max_activation_bytes=max_activation_bytes, max_latency=max_latency, pareto=pareto, mixed=mixed, edges=edges,
-            data=data, space=space, ghn=ghn, sampler=sampler, trials=trials, top=top, recipe=recipe, steps=steps,
-            epochs=epochs, minutes=minutes, seed=seed, out=out, device=device, workers=workers, storage=storage,
-            dry_run=dry_run, progress=progress,
+            bits, target=target, grid=grid, max_params=max_params, max_macs=max_macs,
+            max_weight_bytes=max_weight_bytes, max_activation_bytes=max_activation_bytes, max_latency=max_latency,
+            pareto=pareto, mixed=mixed, edges=edges, data=data, space=space, ghn=ghn, sampler=sampler, trials=trials,
+            top=top, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out, device=device,
+            workers=workers, storage=storage, dry_run=dry_run, progress=progress,
         )  # fmt: skip
         if not dry_run:
             keep_page(run.folder, in_options)
@@ -78,8 +86,8 @@ def export(
     pick: Annotated[int, typer.Option(help="Which of its picks, 1 for the winner.")] = 1,
     profile: Annotated[
         str,
-        typer.Option(help="compact: 4-bit weights two a byte. unpacked: every weight in a byte. c: C99 in integers."),
-    ] = "compact",
+        typer.Option(help="compact (default): 4-bit weights two a byte. unpacked: each in a byte. c: C99 in integers."),
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
     """Write a pick of a finished search, or a winner, as ONNX or C and safetensors, checked where it runs."""

@@ -7,9 +7,11 @@ import typer
 
 
 def show(
-    what: Annotated[str, typer.Argument(help="A run folder, a winner, a genotype file, a space or a checkpoint.")] = "",
+    what: Annotated[
+        str, typer.Argument(help="A run folder, a winner, a genotype file, a space, a device or a checkpoint.")
+    ] = "",
 ) -> None:
-    """Show a run, a winner, a genotype, a search space or a checkpoint; without a name, what there is."""
+    """Show a run, a winner, a genotype, a search space, a device or a checkpoint; without a name, what there is."""
     from qnas.cli.errors import in_options
     from qnas.reports.overview import show_anything
 

@@ -17,6 +17,12 @@ def train(
         ),
     ],
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the genotype's own, or fp32.")] = "",
+    target: Annotated[
+        str, typer.Option("--for", help="Device profile: cortex-m4, fpga-finn, cpu-onnxruntime, or a .toml file.")
+    ] = "",
+    grid: Annotated[
+        str, typer.Option(help="Grid: per-channel, per-tensor, asymmetric or power-of-two. Default: per-channel.")
+    ] = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
     edges: Annotated[int, typer.Option(help="Bits of the weights of the first and last layer, such as 8.")] = 0,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
@@ -40,9 +46,9 @@ def train(
 
     with shown(GOES_ON) as progress:
         winner = qnas.train(
-            network, bits, width=width, edges=edges, data=data, ghn=None if ghn == "none" else ghn, recipe=recipe,
-            steps=steps, epochs=epochs, minutes=minutes, seed=seed, device=device, threads=threads, out=out,
-            progress=progress,
+            network, bits, target=target, grid=grid, width=width, edges=edges, data=data,
+            ghn=None if ghn == "none" else ghn, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed,
+            device=device, threads=threads, out=out, progress=progress,
         )  # fmt: skip
     say(f"Trained network: {winner.folder}")
     print(json.dumps({"folder": str(winner.folder), "accuracy": winner.accuracies, "parity": winner.parity}))

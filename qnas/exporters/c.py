@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qnas.exporters.arena import Buffer, placed
+from qnas.exporters.device_profiles import Memory
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.integers import LOGIT_BITS, IntegerNetwork, Step, integer_network
 from qnas.quant.fixed_point import Integers
@@ -25,6 +26,8 @@ BLOCK, LANES, CHANNELS = 4, 8, 16
 """Output channels whose weights a convolution unpacks at once, each padded to a multiple of so many; channels that
 depthwise layers and pools compute at once."""
 NUMBERS_A_LINE = 24
+ONE = 1 << 30
+"""The multiplier of a ratio that is a power of two."""
 
 
 def write_c(network: DeployedNetwork, task: Task) -> dict[str, bytes]:
@@ -48,6 +51,13 @@ def write_c(network: DeployedNetwork, task: Task) -> dict[str, bytes]:
         EXAMPLE: (TEMPLATES / EXAMPLE).read_text(encoding="ascii"),
     }
     return {name: text.encode("ascii") for name, text in texts.items()}
+
+
+def memory_of_c(files: dict[str, bytes]) -> Memory:
+    """What the header of exported code says: constants; and arena, one image and the logits."""
+    defined = {name: int(value) for name, value in re.findall(r"#define QNAS_(\w+) (\d+)", files[HEADER].decode())}
+    image = defined["HEIGHT"] * defined["WIDTH"] * defined["CHANNELS"]
+    return Memory(defined["CONSTANT_BYTES"], defined["ARENA_BYTES"] + image + 4 * defined["CLASSES"])
 
 
 def _filled(name: str, values: dict[str, object]) -> str:
@@ -83,9 +93,15 @@ def constant_bytes(network: IntegerNetwork) -> int:
     total = network.table.size
     for step in network.steps:
         if step.rescaling is not None:
-            total += 5 * len(step.rescaling.multiplier) + 4 * len(step.rescaling.bias)
+            each = 1 if only_shifts(step) else 5
+            total += each * len(step.rescaling.multiplier) + 4 * len(step.rescaling.bias)
         total += 0 if step.weight is None else packed_weight(step).size
     return total
+
+
+def only_shifts(step: Step) -> bool:
+    """Whether a layer's accumulators are multiplied by powers of two alone: then no multiplier is written down."""
+    return step.weight is not None and step.rescaling is not None and bool((step.rescaling.multiplier == ONE).all())
 
 
 @dataclass(frozen=True)
@@ -272,7 +288,8 @@ Numbers = tuple[str, Integers | NDArray[np.uint8]]
 def _numbers(step: Step) -> dict[str, Numbers]:
     numbers: dict[str, Numbers] = {} if step.weight is None else {"weights": ("uint8_t", packed_weight(step))}
     if step.rescaling is not None:
-        numbers["multiplier"] = "int32_t", step.rescaling.multiplier
+        if not only_shifts(step):
+            numbers["multiplier"] = "int32_t", step.rescaling.multiplier
         numbers["shift"] = "uint8_t", step.rescaling.shift
         numbers["bias"] = "int32_t", step.rescaling.bias
     return numbers

@@ -8,7 +8,8 @@ typedef struct {
     const uint8_t *table;
 } tensor;
 
-/* How a layer computes: an output is ((sum * multiplier >> shift) + bias) >> point. */
+/* How a layer computes: an output is ((sum * multiplier >> shift) + bias) >> point. Where all multipliers are 2^30 there
+   are none. */
 typedef struct {
     uint32_t scratch;
     uint8_t kernel, stride, dilation, point;
@@ -36,7 +37,7 @@ QNAS_STATIC_ASSERT(arena_fits, QNAS_ARENA_BYTES <= QNAS_MAX_ARENA_BYTES);
 /* == rescaled: types == */
 static int32_t rescaled(int32_t sum, const layer *by, int which)
 {
-    return (int32_t)((int64_t)sum * by->multiplier[which] >> by->shift[which]);
+    return (int32_t)((int64_t)sum * (by->multiplier ? by->multiplier[which] : 1 << 30) >> by->shift[which]);
 }
 
 /* == clamped: types == */

@@ -58,7 +58,11 @@ class _Graph:
         """A real value put on a grid."""
         scale = self.constant(f"{value}/step", grid.scale)
         zero_point = self.constant(f"{value}/zero_point", grid.zero_point, TensorProto.UINT8)
-        integers = self.add("QuantizeLinear", [value, scale, zero_point], f"{value}/integers")
+        unrounded = value
+        if grid.tie_break:
+            nudge = self.constant(f"{value}/tie_break", grid.tie_break * float(grid.scale))
+            unrounded = self.add("Add", [value, nudge], f"{value}/untied")
+        integers = self.add("QuantizeLinear", [unrounded, scale, zero_point], f"{value}/integers")
         if grid.bits < HIGHEST:
             bounds = [self.constant(f"{value}/{key}", bound, TensorProto.UINT8)
                       for key, bound in (("lowest", 0), ("highest", levels(grid.bits)))]  # fmt: skip

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from qnas.data.images import Images
 from qnas.errors import check_known
-from qnas.exporters.c import SOURCE, write_c
+from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
+from qnas.exporters.device_profiles import Memory
 from qnas.exporters.onnx import PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.network.deployed import DeployedNetwork
@@ -24,6 +25,10 @@ def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Par
     return compare(files[MODEL], network, images)
 
 
+def _memory_of_onnx(files: Files) -> Memory:
+    return Memory(len(files[MODEL]), 0)
+
+
 @dataclass(frozen=True)
 class Profile:
     """One row.
@@ -35,6 +40,7 @@ class Profile:
         compare: runs the files beside the network on the same images.
         file: the one that is the model.
         floats: whether it holds FP32 networks.
+        memory: says what the files take on a device, as far as that is known.
         prepare: how pixels of the right size are handed to it.
     """
 
@@ -44,6 +50,7 @@ class Profile:
     compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
     file: str = MODEL
     floats: bool = True
+    memory: Callable[[Files], Memory] = _memory_of_onnx
     prepare: str = "(pixel - mean) / deviation for each channel, pixels 8-bit as stored"
 
 
@@ -71,6 +78,7 @@ PROFILES = {
             compare_c,
             SOURCE,
             floats=False,
+            memory=memory_of_c,
             prepare="8-bit pixels as stored, row after row, the channels of a pixel side by side",
         ),
     )

@@ -16,13 +16,15 @@ from torch import Tensor
 import qnas
 from qnas.data.images import DataSet
 from qnas.errors import QnasError, printable, shown
+from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL, find_profile
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
+from qnas.quant.choices import FORMER, check_grid
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finite, read_json, read_tensors, reading
 from qnas.scores.accuracy import by_class, confusion
@@ -31,11 +33,13 @@ from qnas.task import Task
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
 WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
+REMEDY = "export the run again with `qnas.export(run)`"
 SHAPE = {
     "facts": {"settings": {"bits": str}, "accuracy": {}},
     "costs": {},
     "parity": {"images": int, "torch_top1": float, "same_class": float, "runtime?": str},
     "images": {"data": str, "shape": [int], "classes": [str], "mean": [float], "deviation": [float]},
+    "device?": ({},),
     "model?": str,
     "model_bytes?": int,
     "onnx_bytes?": int,
@@ -46,8 +50,8 @@ SHAPE = {
     },
 }  # fmt: skip
 """What a manifest has at least."""
-FIRST_WEIGHTS = WeightGrids(per_channel=False, learned=False)
-"""How weights were put on grids when manifests did not say."""
+FIRST_GRIDS = Grids("asymmetric")
+"""Of when manifests did not say."""
 
 
 class Winner(Network):
@@ -62,7 +66,7 @@ class Winner(Network):
         state: trained parameters, averages and steps.
         facts: settings and accuracies, as the manifest has them.
         folder: where it lies.
-        weights: how its weights are put on grids.
+        grids: of its numbers.
     """
 
     def __init__(
@@ -72,10 +76,10 @@ class Winner(Network):
         state: dict[str, Tensor],
         facts: dict[str, Any],
         folder: Path,
-        weights: WeightGrids,
+        grids: Grids,
     ) -> None:
         plan = build_plan(genotype, task)
-        super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0), weights)
+        super().__init__(plan, he_parameters(plan, torch.Generator()), (0.0, 0.0), grids)
         self.restored(state)
         self.genotype, self.task, self.facts, self.folder = genotype, task, facts, folder
 
@@ -91,10 +95,28 @@ class Winner(Network):
         return comparison
 
     @property
+    def device(self) -> DeviceProfile | None:
+        """The device that it was made for, if it was for one."""
+        values = read_manifest(self.folder).get("device")
+        with reading(self.folder / MANIFEST, "the manifest of a winner", REMEDY):
+            return DeviceProfile.from_json(values) if values else None
+
+    @property
     def accuracies(self) -> dict[str, Any]:
         """Top-1 in per cent: of predicted parameters, estimated, trained, and on the test images, where known."""
         known: dict[str, Any] = self.facts["accuracy"]
         return known
+
+
+def grids_in(manifest: dict[str, Any]) -> Grids:
+    """The grids that a manifest names, or describes, as it did before they had names."""
+    if "grid" in manifest:
+        check_grid(manifest["grid"]["name"])
+        return Grids(**manifest["grid"])
+    if "weights" not in manifest:
+        return FIRST_GRIDS
+    former = manifest["weights"]
+    return Grids(FORMER["channel" if former["per_channel"] else "tensor"], former["learned"], former["fit"])
 
 
 def load_winner(folder: Path) -> Winner:
@@ -103,7 +125,7 @@ def load_winner(folder: Path) -> Winner:
     Raises:
         QnasError: there is none, or a file is not what its hash says.
     """
-    manifest, remedy = read_manifest(folder), "export the run again with `qnas.export(run)`"
+    manifest, remedy = read_manifest(folder), REMEDY
     genotype = architecture_from_json(read_json(folder / GENOTYPE, "a genotype", remedy))
     with reading(folder / MANIFEST, "the manifest of a winner", remedy):
         images = manifest["images"]
@@ -111,13 +133,13 @@ def load_winner(folder: Path) -> Winner:
         moments = (tuple(images[key]) for key in ("mean", "deviation"))
         task = Task(tuple(images["shape"]), len(names), images["data"], names, *moments)
     with reading(folder / WEIGHTS, "trained weights", remedy):
-        weights = WeightGrids(**manifest["weights"]) if "weights" in manifest else FIRST_WEIGHTS
+        grids = grids_in(manifest)
         state, _ = read_tensors(folder / WEIGHTS)
         slots = {name: value for name, value in state.items() if name.startswith(SLOTS)}
         check_tensors(slots, {f"{SLOTS}{slot.name}": slot.shape for slot in build_plan(genotype, task).slots})
         if bad := not_finite(state):
             raise ValueError(f"its tensor {bad[0]} has values that are no numbers")
-        return Winner(genotype, task, state, manifest["facts"], folder, weights)
+        return Winner(genotype, task, state, manifest["facts"], folder, grids)
 
 
 def write_winner(
@@ -127,6 +149,7 @@ def write_winner(
     data: DataSet,
     facts: dict[str, Any],
     profile: str = "compact",
+    device: DeviceProfile | None = None,
 ) -> Parity:
     """Write everything, compare what was exported with torch on the validation images, and say so.
 
@@ -137,13 +160,17 @@ def write_winner(
         data: it was trained on.
         facts: settings and accuracies for the manifest.
         profile: one of ``qnas.exporters.registry.PROFILES``.
+        device: that is to hold what is exported.
 
     Raises:
-        QnasError: no such profile, or one that cannot hold the network; then nothing is written.
+        QnasError: no such profile, or one that cannot hold the network, or a device that cannot; then nothing is
+            written.
     """
     written = find_profile(profile)
     deployed = deploy(network)
     files = written.write(deployed, data.task)
+    if device:
+        device.check_fit(written.memory(files))
     parity = written.compare(files, deployed, data.validation)
     table = confusion(deployed, data.validation, data.task.classes)
     write_tensors(folder / WEIGHTS, network.state_dict())
@@ -153,7 +180,7 @@ def write_winner(
     write_json(folder / MANIFEST, {
         "facts": facts,
         "costs": asdict(costs(network.plan)),
-        "weights": asdict(network.weights),
+        "grid": asdict(network.grids),
         "parity": parity.to_json(),
         "validation": {"confusion": table, **by_class(table)},
         "images": {
@@ -167,6 +194,7 @@ def write_winner(
         },
         "profile": profile,
         "model": written.file,
+        "device": device and device.to_json(),
         **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
         "model_bytes": len(files[written.file]),
         "sha256": {name: _hash(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},
@@ -200,7 +228,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         QnasError: there is none, or a file is not what its hash says.
     """
-    path, remedy = folder / MANIFEST, "export the run again with `qnas.export(run)`"
+    path, remedy = folder / MANIFEST, REMEDY
     manifest = read_json(path, "the manifest of a winner", remedy, SHAPE)
     with reading(path, "the manifest of a winner", remedy):
         classes = manifest["images"]["classes"]

@@ -8,38 +8,40 @@ import torch
 from qnas.data.images import DataSet
 from qnas.data.registry import find_again
 from qnas.errors import QnasError
+from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
+from qnas.exporters.winner import FIRST_GRIDS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.nas.settings import BEGUN, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
+from qnas.quant.choices import with_grid
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
 from qnas.training.recipe import Recipe
-from qnas.training.start import input_range, weight_grids
+from qnas.training.start import grids_of, input_range
 
 WINNER = "winner"
 
 
-def load_pick(folder: Path, genotype: Genotype, data: DataSet, weights: WeightGrids) -> Network:
+def load_pick(folder: Path, genotype: Genotype, data: DataSet, grids: Grids) -> Network:
     """A fully trained network of a run, its batch norms frozen, on the CPU.
 
     Args:
         folder: of the run.
         genotype: of the network.
         data: that it was trained on.
-        weights: how the run's recipe puts them on grids.
+        grids: of the run's recipe.
 
     Raises:
         QnasError: its weights are missing or damaged.
     """
     plan = build_plan(genotype, data.task)
-    network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train), weights)
+    network = Network(plan, he_parameters(plan, torch.Generator()), input_range(data.train), grids)
     path = folder / PICKS / f"{genotype.key}.safetensors"
     with reading(path, "trained weights", "search again with another `out`"):
         return network.restored(read_tensors(path)[0])
@@ -56,20 +58,20 @@ def winner_of(run: Path) -> Path:
     return run / WINNER
 
 
-def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | None = None) -> tuple[Path, Parity]:
+def export_pick(run: Path, pick: int = 1, profile: str = "", out: Path | None = None) -> tuple[Path, Parity]:
     """Export one pick of a finished run.
 
     Args:
         run: its folder.
         pick: 1 for the winner, 2 for the second.
-        profile: of ``qnas.exporters.registry.PROFILES``.
+        profile: of ``qnas.exporters.registry.PROFILES``; if empty, what the run's device reads, or ``compact``.
         out: folder to write; inside the run's if none is given.
 
     Returns:
         The folder, and how the ONNX model compares with torch.
 
     Raises:
-        QnasError: the run is not finished or has no such pick.
+        QnasError: the run is not finished or has no such pick, or the run's device does not hold it.
     """
     picks = read_result(run)["picks"]
     if not 1 <= pick <= len(picks):
@@ -85,7 +87,9 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
     network = load_pick(run, genotype, data, grids)
-    return folder, write_winner(folder, genotype, network, data, facts, profile)
+    device = device_of_run(run, settings)
+    profile = profile or (device.container if device else "compact")
+    return folder, write_winner(folder, genotype, network, data, facts, profile, device)
 
 
 def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) -> int:
@@ -96,8 +100,14 @@ def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) ->
     return paid_steps(steps, usual_price, price(build_plan(genotype, data.task), settings["recipe"]["batch"]))
 
 
-def grids_of_run(run: Path, settings: dict[str, Any]) -> WeightGrids:
-    """How a run of these settings puts weights on grids: those of before recipes said so, tensor by tensor."""
+def device_of_run(run: Path, settings: dict[str, Any]) -> DeviceProfile | None:
+    """The device that a run of these settings searched for, if it did for one."""
+    with reading(run / RUN, "a run's settings", "finish the run with the version of qnas that began it"):
+        return DeviceProfile.from_json(settings["target"]) if settings.get("target") else None
+
+
+def grids_of_run(run: Path, settings: dict[str, Any]) -> Grids:
+    """The grids of a run of these settings: of before recipes said so, the paper's."""
     recipe = settings.get("recipe", {})
     with reading(run / RUN, "a run's settings", "finish the run with the version of qnas that began it"):
-        return weight_grids(Recipe(**recipe)) if "weights" in recipe else FIRST_WEIGHTS
+        return grids_of(Recipe.from_json(recipe)) if "grid" in with_grid(recipe) else FIRST_GRIDS

@@ -12,6 +12,7 @@ from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.digest import digest
 from qnas.errors import QnasError
+from qnas.exporters.device_profiles import DeviceProfile
 from qnas.nas.budgets import check_possible
 from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
@@ -45,20 +46,27 @@ def prepare(settings: SearchSettings) -> Prepared:
     check_sampler(settings.sampler)
     if settings.sampler == EXPECTED and not settings.minutes:
         raise QnasError(f"`sampler={EXPECTED!r}` goes by time, and none is given; add `minutes=10`.")
-    prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity())
+    prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity(), settings.target)
     limits = replace(settings.limits.within(prepared.space), latency=0.0)  # which takes a run folder to measure
     check_possible(prepared.space, limits, settings.narrowest, settings.edges)
     return prepared
 
 
-def load_named(data: str, space: str, ghn: str, identity: dict[str, Any]) -> Prepared:
+def load_named(
+    data: str, space: str, ghn: str, identity: dict[str, Any], device: DeviceProfile | None = None
+) -> Prepared:
     """Load a data set, a space and a checkpoint by their names, for a run of these settings.
+
+    The space keeps those operations that the device computes, if there is one that does not compute all.
 
     Raises:
         QnasError: one of them cannot be used, or not with the others.
     """
     images = find_data(data)
     searched = find_space(space).for_task(images.task)
+    if device and device.operations:
+        left = tuple(one for one in searched.operations if one in device.operations)
+        searched = replace(searched, operations=left)
     checkpoint = load_checkpoint(ghn)
     hashes: dict[str, Any] = {
         "images": images.fingerprint,

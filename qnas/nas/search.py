@@ -44,7 +44,7 @@ from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
 from qnas.training.jobs import LEDGER, Job, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
-from qnas.training.start import weight_grids
+from qnas.training.start import grids_of
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
@@ -115,7 +115,7 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
         trainer = JobTrainer(settings, pool, means, str(folder / PICKS))
         chosen = select(found, trainer, settings, foresight_of(settings, prepared))
-    data, grids = prepared.data, weight_grids(settings.recipe)
+    data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
         for one in chosen.picks
@@ -211,7 +211,7 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
         if parent is not None and not parent.is_alive():
             raise SystemExit("the search was stopped")
 
-    prepared = load_named(settings.data, settings.space, settings.ghn, {"minutes": settings.minutes})
+    prepared = load_named(settings.data, settings.space, settings.ghn, {"minutes": settings.minutes}, settings.target)
     begun = read_run(folder)["settings"]
     refuse_changes({IMAGES: begun[IMAGES]}, {IMAGES: prepared.identity[IMAGES]}, folder)
     with closing(WorkQueue(address, settings.directions)) as queue:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from qnas.errors import QnasError, at_least_one, check_known, check_seed
+from qnas.exporters.device_profiles import DeviceProfile
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import MIXED, Bits, check_edges
 from qnas.space.genes import decode
@@ -45,6 +46,7 @@ class SearchSettings:
         minutes: time that the whole run was planned for, once (``qnas.nas.planning``); 0 where steps were given.
         usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
             says: others have more or fewer, so that all runs of a rung take the same time; 0 for the same steps.
+        target: device that networks are for; its budgets are among the limits.
 
     Raises:
         QnasError: a count is out of range, or a cost unknown.
@@ -67,12 +69,15 @@ class SearchSettings:
     minutes: float = 0.0
     usual_price: float = 0.0
     edges: int = 0
+    target: DeviceProfile | None = None
 
     def __post_init__(self) -> None:
         check_edges(self.edges)
         check_seed(self.seed)
         for cost in self.pareto:
             check_known("cost", cost, COSTS)
+        if self.target:
+            self.target.check(self.bits, self.recipe.grid, self.edges)
         if self.mixed and len(self.layer_choices) < 2:
             choices = ", ".join(str(bits) for bits in MIXED)
             raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
@@ -91,6 +96,7 @@ class SearchSettings:
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
         plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
+        plain["target"] = self.target and self.target.to_json()
         plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
         return plain
 
@@ -99,8 +105,9 @@ class SearchSettings:
         """What a layer may have where widths are mixed, narrowest first; nothing where they are not."""
         if not self.mixed or self.bits.is_float:
             return ()
-        most = self.bits
-        return tuple(bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
+        most, computed = self.bits, self.target.bits if self.target else ()
+        fitting = (bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
+        return tuple(bits for bits in fitting if not computed or str(bits) in computed)
 
     @property
     def narrowest(self) -> Bits:

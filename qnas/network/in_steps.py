@@ -65,6 +65,7 @@ class Layout:
         self.weight_ends = ends[0] if len(set(ends)) == 1 else None
         self.weight_ends_of_channel = torch.tensor(ends, dtype=torch.float32)[of_channel].t().to(device)
         self.weight_gain = (fan_in[of_channel] * self.weight_ends_of_channel[1].cpu()).rsqrt().to(device)
+        self.tensor_gain = self.weight_gain * torch.tensor(self.channels).rsqrt()[of_channel].to(device)
         sizes = torch.tensor([torch.Size(node.shape).numel() * self.ends[node.name][1] for node in self.stepped])
         self.step_gain = sizes.rsqrt().to(device)
 
@@ -80,10 +81,11 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
     """Logits (batch, classes) of a quantized network, differentiable in its weights and steps."""
     layout, values, sums = network.layout, list[Steps](), dict[int, Steps]()
     steps = _steps(network, len(images))
-    layer = (_of_channels if network.weights.per_channel else _of_tensors)(network, steps)
+    layer = (_before_folding if network.grids.choice.is_symmetric else _after_folding)(network, steps)
 
     def ended(node: Node, count: Tensor) -> Steps:
-        return Steps(rounded(count, *layout.ends[node.name]), steps[node.name])
+        untied = count + network.tie_break if network.tie_break else count
+        return Steps(rounded(untied, *layout.ends[node.name]), steps[node.name])
 
     for position, node in enumerate(network.plan.nodes):
         inputs = [values[source] for source in node.inputs]
@@ -119,7 +121,7 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
 def _steps(network: "Network", batch: int) -> NAMED:
     """The step of every node that has one, by its name, and a step of one, by none."""
     layout, image = network.layout, network.plan.nodes[0]
-    learned = torch.stack([network.log_steps[node.name] for node in layout.stepped]).exp()
+    learned = network.allowed(torch.stack([network.log_steps[node.name] for node in layout.stepped]).exp())
     learned = scaled_gradient(learned, layout.step_gain * batch**-0.5)
     steps = dict(zip((node.name for node in layout.stepped), learned.unbind(), strict=True))
     scale = network.input_grid(image).scale
@@ -130,8 +132,8 @@ Layer = Callable[[Node, Steps], Tensor]
 """A layer of whole numbers, its batch norm or bias included, in units of its output's step."""
 
 
-def _of_channels(network: "Network", steps: NAMED) -> Layer:
-    """Layers whose weights have a step for each channel, which a batch norm only rescales."""
+def _before_folding(network: "Network", steps: NAMED) -> Layer:
+    """Layers whose weights are symmetric: rounded on a step for each channel, which a batch norm only rescales."""
     layout, normed = network.layout, network.layout.normed
     out = torch.stack([steps[layer.name if layer.quantized else ""] for layer in layout.layers])
     per_step = 1 / out.index_select(0, layout.layer_of_channel)
@@ -184,7 +186,7 @@ def _rounded_weights(network: "Network", steps: NAMED, factor: Tensor) -> NAMED:
     }
 
 
-def _of_tensors(network: "Network", steps: NAMED) -> Layer:
+def _after_folding(network: "Network", steps: NAMED) -> Layer:
     """Layers whose weights have one step each, asymmetric, and are rounded after their batch norm is folded in."""
 
     def layer(node: Node, x: Steps) -> Tensor:

@@ -22,7 +22,7 @@ from qnas.errors import QnasError
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.plan import Kind, Node
 from qnas.quant.fixed_point import COARSEST, HEADROOM, LARGEST, Integers, Reals, Rescaling, room, within_ends
-from qnas.quant.grid import Grid, levels
+from qnas.quant.grid import Grid, levels, next_power_of_two
 from qnas.task import Shape, Task
 
 PIXELS = 256
@@ -215,9 +215,11 @@ class _Compiler:
         return self.network.activations[node.name] if node.quantized else self._logits_grid(node)
 
     def _logits_grid(self, node: Node) -> Grid:
-        """The step with which the largest logit that the weights allow takes ``HEADROOM`` bits."""
+        """The power of two as a step with which the largest logit that the weights allow takes ``HEADROOM`` bits."""
         step, reach, bias = self._layer(node)
-        return Grid(float((reach * step + np.abs(bias)).max()) * 1.001 / 2**HEADROOM, 0.0, LOGIT_BITS)
+        return Grid(
+            next_power_of_two(float((reach * step + np.abs(bias)).max()) * 1.001 / 2**HEADROOM), 0.0, LOGIT_BITS
+        )
 
     def _step(self, position: int, reader: int | None, grid: Grid) -> Step:
         node = self.nodes[position]
@@ -235,7 +237,7 @@ class _Compiler:
         reaches = np.array([_reach(self.grids[source]) for source in inputs])
         spans = ratios * reaches
         span = spans.sum() if node.kind == "sum" else spans.max()
-        offset = np.array([float(grid.zero_point)])
+        offset = np.array([float(grid.zero_point) + grid.tie_break])
         point = self._point(node, span, offset)
         if node.kind in ("sum", "concat"):
             return replace(step, rescaling=Rescaling.unshifted(ratios, offset, point))
@@ -245,7 +247,7 @@ class _Compiler:
 
     def _of_layer(self, step: Step, grid: Grid) -> Rescaling:
         product, reach, bias = self._layer(step.node)
-        ratio, offset = product / float(grid.scale), bias / float(grid.scale) + float(grid.zero_point)
+        ratio, offset = product / float(grid.scale), bias / float(grid.scale) + grid.zero_point + grid.tie_break
         if step.bits == LOGIT_BITS:
             return Rescaling.of(ratio, offset, 0)
         offset = within_ends(offset, reach * ratio, step.highest)

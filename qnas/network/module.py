@@ -5,7 +5,7 @@ computes as it is deployed, with the moving averages of its batch norms. ``froze
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from qnas.network.forward import Parameters, convolve, forward
 from qnas.network.in_steps import Layout, forward_in_steps
 from qnas.network.plan import Node, Plan
+from qnas.quant.choices import GRIDS, USUAL, GridChoice, Kind
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold, ratio_and_bias
-from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
-from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
+from qnas.quant.grid import HALVES_UP, SMALLEST_SCALE, Grid, levels, symmetric_scale
+from qnas.quant.learned import integer_ends, learned_quant, power_of_two, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
 
 MOMENTUM = 0.1
@@ -27,19 +28,32 @@ GOLDEN = 0.618034
 
 
 @dataclass(frozen=True)
-class WeightGrids:
-    """How the weights of a trained network are put on grids.
+class Grids:
+    """How the numbers of a trained network are put on grids.
+
+    Symmetric weights are rounded before their batch norm is folded in, which then only rescales the grid. What all of a
+    layer share, or is a power of two, is so after folding: weights are rounded on steps that the moving averages of
+    batch norms make such. Asymmetric weights are rounded after folding.
 
     Args:
-        per_channel: symmetric, with a scale for each output channel, rounded before its batch norm is folded in, which
-            then only rescales the grid; otherwise asymmetric, one scale for each tensor, rounded after folding.
-        learned: whether the scales are trained; only those of channels can be.
-        fit: how ranges are found, for scales that are not trained and for the first ones of those that are.
+        name: of ``qnas.quant.choices.GRIDS``.
+        learned: whether the weights' steps are trained; those of asymmetric grids never are.
+        fit: how ranges are found, for steps that are not trained and for the first ones of those that are.
     """
 
-    per_channel: bool = True
+    name: str = USUAL
     learned: bool = True
     fit: Fit | None = None
+
+    @property
+    def choice(self) -> GridChoice:
+        """The row of the name."""
+        return GRIDS[self.name]
+
+    @property
+    def trains_steps(self) -> bool:
+        """Whether the weights' steps are parameters."""
+        return self.learned and self.choice.is_symmetric
 
 
 class Network(nn.Module):
@@ -49,7 +63,7 @@ class Network(nn.Module):
         plan: of the network.
         parameters: a tensor for each of its slots, copied.
         input_range: lowest and highest value of a normalised image.
-        weights: how they are put on grids.
+        grids: of its numbers.
     """
 
     def __init__(
@@ -57,15 +71,16 @@ class Network(nn.Module):
         plan: Plan,
         parameters: Parameters,
         input_range: tuple[float, float],
-        weights: WeightGrids = WeightGrids(),
+        grids: Grids = Grids(),
     ) -> None:
         super().__init__()
-        self.plan, self.weights = plan, weights
+        self.plan, self.grids = plan, grids
         self.frozen, self.momentum = False, MOMENTUM
         self.slots = nn.ParameterDict({slot.name: parameters[slot.name].detach().clone() for slot in plan.slots})
         self.log_steps = nn.ParameterDict({node.name: torch.zeros(()) for node in plan.nodes if has_learned_step(node)})
-        learned = [node for node in plan.nodes if has_weights(node) and not node.bits.is_float and weights.learned]
-        self.log_weight_steps = nn.ParameterDict({node.name: torch.zeros(node.shape[0]) for node in learned})
+        learned = [node for node in plan.nodes if has_weights(node) and not node.bits.is_float and grids.trains_steps]
+        shapes = {node.name: node.shape[:1] if grids.choice.per_channel else () for node in learned}
+        self.log_weight_steps = nn.ParameterDict({name: torch.zeros(shape) for name, shape in shapes.items()})
         self.register_buffer("input_range", torch.tensor(input_range, dtype=torch.float32))
         for node in plan.nodes:
             if node.norm:
@@ -119,33 +134,63 @@ class Network(nn.Module):
 
     def weight_steps(self) -> Tensor:
         """The weights' steps of all channels of all layers, one after another."""
-        layout = self.layout
-        if self.weights.learned:
-            steps = torch.cat([self.log_weight_steps[layer.name] for layer in layout.layers]).exp()
-            return scaled_gradient(steps, layout.weight_gain)
-        return torch.cat([torch.as_tensor(self.weight_grid(layer).scale) for layer in layout.layers])
+        layout, per_channel = self.layout, self.grids.choice.per_channel
+        if not self.grids.trains_steps:
+            steps = torch.cat([self.weight_step(layer).expand(layer.shape[0]) for layer in layout.layers])
+        else:
+            own = [self.log_weight_steps[layer.name].expand(layer.shape[0]) for layer in layout.layers]
+            steps = scaled_gradient(torch.cat(own).exp(), layout.weight_gain if per_channel else layout.tensor_gain)
+        if not self.grids.choice.by_folding:
+            return steps
+        ratio = self.foldings()[0].detach() if layout.normed else steps.new_ones(0)
+        return self.before_folding(steps, torch.cat([ratio, ratio.new_ones(len(steps) - len(ratio))]))
 
-    def weight_grid(self, node: Node) -> Grid:
-        """The grid of a layer's weight; per channel, that of the weight before folding."""
-        if self.weights.learned and self.weights.per_channel:
-            scale = self.log_weight_steps[node.name].exp()
-            zero_point = torch.full_like(scale, -float(integer_ends(node.bits.weights, True)[0]), requires_grad=False)
-            return Grid(scale, zero_point, node.bits.weights, axis=0)
-        return self._fitted_grid(node, self.weights.fit)
+    def weight_step(self, node: Node) -> Tensor:
+        """The step of a layer's weight, symmetric: (Cout,), before folding; or a scalar that all share after it."""
+        if self.grids.trains_steps:
+            log_step: Tensor = self.log_weight_steps[node.name]
+            return log_step.exp()
+        grid = self._fitted_grid(node, self.grids.fit)
+        scale, zero_point = torch.as_tensor(grid.scale), torch.as_tensor(grid.zero_point)
+        return torch.where(zero_point > 0, scale, scale * levels(grid.bits) / levels(grid.bits - 1))  # all have a sign
 
     def _fitted_grid(self, node: Node, fit: Fit | None) -> Grid:
-        weight = self.slots[f"{node.name}/weight"].detach()
-        if self.weights.per_channel:
-            return Grid.of(weight, node.bits.weights, fit=fit, kind="symmetric", axis=0)
-        return Grid.of(self.folded(node)[0].detach(), node.bits.weights, fit=fit)
+        per_channel, bits = self.grids.choice.per_channel, node.bits.weights
+        weight = (self.slots[f"{node.name}/weight"] if per_channel else self.folded(node)[0]).detach()
+        return Grid.of(weight, bits, fit=fit, kind="symmetric", axis=0 if per_channel else None)
+
+    def before_folding(self, step: Tensor, ratio: Tensor) -> Tensor:
+        """On which steps weights are rounded before folding.
+
+        Args:
+            step: by ``weight_step`` or ``weight_steps``.
+            ratio: what folding multiplies weights by, (channels,); without a gradient.
+        """
+        if not self.grids.choice.per_channel:
+            return step / ratio.clamp(min=SMALLEST_SCALE)
+        if self.grids.choice.kind == "power_of_two":
+            after = (step * ratio).detach().clamp(min=SMALLEST_SCALE)
+            return step * (power_of_two(after) / after)
+        return step
+
+    def after_folding(self, step: Tensor, ratio: Tensor) -> Tensor:
+        """What these steps are once the batch norm is folded in: a scalar where all of a layer share one."""
+        if not self.grids.choice.per_channel:
+            return step.clamp(min=SMALLEST_SCALE)
+        after = (step * ratio).clamp(min=SMALLEST_SCALE)
+        return power_of_two(after) if self.grids.choice.kind == "power_of_two" else after
+
+    def weight_grid(self, node: Node) -> Grid:
+        """The grid of a layer's weight: symmetric ones before folding, asymmetric ones after."""
+        if not self.grids.choice.is_symmetric:
+            return Grid.of(self.folded(node)[0].detach(), node.bits.weights, fit=self.grids.fit)
+        scale = self.before_folding(self.weight_step(node), self.folding(node)[0].detach())
+        return Grid(scale, torch.full_like(scale, middle(node.bits.weights), requires_grad=False), node.bits.weights, 0)
 
     def rounded_weight(self, node: Node) -> Tensor:
-        """The weight on its grid, before folding."""
-        weight = self.slots[f"{node.name}/weight"]
-        if self.weights.learned:
-            step = self.log_weight_steps[node.name].exp().view(-1, *[1] * (weight.dim() - 1))
-            return learned_quant(weight, step, node.bits.weights, signed=True)
-        return sim_quant(weight, self.weight_grid(node))
+        """The weight on its symmetric grid, before folding."""
+        weight, grid = self.slots[f"{node.name}/weight"], self.weight_grid(node)
+        return learned_quant(weight, torch.as_tensor(grid.along(grid.scale, weight)), grid.bits, signed=True)
 
     def rounded_after_folding(self, node: Node, convolved: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Weight and bias of a layer with its batch norm folded in, then rounded; one more convolution for moments."""
@@ -156,7 +201,7 @@ class Network(nn.Module):
             weight, bias = fold(self.slots[f"{node.name}/weight"], *self.norm(node), mean, variance)
         else:
             weight, bias = self.folded(node)
-        return sim_quant(weight, Grid.of(weight.detach(), node.bits.weights, fit=self.weights.fit)), bias
+        return sim_quant(weight, Grid.of(weight.detach(), node.bits.weights, fit=self.grids.fit)), bias
 
     def folded(self, node: Node) -> tuple[Tensor, Tensor]:
         """Weight and bias of a layer with the averages of its batch norm folded in, not yet rounded."""
@@ -177,10 +222,12 @@ class Network(nn.Module):
     def deployed(self, node: Node) -> tuple[Tensor, Grid, Tensor]:
         """A layer as it is deployed: its weight's integers, their grid, and its bias."""
         grid, (ratio, bias) = self.weight_grid(node), self.folding(node)
-        if not self.weights.per_channel:
+        if not self.grids.choice.is_symmetric:
             return grid.integers(self.folded(node)[0]), grid, bias
-        scale = (torch.as_tensor(grid.scale) * ratio).clamp(min=SMALLEST_SCALE)
-        return grid.integers(self.slots[f"{node.name}/weight"]), replace(grid, scale=scale), bias
+        scale = self.after_folding(self.weight_step(node), ratio)
+        zero_point = torch.full_like(scale, middle(grid.bits), requires_grad=False)
+        folded = Grid(scale, zero_point, grid.bits, axis=0 if scale.dim() else None)
+        return grid.integers(self.slots[f"{node.name}/weight"]), folded, bias
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         """As it is deployed; see ``qnas.network.forward.Arithmetic``."""
@@ -192,18 +239,31 @@ class Network(nn.Module):
         """The grid of a node's output."""
         if node.kind == "input":
             return self.input_grid(node)
+        return self.grid_of_step(node, self.step(node).detach())
+
+    def grid_of_step(self, node: Node, step: Tensor) -> Grid:
+        """The grid of a node's output with a step."""
         zero_point = float(-integer_ends(node.bits.activations, node.signed)[0])
-        return Grid(self.step(node).detach(), zero_point, node.bits.activations)
+        return Grid(step, zero_point, node.bits.activations, tie_break=self.tie_break)
+
+    @property
+    def tie_break(self) -> float:
+        """What is added to a node's output, in steps, before it is rounded."""
+        return HALVES_UP if self.grids.choice.kind == "power_of_two" else 0.0
 
     def input_grid(self, node: Node) -> Grid:
         """The grid of the image, whose range is fixed."""
         low, high = self.get_buffer("input_range")
-        return Grid.spanning(low, high, node.bits.activations)
+        kind: Kind = "power_of_two" if self.grids.choice.kind == "power_of_two" else "asymmetric"
+        return Grid.spanning(low, high, node.bits.activations, kind)
 
     def step(self, node: Node) -> Tensor:
         """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
-        log_step: Tensor = self.log_steps[node.name]
-        return log_step.exp()
+        return self.allowed(self.log_steps[node.name].exp())
+
+    def allowed(self, steps: Tensor) -> Tensor:
+        """Steps of activations as the grids allow them."""
+        return power_of_two(steps) if self.grids.choice.kind == "power_of_two" else steps
 
     def restored(self, state: dict[str, Tensor]) -> Self:
         """The network with a trained state in the place of its own, its batch norms frozen, in evaluation mode."""
@@ -216,7 +276,7 @@ class Network(nn.Module):
         """Set trained weight steps to what fits the weights."""
         nodes = {node.name: node for node in self.plan.nodes}
         for name, log_step in self.log_weight_steps.items():
-            grid = self._fitted_grid(nodes[name], self.weights.fit or "least_squares")
+            grid = self._fitted_grid(nodes[name], self.grids.fit or "least_squares")
             log_step.copy_(torch.as_tensor(grid.scale).log())
 
     @torch.no_grad()
@@ -226,7 +286,15 @@ class Network(nn.Module):
         Each step is widened by another share of 1/1024. A step that was found from an average of values on a grid is a
         fraction of theirs: many averages would lie halfway between its multiples, where the last bit, which differs
         between runtimes, decides how they round.
+
+        Where folding decides on which steps weights are rounded, the batches are seen twice: averages come first.
         """
+        self._observe(batches)
+        if self.grids.choice.by_folding:
+            self.fit_weight_steps()
+            self._observe(batches)
+
+    def _observe(self, batches: list[Tensor]) -> None:
         observer = _Observer(self)
         for images in batches:
             forward(self.plan, dict(self.slots), images, observer)
@@ -236,6 +304,11 @@ class Network(nn.Module):
         for name, moments in observer.moments.items():
             for statistic, place in (("mean", 0), ("variance", 1)):
                 self.get_buffer(f"{name}/{statistic}").copy_(torch.stack([pair[place] for pair in moments]).mean(0))
+
+
+def middle(bits: int) -> float:
+    """The zero point of integers with a sign, 2^(N-1)."""
+    return float(-integer_ends(bits, True)[0])
 
 
 def has_weights(node: Node) -> bool:
@@ -258,7 +331,7 @@ class _Observer:
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         weight = parameters[f"{node.name}/weight"]
-        if not node.bits.is_float and self.network.weights.per_channel:
+        if not node.bits.is_float and self.network.grids.choice.is_symmetric:
             weight = self.network.rounded_weight(node)
         if not node.norm:
             return convolve(node, x, self._on_grid(node, weight), parameters[f"{node.name}/bias"])
@@ -269,9 +342,9 @@ class _Observer:
         return convolve(node, x, self._on_grid(node, weight), bias)
 
     def _on_grid(self, node: Node, weight: Tensor) -> Tensor:
-        if node.bits.is_float or self.network.weights.per_channel:
+        if node.bits.is_float or self.network.grids.choice.is_symmetric:
             return weight
-        return Grid.of(weight, node.bits.weights, fit=self.network.weights.fit).round(weight)
+        return Grid.of(weight, node.bits.weights, fit=self.network.grids.fit).round(weight)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         if node.bits.is_float:
@@ -281,5 +354,5 @@ class _Observer:
         low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
         step = symmetric_scale(low, high, node.bits.activations)
         self.steps.setdefault(node.name, []).append(step)
-        zero_point = float(-integer_ends(node.bits.activations, node.signed)[0])
-        return Grid(step.clamp(min=SMALLEST_SCALE), zero_point, node.bits.activations).round(x)
+        step = self.network.allowed(step.clamp(min=SMALLEST_SCALE))
+        return self.network.grid_of_step(node, step).round(x)

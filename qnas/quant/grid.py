@@ -20,15 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qnas.quant.choices import Kind
 from qnas.quant.ranges import Ends, Fit, normal_range, range_of, usual_fit
 
 SMALLEST_SCALE = torch.finfo(torch.float32).eps
 FARTHEST = torch.finfo(torch.float32).max / 4
 """How far from 0 a range reaches at most, so that no difference and no multiple of its scale overflows."""
+HALVES_UP = 2.0**-14
+"""What is added to values, in steps, where many lie halfway between two integers and are all to go up: no other value
+is so near to a half. Sums and averages of multiples of powers of two are such values, which one runtime would round up
+and another to the next even number."""
 SHRINKING = tuple(step / 40 for step in range(40, 7, -1))
 """Shares of the absolute range among which a least-square range is looked for."""
 
-Kind = Literal["asymmetric", "symmetric", "power_of_two"]
 Sharing = Literal["tensor", "channel"]
 """What shares a step: all of a layer's weights, on the paper's asymmetric grid, rounded after folding; or those of an
 output channel, on a symmetric grid, rounded before."""
@@ -50,6 +54,7 @@ class Grid:
         bits: N.
         axis: the dimension along which each entry has a scale of its own; none: all share one.
         clips: whether values may lie outside; a grid that was fitted to hold all of a tensor need not clamp it.
+        tie_break: share of a step that is added before rounding, ``HALVES_UP`` or 0.
     """
 
     scale: Number
@@ -57,6 +62,7 @@ class Grid:
     bits: int
     axis: int | None = None
     clips: bool = True
+    tie_break: float = 0.0
 
     @classmethod
     def spanning(
@@ -120,7 +126,8 @@ class Grid:
 
     def integers(self, x: Tensor) -> Tensor:
         """Q of real numbers (equation 1), held in their dtype."""
-        return ((x / self.along(self.scale, x)).round() + self.along(self.zero_point, x)).clamp(0, levels(self.bits))
+        steps = x / self.along(self.scale, x) + self.tie_break if self.tie_break else x / self.along(self.scale, x)
+        return (steps.round() + self.along(self.zero_point, x)).clamp(0, levels(self.bits))
 
     def dequantize(self, integers: Tensor) -> Tensor:
         """The real numbers that integers stand for: (Q - Z) s."""
@@ -129,7 +136,10 @@ class Grid:
     def round(self, x: Tensor) -> Tensor:
         """The nearest number of the grid, for each of ``x``: equation 1 and back, in one go."""
         scale = self.along(self.scale, x)
-        result = torch.div(x, scale).round_()
+        result = torch.div(x, scale)
+        if self.tie_break:
+            result.add_(self.tie_break)
+        result.round_()
         lowest, highest = self.ends(x)
         if self.clips or not (isinstance(lowest, float) and lowest == 0):  # the rounding of Z can leave a step too many
             result.clamp_(lowest, highest)  # type: ignore[arg-type]  # both are numbers, or both tensors
@@ -193,6 +203,12 @@ def next_power_of_two(value: Number) -> Number:
         return torch.ldexp(torch.ones_like(value), exponent - (part == 0.5).int())
     part_of_one, power = frexp(value)
     return 2.0 ** (power - (part_of_one == 0.5))
+
+
+def nearest_power_of_two(value: Tensor) -> Tensor:
+    """The power of two whose exponent is nearest to the logarithm of each of ``value``, which is positive; exact."""
+    part, _ = torch.frexp(value)
+    return value / part * torch.where(part < 0.5**0.5, 0.5, 1.0)
 
 
 def least_squares_range(

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from qnas.quant.grid import levels
+from qnas.quant.grid import levels, nearest_power_of_two
 
 MARGIN = 1e-6
 """How far beyond the ends, as a share of the highest, gradients still pass: many values lie at the ends themselves."""
@@ -39,6 +39,19 @@ class _ScaledGradient(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
+class _PowerOfTwo(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, step: Tensor) -> Tensor:
+        result = nearest_power_of_two(step)
+        ctx.save_for_backward(result / step)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        factor: Tensor = ctx.saved_tensors[0]
+        return gradient * factor
+
+
 def rounded(x: Tensor, lowest: int, highest: int) -> Tensor:
     """Whole numbers within ``lowest..highest``; the gradient is the identity inside and 0 outside."""
     result: Tensor = _Rounded.apply(x, lowest, highest)  # type: ignore[no-untyped-call]
@@ -48,6 +61,12 @@ def rounded(x: Tensor, lowest: int, highest: int) -> Tensor:
 def scaled_gradient(step: Tensor, factor: Tensor | float) -> Tensor:
     """Trained steps as they are, whose gradients are scaled: by 1 / √(count · highest), as the authors advise."""
     result: Tensor = _ScaledGradient.apply(step, factor)  # type: ignore[no-untyped-call]
+    return result
+
+
+def power_of_two(step: Tensor) -> Tensor:
+    """Trained steps rounded to powers of two; gradients go straight through the rounding of their exponents."""
+    result: Tensor = _PowerOfTwo.apply(step)  # type: ignore[no-untyped-call]
     return result
 
 

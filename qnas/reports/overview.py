@@ -1,4 +1,4 @@
-"""Shows anything that has a name or a path: runs, winners, genotypes, spaces, checkpoints."""
+"""Shows anything that has a name or a path: runs, winners, genotypes, spaces, devices, checkpoints."""
 
 from dataclasses import asdict
 from os.path import isfile  # which holds what may not be read for no file
@@ -10,6 +10,7 @@ from rich.table import Table
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.data.registry import SOURCES
 from qnas.errors import QnasError
+from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
 from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
@@ -53,6 +54,8 @@ def show_anything(what: str, typed: Typed = str) -> None:
         print("Next: the command that began it, which continues it.")
     elif path.is_file() and path.suffix == ".json":
         _show_genotype(path, typed)
+    elif what in device_names():
+        _show_device(find_device(what), typed)
     elif what in space_names() or what.endswith(".toml"):
         _show_space(find_space(what), typed)
     elif what in checkpoint_names() or (path / WEIGHTS).is_file():
@@ -63,8 +66,8 @@ def show_anything(what: str, typed: Typed = str) -> None:
 
 def _nothing(what: str) -> QnasError:
     return QnasError(
-        f"`qnas.show(what)` takes a run folder, a winner, a genotype file, a space or a checkpoint, {what[:80]!r} is "
-        "none; see what there is with `qnas.show()`."
+        f"`qnas.show(what)` takes a run folder, a winner, a genotype file, a space, a device or a checkpoint, "
+        f"{what[:80]!r} is none; see what there is with `qnas.show()`."
     )
 
 
@@ -76,6 +79,8 @@ def _everything(typed: Typed) -> Table:
         there = name in SOURCES and SOURCES[name].place is not None
         call = f"`qnas.search(data={name!r}, bits='w4a4')`" if there else f"`qnas.show({name!r})`"
         table.add_row("checkpoint", name, typed(call))
+    for name in device_names():
+        table.add_row("device", name, typed(f"`qnas.search(target={name!r}, minutes=10)`"))
     for folder in [Path(), *sorted(Path().glob("*")), *sorted(Path("runs").glob("*"))]:
         kind = next((kind for file, kind in KINDS.items() if isfile(folder / file)), "")
         if kind:
@@ -133,6 +138,14 @@ def _show_space(space: SearchSpace, typed: Typed) -> None:
         )
     )
     print(typed(f"Next: `qnas.sample(space={space.name!r}, count=5)`"))
+
+
+def _show_device(device: DeviceProfile, typed: Typed) -> None:
+    facts = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in asdict(device).items()}
+    budgets = {f"max_{name}": device.budget(name, 0) for name in ("weight_bytes", "activation_bytes")}
+    told = {key: value for key, value in {**facts, **budgets}.items() if value and key != "name"}
+    show(_facts(f"device {device.name}", told))
+    print(typed(f"Next: `qnas.search(target={device.name!r}, minutes=10)`"))
 
 
 def _show_checkpoint(name: str, typed: Typed) -> None:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.plan import Node
+from qnas.quant.choices import USUAL
 from qnas.reports.charts import Chart, Mark, chart, drawing, records
 from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
@@ -306,6 +308,8 @@ def call_of(settings: dict[str, Any]) -> str:
         **{f"max_{name}": limit for name, limit in settings["limits"].items()},
         "pareto": ",".join(settings["pareto"]),
         **{name: settings[name] for name in ("mixed", "edges", "data", "space", "ghn", "sampler", "trials", "top")},
+        "target": (settings.get("target") or {}).get("name", ""),
+        "grid": "" if grid_of(settings) == USUAL else grid_of(settings),
         "recipe": "recipe.toml" if recipe_of(settings) else "",
         **({"minutes": settings["minutes"]} if settings["minutes"] else {"steps": settings["steps"]}),
     }
@@ -315,5 +319,10 @@ def call_of(settings: dict[str, Any]) -> str:
 
 def recipe_of(settings: dict[str, Any]) -> str:
     """The file of a run's recipe, where it is not the usual one."""
-    recipe = Recipe(**settings["recipe"], steps=settings["steps"])
-    return "" if recipe == Recipe().of(recipe.steps) else recipe.to_toml()
+    recipe = Recipe.from_json({**settings["recipe"], "steps": settings["steps"]})
+    return "" if recipe == replace(Recipe(), steps=recipe.steps, grid=recipe.grid) else recipe.to_toml()
+
+
+def grid_of(settings: dict[str, Any]) -> str:
+    """The name of the grid that a run's networks are on."""
+    return Recipe.from_json(settings["recipe"]).grid

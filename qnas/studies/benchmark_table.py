@@ -231,7 +231,7 @@ def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -
             if run.start == "predicted" and table.settings["ghn_hash"] != identity["ghn_hash"]:
                 continue
             ghn = identity["ghn"] if run.start == "predicted" else ""
-            recipe = Recipe(run.steps, **identity["recipe"])
+            recipe = Recipe.from_json({**identity["recipe"], "steps": run.steps})
             name = Job(entry.genotype, recipe, run.seed, identity["data"], ghn, "cpu").name
             if name not in ledger.results:
                 ledger.add({"job": name, "top1": run.validation, "test_top1": run.test, "seconds": run.seconds})

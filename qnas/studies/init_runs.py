@@ -28,7 +28,7 @@ from qnas.network.build import build_plan
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
 from qnas.network.initializers import drawn_parameters, find_initializer, with_drawn_classifier
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Plan
 from qnas.network.post_training import LayerRange, activation_ranges, layer_ranges, quantized
 from qnas.network.stack import Stack
@@ -198,7 +198,7 @@ def run_batch(batch: Batch) -> Result:
     train_through(training, batch.state)
     cells = {}
     for place, (initializer, lost) in enumerate(zip(batch.initializers, training.diverged, strict=True)):
-        empty = Network(plan, several[place], input_range(data.train), WeightGrids(per_channel=False, learned=False))
+        empty = Network(plan, several[place], input_range(data.train), Grids("asymmetric"))
         network = stack.into(empty.to(batch.device), place)
         cells[initializer] = DIVERGED if lost else measured(network, data, batch.seed, settings.test_images)
     batch.state.unlink(missing_ok=True)

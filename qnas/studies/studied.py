@@ -74,7 +74,7 @@ def trained(name: str, network: Network, plan: Plan, seen: Tensor) -> Studied:
         plan: of the same network.
         seen: training images (batch, channels, height, width) that set ranges which no training has set.
     """
-    sharing: Sharing = "channel" if network.weights.per_channel else "tensor"
+    sharing: Sharing = "channel" if network.grids.choice.per_channel else "tensor"
 
     def refit(rounding: Rounding) -> Arithmetic:
         return post_training(plan, network, seen, rounding)

@@ -6,12 +6,13 @@ from typing import Any
 
 from qnas.digest import digest_of
 from qnas.errors import QnasError, did_you_mean, shown
+from qnas.quant.choices import GRIDS, USUAL, with_grid
 from qnas.runs.reading import read_toml
 
 CHOICES = {
     "optimizer": ("adamw", "muon", "sgd"),
     "schedule": ("cosine", "linear"),
-    "weights": ("channel", "tensor"),
+    "grid": tuple(GRIDS),
 }
 """What the text of an ingredient may be."""
 
@@ -36,9 +37,9 @@ class Recipe:
         shift_from: passes over the training images.
         mirror: whether images are mirrored, where the data allow it.
         erase: share of images that lose a random rectangle (Zhong et al., 2020).
-        weights: grid of the weights: ``channel``: symmetric, a step for each output channel, rounded before folding;
-            ``tensor``: the paper's, asymmetric, one step for all, rounded after folding.
-        learned_weights: whether the steps of channels are trained (Esser et al., 2020); of activations always.
+        grid: of weights and activations, one of ``qnas.quant.choices.GRIDS``: ``per-channel``, ``per-tensor``,
+            ``asymmetric`` (the paper's), or ``power-of-two``.
+        learned_weights: whether the steps of symmetric weights are trained (Esser et al., 2020); of activations always.
         descent: share of the run in which bits go down to the network's own, 8, 4, 2 (Zhuang et al., 2018).
         damping: of weights that hang between two steps (Nagel et al., 2022): the pull to the nearer one.
         distillation: weight of a float teacher's answers in the loss (Hinton et al., 2015); the run trains it first.
@@ -66,7 +67,7 @@ class Recipe:
     shift_from: float = 60.0
     mirror: bool = True
     erase: float = 0.0
-    weights: str = "channel"
+    grid: str = USUAL
     learned_weights: bool = True
     descent: float = 0.0
     damping: float = 0.0
@@ -94,6 +95,11 @@ class Recipe:
         if not good:
             usual = getattr(Recipe, name)
             raise QnasError(f"`{name}` {rule}, got {shown(getattr(self, name))}; leave it out for {usual}.")
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Recipe":
+        """Read plain values, also as they were before grids had names of their own."""
+        return cls(**with_grid(values))
 
     def of(self, steps: int) -> "Recipe":
         """The same recipe for a run of another length."""
@@ -140,7 +146,7 @@ def read_recipe(path: Path) -> Recipe:
         path, "a recipe", "a recipe is a TOML file such as the manifest of a winner shows; check the path"
     )
     typed: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in with_grid(values).items():
         if key not in _KINDS:
             raise QnasError(f"Recipe {path}: unknown key {shown(key)}; {did_you_mean(key, _KINDS)}")
         kind: Any = _KINDS[key]

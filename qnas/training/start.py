@@ -9,7 +9,7 @@ from torch import Tensor
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.network.initial import Predictor, he_parameters, with_noise
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
 from qnas.training.recipe import Recipe
@@ -51,15 +51,14 @@ def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predict
     """The network that training begins with: initial parameters, steps and averages set by a few batches."""
     generator = torch.Generator().manual_seed(seed)
     parameters = initial_parameters(plan, ghn, recipe.noise, generator)
-    network = Network(plan, parameters, input_range(data.train), weight_grids(recipe)).to(data.train.pixels.device)
+    network = Network(plan, parameters, input_range(data.train), grids_of(recipe)).to(data.train.pixels.device)
     calibrate(network, batches_of(data, recipe, seed), recipe)
     return network
 
 
-def weight_grids(recipe: Recipe) -> WeightGrids:
-    """How a recipe puts weights on grids."""
-    per_channel = recipe.weights == "channel"
-    return WeightGrids(per_channel, learned=per_channel and recipe.learned_weights)
+def grids_of(recipe: Recipe) -> Grids:
+    """How a recipe puts numbers on grids."""
+    return Grids(recipe.grid, recipe.learned_weights)
 
 
 def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:

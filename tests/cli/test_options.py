@@ -44,8 +44,8 @@ SETTINGS: dict[str, Any] = {
     "fit_ghn": FitSettings(),
     "table": TableSettings("", "", ""),
 }
-FROM_DATA = {"data", "space", "ghn", "bits", "recipe", "top", "trials"}
-"""Arguments of the face whose default says that the data, a recipe or the time decides."""
+FROM_DATA = {"data", "space", "ghn", "bits", "recipe", "top", "trials", "target"}
+"""Arguments of the face whose default says that the data, a recipe, the time or no device decides."""
 RENAMED = {
     ("eval_ghn", "split"): "splits",
     ("eval_proxy", "data"): "table",  # whose shipped table is used, where no other one is named
@@ -176,6 +176,7 @@ IN_OPTIONS = [
     ("give `bits='w4a4'`, or `bits='fp32'`.", "give --bits w4a4, or --bits fp32."),
     ("give `minutes` or `steps` above 0", "give --minutes or --steps above 0"),
     ("`max_latency=-0.5`", "--max-latency -0.5"),
+    ("`qnas.search(target='cortex-m4', minutes=10)`", "qnas search --for cortex-m4 --minutes 10"),
     ("`mixed=True`, `card=True`, `table`", "--mixed, --card, --table"),
     ("write one with `qnas.sample(count=1)`.", "write one with qnas sample --count 1."),
     ("train one with `qnas.fit_ghn()`", "train one with qnas fit-ghn"),
@@ -215,6 +216,8 @@ PLACEHOLDERS = {
     "{name}": ("networks", "seeds", "trials", "top", "steps", "minutes"),
     "{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
     "{name}=1e7": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{name}={asked}": ("max_weight_bytes={asked}", "max_activation_bytes={asked}"),
+    "max_{cost}": ("max_weight_bytes", "max_activation_bytes"),
     "max_{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
     "max_{item.name}={limit:,}": tuple(f"max_{item.name}" for item in fields(Limits)),
 }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.exporters.c import Layout, container, kernels, packed, sanitized, scratch_bytes, write_c
+from qnas.exporters.c import Layout, container, kernels, memory_of_c, packed, sanitized, scratch_bytes, write_c
 from qnas.exporters.compiled import FLAGS, classified, compare_c, compiled, find_compiler
 from qnas.exporters.winner import read_manifest, write_winner
 from qnas.network.build import build_plan
@@ -21,8 +21,9 @@ from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Builder, Plan
+from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
@@ -35,7 +36,7 @@ SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip",
 SANITIZED = (*FLAGS, "-pedantic", "-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all")
 COLOUR = Task((3, 7, 6), 4, "made up", (), (100.0, 120.0, 140.0), (60.0, 50.0, 70.0))
 PHOTO = Task((3, 32, 32), 10, "made up", (), (100.0, 120.0, 140.0), (60.0, 50.0, 70.0))
-LEARNED = WeightGrids()
+LEARNED = Grids()
 compiles = pytest.mark.skipif(find_compiler() is None, reason="needs a C compiler")
 
 
@@ -43,7 +44,7 @@ def pixels_for(task: Task, count: int = 8) -> torch.Tensor:
     return torch.randint(0, 256, (count, *task.image), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def network_of(plan: Plan, task: Task, grids: WeightGrids = LEARNED) -> DeployedNetwork:
+def network_of(plan: Plan, task: Task, grids: Grids = LEARNED) -> DeployedNetwork:
     values = he_parameters(plan, torch.Generator().manual_seed(0))
     values |= {name: torch.randn(value.shape) * 0.1 for name, value in values.items() if name.endswith("bias")}
     network = Network(plan, values, (-2.0, 2.0), grids)
@@ -80,13 +81,31 @@ def check_bits(network: DeployedNetwork, task: Task, folder: Path) -> None:
 @compiles
 @pytest.mark.export
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
-@pytest.mark.parametrize("per_channel", [True, False], ids=["channel", "tensor"])
+@pytest.mark.parametrize("grid", CHOICES)
 @pytest.mark.parametrize("bits", ALL)
 def test_every_operation_at_all_bits_and_grids_gives_the_integers_of_python(
-    bits: str, per_channel: bool, batch_norm: bool, tmp_path: Path
+    bits: str, grid: str, batch_norm: bool, tmp_path: Path
 ) -> None:
-    grids = WeightGrids(per_channel=per_channel, learned=per_channel)
+    grids = Grids(grid)
     check_bits(network_of(everything(Bits.parse(bits), batch_norm), COLOUR, grids), COLOUR, tmp_path)
+
+
+@pytest.mark.parametrize("grid", CHOICES)
+def test_the_header_says_what_the_code_takes(grid: str) -> None:
+    network = network_of(everything(Bits(4, 8), batch_norm=True), COLOUR, Grids(grid))
+    integers, files = integer_network(network, COLOUR), write_c(network, COLOUR)
+    sizes = {"uint8_t": 1, "int32_t": 4}
+    arrays = re.findall(r"static const (\w+) \w+\[\] = \{\n([^}]*)\n\};", files["model.c"].decode())
+    constants = sum(sizes[kind] * len(values.split(",")) for kind, values in arrays)
+    assert memory_of_c(files) == (constants, Layout.of(integers).arena + 3 * 7 * 6 + 4 * 4)
+
+
+def test_a_network_of_powers_of_two_has_no_multipliers_in_its_layers() -> None:
+    plan = everything(Bits(4, 4), batch_norm=True)
+    files = {grid: write_c(network_of(plan, COLOUR, Grids(grid)), COLOUR) for grid in ("per-channel", "power-of-two")}
+    layers = sum(node.shape[0] for node in plan.nodes if node.kind in ("conv", "linear"))
+    usual, shifted = (memory_of_c(files[grid]).flash for grid in ("per-channel", "power-of-two"))
+    assert usual - shifted == 4 * layers
 
 
 @compiles

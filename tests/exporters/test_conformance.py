@@ -28,6 +28,7 @@ from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.network.plan import Node
+from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.cells import CELL_INPUTS, Branch
@@ -294,6 +295,33 @@ def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
     assert parity.images == 360
     assert parity.same_class >= 99
     assert abs(parity.torch_top1 - parity.runtime_top1) <= 0.5
+    assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+
+
+@pytest.fixture(scope="session")
+def gridded(ghn: GHN, digits_data: DataSet) -> Callable[[str, str], DeployedNetwork]:
+    """The bottlenecks on a grid at bit widths, trained once."""
+    kept: dict[tuple[str, str], DeployedNetwork] = {}
+
+    def take(grid: str, bits: str) -> DeployedNetwork:
+        if (grid, bits) not in kept:
+            recipe = Recipe(STEPS, grid=grid)
+            kept[grid, bits] = deploy(train_network(bottlenecks(Bits.parse(bits)), digits_data, recipe, 0, ghn))
+        return kept[grid, bits]
+
+    return take
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w4a4", "w2a2"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_grid_gives_the_classes_and_logits_of_torch_in_every_container(
+    gridded: Callable[[str, str], DeployedNetwork], digits_data: DataSet, grid: str, bits: str, profile: str
+) -> None:
+    network, row = gridded(grid, bits), PROFILES[profile]
+    images, _ = digits_data.validation.batch(slice(None))
+    parity = row.compare(row.write(network, digits_data.task), network, digits_data.validation)
+    assert parity.same_class >= 99
     assert parity.mean_logit_difference < 0.02 * network(images).std().item()
 
 

@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from qnas.exporters.c import constant_bytes, write_c
+from qnas.exporters.device_profiles import find_device
 from qnas.network.build import build_plan
 from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
-from qnas.network.module import Network
+from qnas.network.module import Grids, Network
+from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import Bits
 from qnas.task import Task
 
@@ -32,10 +34,11 @@ pytestmark = [
 ]
 
 
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("bits", ["w8a8", "w4a8", "w4a4", "w2a2"])
-def test_a_small_network_runs_and_fits(bits: str, tmp_path: Path) -> None:
+def test_a_small_network_runs_and_fits(bits: str, grid: str, tmp_path: Path) -> None:
     plan = build_plan(HandMade("ds_cnn", 8, Bits.parse(bits)), TASK)
-    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-2.0, 2.2))
+    network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-2.0, 2.2), Grids(grid))
     network.calibrate([torch.randn(8, *TASK.image)])
     deployed = deploy(network)
     integers, pixels = integer_network(deployed, TASK), torch.randint(0, 256, (1, *TASK.image), dtype=torch.uint8)
@@ -58,6 +61,7 @@ def test_a_small_network_runs_and_fits(bits: str, tmp_path: Path) -> None:
     ).splitlines()  # fmt: skip
     loops, logits, ticks = (np.array(line.split(), dtype=np.int64) for line in lines)
     assert np.array_equal(logits, integers(pixels)[0])
+    assert flash - constant_bytes(integers) <= find_device("cortex-m4").code
     assert flash + data < 256 * 1024
     assert constant_bytes(integers) < flash < constant_bytes(integers) + 12 * 1024
     arena = int(re.search(r"ARENA_BYTES (\d+)", (tmp_path / "model.h").read_text())[1])  # type: ignore[index]

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.exporters.winner import read_manifest, write_winner
+from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.winner import grids_in, read_manifest, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.network.module import Network
+from qnas.network.module import Grids, Network
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
@@ -123,6 +124,26 @@ def test_a_missing_file_is_reported(changeable: Path) -> None:
 @pytest.mark.export
 def test_an_untouched_copy_is_accepted(changeable: Path) -> None:
     assert read_manifest(changeable)["facts"] == FACTS
+
+
+def test_what_a_device_does_not_hold_is_not_written(tmp_path: Path, network: Network, digits_data: DataSet) -> None:
+    device = DeviceProfile("small", "a small one", "c", flash=1000)
+    with pytest.raises(QnasError, match=r"small has 1,000 bytes of flash .* too many"):
+        write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS, "c", device)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, Grids("asymmetric")),
+        ({"weights": {"per_channel": False, "learned": False, "fit": None}}, Grids("asymmetric", learned=False)),
+        ({"weights": {"per_channel": True, "learned": True, "fit": "absolute"}}, Grids("per-channel", fit="absolute")),
+        ({"grid": {"name": "power-of-two", "learned": False, "fit": None}}, Grids("power-of-two", learned=False)),
+    ],
+)
+def test_the_grids_of_a_manifest_are_read_as_all_versions_wrote_them(told: dict[str, Any], expected: Grids) -> None:
+    assert grids_in(told) == expected
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "{}", "[]", '{"sha256": []}'])

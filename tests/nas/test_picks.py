@@ -8,7 +8,7 @@ import pytest
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.nas.picks import export_pick, load_pick
-from qnas.network.module import WeightGrids
+from qnas.network.module import Grids
 from qnas.space.genotype import Genotype
 
 
@@ -39,4 +39,4 @@ def test_a_pick_without_readable_weights_is_refused(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(QnasError, match=r"safetensors cannot be read as trained weights \(.*; search again with"):
-        load_pick(tmp_path, genotype, digits_data, WeightGrids())
+        load_pick(tmp_path, genotype, digits_data, Grids())

@@ -28,7 +28,7 @@ from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs, parameters
 from qnas.network.initial import Predictor
-from qnas.network.module import WeightGrids
+from qnas.network.module import Grids
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
@@ -140,7 +140,7 @@ def test_only_picks_were_held_against_the_test_images(unbroken: Run) -> None:
 
 def test_the_test_accuracy_is_that_of_the_saved_weights(unbroken: Run, prepared: Prepared) -> None:
     for pick in unbroken.picks:
-        network = load_pick(unbroken.folder, pick.genotype, prepared.data, WeightGrids())
+        network = load_pick(unbroken.folder, pick.genotype, prepared.data, Grids())
         assert deployed_accuracy(network, prepared.data.test).top1 == pick.test
         assert deployed_accuracy(network, prepared.data.validation).top1 == pick.trained[12]
 

@@ -9,16 +9,17 @@ from torch import Tensor
 from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Builder, Node
+from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 TASK = Task((3, 16, 16), 4)
 ALL = [FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(3, 4), Bits(8, 2)]
-LEARNED = WeightGrids()
-WHOLE = WeightGrids(per_channel=False, learned=False)
+LEARNED = Grids()
+WHOLE = Grids("asymmetric")
 BOTH_NORMS = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
 
 
@@ -26,7 +27,7 @@ def some_images() -> Tensor:
     return torch.randn(16, *TASK.image, generator=torch.Generator().manual_seed(1))
 
 
-def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True, weights: WeightGrids = LEARNED) -> Network:
+def calibrated(genotype: Genotype, bits: Bits, batch_norm: bool = True, weights: Grids = LEARNED) -> Network:
     """Random parameters with biases that are not zero, calibrated and frozen."""
     plan = build_plan(replace(genotype, bits=bits, batch_norm=batch_norm), TASK)
     values = he_parameters(plan, torch.Generator().manual_seed(0))
@@ -43,10 +44,10 @@ def layers_of(deployed: DeployedNetwork) -> list[str]:
 
 
 @BOTH_NORMS
-@pytest.mark.parametrize("weights", [WeightGrids(), WeightGrids(learned=False), WHOLE], ids=str)
+@pytest.mark.parametrize("weights", [*(Grids(name) for name in CHOICES), Grids(learned=False)], ids=str)
 @pytest.mark.parametrize("bits", [FP32, Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(8, 2)], ids=str)
 def test_below_eight_bits_of_activation_it_computes_exactly_what_was_trained(
-    genotype: Genotype, bits: Bits, batch_norm: bool, weights: WeightGrids
+    genotype: Genotype, bits: Bits, batch_norm: bool, weights: Grids
 ) -> None:
     network, images = calibrated(genotype, bits, batch_norm, weights), some_images()
     expected = network(images).detach()

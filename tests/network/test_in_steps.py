@@ -9,17 +9,18 @@ from torch import Tensor
 
 from qnas.network.in_steps import Steps, weighted_sum
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Builder, Plan
+from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.fold import EPSILON
 from qnas.quant.learned import learned_quant
 from qnas.quant.scheme import Bits
 from qnas.task import Task
 
 RANGE = (-3.0, 3.0)
-LEARNED = WeightGrids()
+LEARNED = Grids()
 GRIDS = pytest.mark.parametrize(
-    "weights", [LEARNED, WeightGrids(learned=False), WeightGrids(per_channel=False, learned=False)], ids=str
+    "weights", [*(Grids(name) for name in CHOICES), Grids(learned=False), Grids("power-of-two", learned=False)], ids=str
 )
 NORMS = pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
 Draw = Callable[..., list[Plan]]
@@ -29,7 +30,7 @@ def some_images(plan: Plan, count: int = 12) -> Tensor:
     return torch.randn(count, *plan.nodes[0].shape, generator=torch.Generator().manual_seed(1))
 
 
-def calibrated(plan: Plan, weights: WeightGrids = LEARNED) -> Network:
+def calibrated(plan: Plan, weights: Grids = LEARNED) -> Network:
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), RANGE, weights)
     network.calibrate([some_images(plan)])
     return network
@@ -49,7 +50,7 @@ def residual_plan(bits: Bits) -> Plan:
 @NORMS
 @pytest.mark.parametrize("bits", [Bits(8, 8), Bits(4, 4), Bits(2, 2)], ids=str)
 @torch.no_grad()
-def test_frozen_it_computes_what_is_deployed(bits: Bits, batch_norm: bool, weights: WeightGrids, draw: Draw) -> None:
+def test_frozen_it_computes_what_is_deployed(bits: Bits, batch_norm: bool, weights: Grids, draw: Draw) -> None:
     for plan in draw("tiny", "id" if batch_norm else "bn_free", 3, bits=bits):
         network, images = calibrated(plan, weights), some_images(plan)
         network.frozen = True

@@ -12,15 +12,16 @@ from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
 from qnas.network.integers import Step, computed, integer_network, pixel_table
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Builder, Plan
+from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.fixed_point import Integers
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 TASK = Task((3, 7, 6), 4, "made up", (), (100.0, 120.0, 140.0), (60.0, 50.0, 70.0))
-GRIDS = [WeightGrids(), WeightGrids(per_channel=False, learned=False)]
+GRIDS = [Grids(name) for name in CHOICES]
 ALL = [Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2), Bits(5, 6), Bits(3, 4), Bits(8, 2)]
 
 
@@ -33,7 +34,7 @@ def normalised(pixels: Tensor) -> Tensor:
     return (pixels.float() - mean) / deviation
 
 
-def deployed(plan: Plan, grids: WeightGrids = GRIDS[0]) -> DeployedNetwork:
+def deployed(plan: Plan, grids: Grids = GRIDS[0]) -> DeployedNetwork:
     values = he_parameters(plan, torch.Generator().manual_seed(0))
     values |= {name: torch.randn(value.shape) * 0.3 for name, value in values.items() if name.endswith("bias")}
     images = normalised(some_pixels())
@@ -100,9 +101,9 @@ def by_loops(step: Step, inputs: list[Integers]) -> Integers:
     return result
 
 
-@pytest.mark.parametrize("grids", GRIDS, ids=["channel", "tensor"])
+@pytest.mark.parametrize("grids", GRIDS, ids=CHOICES)
 @pytest.mark.parametrize("bits", ALL, ids=str)
-def test_every_step_is_what_loops_over_single_numbers_give(bits: Bits, grids: WeightGrids) -> None:
+def test_every_step_is_what_loops_over_single_numbers_give(bits: Bits, grids: Grids) -> None:
     network = integer_network(deployed(everything(bits), grids), TASK)
     pixels = some_pixels(1)
     values = [
@@ -116,9 +117,9 @@ def test_every_step_is_what_loops_over_single_numbers_give(bits: Bits, grids: We
 
 
 @pytest.mark.parametrize("batch_norm", [True, False], ids=["batch norm", "bias"])
-@pytest.mark.parametrize("grids", GRIDS, ids=["channel", "tensor"])
+@pytest.mark.parametrize("grids", GRIDS, ids=CHOICES)
 @pytest.mark.parametrize("bits", ALL, ids=str)
-def test_logits_are_those_of_torch_but_for_rounding(bits: Bits, grids: WeightGrids, batch_norm: bool) -> None:
+def test_logits_are_those_of_torch_but_for_rounding(bits: Bits, grids: Grids, batch_norm: bool) -> None:
     network, pixels = deployed(everything(bits, batch_norm), grids), some_pixels()
     integers = integer_network(network, TASK)
     with torch.no_grad():
@@ -126,6 +127,21 @@ def test_logits_are_those_of_torch_but_for_rounding(bits: Bits, grids: WeightGri
     difference = np.abs(integers(pixels) * integers.scale - expected)
     assert difference.mean() < 0.03 * expected.std()
     assert network.activations["total"].zero_point > 0
+
+
+@pytest.mark.parametrize("bits", [Bits(4, 4), Bits(2, 2), Bits(3, 4), Bits(8, 2)], ids=str)
+def test_where_steps_are_powers_of_two_layers_only_shift_and_all_is_as_in_torch(bits: Bits) -> None:
+    """Many values lie halfway between two integers: all go up, here and there; and no real number is inexact."""
+    network, pixels = deployed(everything(bits), Grids("power-of-two")), some_pixels()
+    integers = integer_network(network, TASK)
+    for step in integers.steps:
+        grid = network.activations.get(step.node.name)
+        assert grid is None or np.log2(grid.scale) % 1 == 0
+        if step.weight is not None and step.rescaling is not None:
+            assert set(step.rescaling.multiplier.tolist()) == {2**30}
+    with torch.no_grad():
+        expected = network(normalised(pixels)).numpy()
+    assert np.abs(integers(pixels) * integers.scale - expected).mean() < 1e-4 * expected.std()
 
 
 def test_a_sum_is_rounded_for_a_concatenation_by_itself() -> None:

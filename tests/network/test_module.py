@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
-from qnas.network.module import MOMENTUM, Network, WeightGrids, has_learned_step
+from qnas.network.module import MOMENTUM, Grids, Network, has_learned_step
 from qnas.network.plan import Builder, Plan
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
@@ -16,8 +16,8 @@ from qnas.task import Task
 
 QUANTIZED = pytest.mark.parametrize("bits", PAPER_BITS[1:], ids=str)
 RANGE = (-3.0, 3.0)
-LEARNED = WeightGrids()
-WHOLE = WeightGrids(per_channel=False, learned=False)
+LEARNED = Grids()
+WHOLE = Grids("asymmetric")
 
 
 def small_plan(bits: Bits = FP32, batch_norm: bool = True) -> Plan:
@@ -57,7 +57,7 @@ def reference(network: Network) -> nn.Sequential:
     )
 
 
-def small_network(bits: Bits = FP32, batch_norm: bool = True, weights: WeightGrids = LEARNED) -> Network:
+def small_network(bits: Bits = FP32, batch_norm: bool = True, weights: Grids = LEARNED) -> Network:
     """Random parameters, and averages of batch norms that no batch would give."""
     plan = small_plan(bits, batch_norm)
     network = Network(plan, {slot.name: torch.randn(slot.shape) for slot in plan.slots}, RANGE, weights)
@@ -236,6 +236,26 @@ def test_the_image_is_rounded_to_eight_bits_over_its_fixed_range() -> None:
     rounded = network.activation(image, x)
     assert (rounded - x.clamp(*RANGE)).abs().max() <= step
     assert len(rounded.unique()) == 256
+
+
+@pytest.mark.parametrize("learned", [True, False], ids=["learned", "fitted"])
+@pytest.mark.parametrize("grid", ["per-tensor", "power-of-two"])
+def test_what_a_layer_shares_or_is_a_power_of_two_is_so_once_it_is_folded(grid: str, learned: bool) -> None:
+    network = small_network(Bits(4, 4), weights=Grids(grid, learned))
+    for node in network.plan.nodes:
+        if node.kind not in ("conv", "linear"):
+            continue
+        integers, found, _ = network.deployed(node)
+        scale = torch.as_tensor(found.scale)
+        assert scale.dim() == (grid == "power-of-two")
+        assert grid == "per-tensor" or torch.equal(scale.log2().round().exp2(), scale)
+        folded = network.folded(node)[0].detach()
+        steps = folded / found.along(scale, folded)
+        inside = (steps > -8) & (steps < 7)
+        assert inside.any()
+        assert ((integers - 8) - steps)[inside].abs().max() <= 0.501
+    image = float(network.input_grid(network.plan.nodes[0]).scale)
+    assert grid == "per-tensor" or image == 1 / 32  # from -3 to 3, with a sign
 
 
 def test_parameters_are_copies() -> None:

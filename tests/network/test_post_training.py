@@ -9,14 +9,14 @@ from torch import Tensor
 from qnas.network.build import build_plan
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
-from qnas.network.module import Network, WeightGrids
+from qnas.network.module import Grids, Network
 from qnas.network.plan import Builder
 from qnas.network.post_training import activation_ranges, layer_ranges, quantized
 from qnas.quant.scheme import FP32, Bits
 from qnas.task import Task
 
 TASK = Task((2, 8, 8), 3)
-GRIDS = WeightGrids(per_channel=False, learned=False)
+GRIDS = Grids("asymmetric")
 
 
 def small() -> Network:

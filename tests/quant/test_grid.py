@@ -14,11 +14,13 @@ from onnx import TensorProto, helper
 from torch import Tensor
 
 from qnas.quant.grid import (
+    HALVES_UP,
     Grid,
     Kind,
     asymmetric,
     in_numbers,
     levels,
+    nearest_power_of_two,
     next_power_of_two,
 )
 from qnas.quant.ranges import NORMAL_STEPS, Fit
@@ -341,3 +343,20 @@ def test_ranges_that_would_overflow_stay_finite(bits: int, fit: Fit, kind: Kind,
     assert (rounded[0] < -1e37) == (not from_zero)
     both = torch.stack([x, x / 1e38])
     assert Grid.of(both, bits, fit=fit, kind=kind, from_zero=from_zero, axis=0).round(both).isfinite().all()
+
+
+@given(st.floats(2.0**-100, 2.0**100, width=32))
+def test_the_nearest_power_of_two_is_nearest_in_its_exponent(value: float) -> None:
+    found = nearest_power_of_two(torch.tensor(value)).item()
+    assert frexp(found)[0] == 0.5
+    assert 2**-0.500001 <= found / value <= 2**0.500001
+
+
+def test_ties_go_up_where_they_are_to_and_nothing_else_moves() -> None:
+    half = Grid(0.5, 8.0, 4)
+    up = replace(half, tie_break=HALVES_UP)
+    halves = (torch.arange(-8, 7) + 0.5) * 0.5
+    assert torch.equal(up.round(halves), (torch.arange(-8, 7) + 1) * 0.5)
+    assert torch.equal(up.integers(halves), torch.arange(1.0, 16.0))
+    others = torch.arange(-8, 7, 1 / 13)[None] * 0.5 + 0.01
+    assert torch.equal(up.round(others), half.round(others))

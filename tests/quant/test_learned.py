@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from qnas.quant.learned import integer_ends, learned_quant
+from qnas.quant.learned import integer_ends, learned_quant, power_of_two
 
 BITS = range(2, 9)
 
@@ -118,3 +118,11 @@ def test_below_the_range_the_value_is_the_lowest_and_only_the_step_learns(bits: 
     assert torch.equal(result, torch.full((9,), 0.5 * lowest))
     assert not to_x.any()
     assert to_step.item() == pytest.approx(9 * lowest / (9 * highest) ** 0.5)
+
+
+def test_rounding_to_powers_of_two_lets_the_gradient_of_the_exponent_through() -> None:
+    log = torch.tensor([-3.2, 0.1, 0.69, 4.0], requires_grad=True)
+    found = power_of_two(log.exp())
+    assert torch.equal(found, torch.exp2((log.detach() / torch.tensor(2.0).log()).round()))
+    (gradient,) = torch.autograd.grad(found.sum(), log)  # straight through: that of exp(log), at the rounded value
+    torch.testing.assert_close(gradient, found.detach())

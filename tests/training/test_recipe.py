@@ -13,7 +13,7 @@ from qnas.training.recipe import CHOICES, Recipe, read_recipe
 
 OTHER = Recipe(
     steps=40, batch=16, optimizer="sgd", rate=0.02, schedule="linear", warm_up=0.2, weight_decay=0.0, clip=1.0,
-    smoothing=0.2, shift=False, shift_from=3.0, mirror=False, erase=0.3, weights="tensor", learned_weights=False,
+    smoothing=0.2, shift=False, shift_from=3.0, mirror=False, erase=0.3, grid="per-tensor", learned_weights=False,
     descent=0.4, damping=0.01, distillation=0.6, teacher_share=0.5, frozen_share=0.25, averaging=0.9,
     reestimation=4, calibration=3, noise=0.5,
 )  # fmt: skip
@@ -67,6 +67,12 @@ def test_a_whole_number_serves_where_any_number_does(path: Path) -> None:
     assert found.clip == 2
     assert type(found.clip) is float
     assert found.digest == Recipe(clip=2.0).digest
+
+
+@pytest.mark.parametrize(("former", "grid"), [("channel", "per-channel"), ("tensor", "asymmetric")])
+def test_a_recipe_of_before_grids_had_names_is_read(path: Path, former: str, grid: str) -> None:
+    path.write_text(f'weights = "{former}"\n', encoding="utf-8")
+    assert read_recipe(path) == Recipe(grid=grid) == Recipe.from_json({"weights": former})
 
 
 def test_an_unknown_key_is_refused_with_the_closest_known_one(path: Path) -> None:

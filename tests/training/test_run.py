@@ -40,7 +40,7 @@ def silent(share: float, remark: str) -> None:
         replace(RECIPE, optimizer="sgd", averaging=0.9, reestimation=2),
         replace(RECIPE, optimizer="muon"),
         replace(RECIPE, descent=0.8, damping=0.01, erase=0.5),
-        replace(RECIPE, distillation=0.5, weights="tensor"),
+        replace(RECIPE, distillation=0.5, grid="asymmetric"),
     ],
     ids=["usual", "sgd and averages", "muon", "bits that go down", "distilled"],
 )
