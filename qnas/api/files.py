@@ -6,7 +6,7 @@ from pathlib import Path
 from qnas.api.arguments import as_genotype
 from qnas.api.search import SearchRun
 from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
@@ -89,6 +89,7 @@ def export(
     pick: int = 1,
     *,
     profile: str = "compact",
+    uint8_input: bool = False,
     out: str | Path | None = None,
 ) -> Export:
     """Write a network for deployment: a pick of a finished search, or a winner, fine-tuned or not.
@@ -97,20 +98,23 @@ def export(
         source: a run or a winner, or the folder of one.
         pick: of a run: 1 for its winner, 2 for the second.
         profile: one of ``qnas.exporters.registry.PROFILES``.
-        out: folder to write; without one inside the run's, or the winner's own.
+        uint8_input: whether the model takes 8-bit pixels, (n, height, width, channels), and normalises them itself, as
+            exported C does in any case; else prepared images, (n, channels, height, width).
+        out: folder to write; without one inside the run's, or the winner's own. What an earlier export left there goes.
 
     Returns:
         The folder, and how the file in it compares with torch in its runtime.
 
     Raises:
         QnasError: the run is not finished or has no such pick, or there is no such profile, or it cannot hold
-            the network; then nothing is written.
+            the network, or its images have changed; then nothing is written.
     """
     if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
         source = load_winner(Path(source))
     if isinstance(source, Winner):
         folder = Path(out) if out else source.folder
-        images = find_data(source.facts["settings"]["data"])
-        return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile))
+        images = find_again(source.facts["settings"])
+        parity = write_winner(folder, source.genotype, source, images, source.facts, profile, uint8_input)
+        return Export(folder, parity)
     folder = source.folder if isinstance(source, SearchRun) else Path(source)
-    return Export(*export_pick(folder, pick, profile, Path(out) if out else None))
+    return Export(*export_pick(folder, pick, profile, Path(out) if out else None, uint8_input))

@@ -20,7 +20,6 @@ KEPT_FROM = 32_000_000
 """Bytes of files from which on their pixels are kept, so that they are decoded once."""
 SHIFT_SHARE = 8
 """Images may be shifted by their shorter side over this."""
-PREPARE = "first frame, upright, alpha over white, resized to {} x {} pixels (Pillow, bicubic with antialiasing); then "
 HELD = 0.2
 """Share of the images that is kept for testing, and of the rest for scoring, where the folder has no such parts."""
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -53,7 +52,7 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     last = len(parts["validation"][1])
     return split_data(
         folder.resolve().name, found.classes, joined, parts["test"], last, shift=min(size) // SHIFT_SHARE, mirror=True,
-        remarks=tuple(found.remarks()), prepare=PREPARE.format(size[1], size[0]),
+        remarks=tuple(found.remarks()),
     )  # fmt: skip
 
 

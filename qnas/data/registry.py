@@ -5,9 +5,10 @@ A new data set is a file beside this one and a row in ``SOURCES``.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qnas.data.cifar10 import cifar10, find_cifar10
 from qnas.data.digits import digits
@@ -103,6 +104,20 @@ def find_data(data: str) -> DataSet:
         return idx_folder(place)
     given = source.find(Path(data)) if source.find and data != source.name else source.place
     return source.load(given or Path())
+
+
+def find_again(settings: Mapping[str, Any]) -> DataSet:
+    """The data set of a run, by the settings that it began with.
+
+    Raises:
+        QnasError: it is no longer there, or its images are others than the run saw.
+    """
+    data = find_data(settings["data"])
+    if settings.get("images", data.fingerprint) != data.fingerprint:
+        raise QnasError(
+            f"The images of {data.name} have changed since the network was trained; put the earlier ones back."
+        )
+    return data
 
 
 def is_image_folder(data: str) -> bool:

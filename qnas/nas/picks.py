@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again
 from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import FIRST_WEIGHTS, MANIFEST, write_winner
@@ -55,7 +55,9 @@ def winner_of(run: Path) -> Path:
     return run / WINNER
 
 
-def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | None = None) -> tuple[Path, Parity]:
+def export_pick(
+    run: Path, pick: int = 1, profile: str = "compact", out: Path | None = None, uint8_input: bool = False
+) -> tuple[Path, Parity]:
     """Export one pick of a finished run.
 
     Args:
@@ -63,12 +65,13 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
         pick: 1 for the winner, 2 for the second.
         profile: of ``qnas.exporters.registry.PROFILES``.
         out: folder to write; inside the run's if none is given.
+        uint8_input: see ``write_winner``.
 
     Returns:
-        The folder, and how the ONNX model compares with torch.
+        The folder, and how the model compares with torch.
 
     Raises:
-        QnasError: the run is not finished or has no such pick.
+        QnasError: the run is not finished or has no such pick, or its images have changed.
     """
     picks = read_result(run)["picks"]
     if not 1 <= pick <= len(picks):
@@ -78,13 +81,13 @@ def export_pick(run: Path, pick: int = 1, profile: str = "compact", out: Path | 
     chosen = picks[pick - 1]
     settings = read_run(run, {**BEGUN, "data": str, "steps": int, "bits": str})["settings"]
     grids = grids_of_run(run, settings)
-    data = find_data(settings["data"])
+    data = find_again(settings)
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
     network = load_pick(run, genotype, data, grids)
-    return folder, write_winner(folder, genotype, network, data, facts, profile)
+    return folder, write_winner(folder, genotype, network, data, facts, profile, uint8_input)
 
 
 def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) -> int:
