@@ -100,7 +100,7 @@ PROFILES = {
             "compact",
             "ONNX with weights of 4 bits and fewer stored two a byte: the smallest file",
             _onnx(PACKED_BITS),
-            needs="onnxruntime 1.18",
+            needs="onnxruntime 1.19",
         ),
         Profile(
             "unpacked",
@@ -110,7 +110,7 @@ PROFILES = {
         ),
         Profile(
             "opset13",
-            "the same in ONNX of opset 13, for runtimes and converters of 2020 and later",
+            "ONNX of opset 13 with every weight in a byte, for runtimes and converters that know no newer one",
             _onnx(0, 13),
             needs="onnxruntime 1.15",
         ),
