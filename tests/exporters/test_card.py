@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,6 +235,20 @@ def test_the_commands_of_a_card_run(
     space: dict[str, Any] = {}
     exec(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)[0], space)
     assert isinstance(space["winner"], qnas.Winner)
+
+
+@pytest.mark.export
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_commands_of_a_card_of_c_run(network: Network, digits_data: DataSet, tmp_path: Path) -> None:
+    write_winner(tmp_path, SMALL, network, digits_data, FACTS, "c")
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
+    images = digits_data.test.first(8)
+    (tmp_path / "images.raw").write_bytes(images.pixels.permute(0, 2, 3, 1).numpy().tobytes())
+    ended = subprocess.run(["bash", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, check=True)
+    with torch.no_grad():
+        expected = deploy(network)(images.batch(slice(None))[0]).argmax(1).tolist()
+    assert [int(line.split()[0]) for line in ended.stdout.splitlines()] == expected
 
 
 def left(folder: Path) -> set[str]:
