@@ -22,6 +22,7 @@ class Task:
         names: of the classes, in the order of the labels; empty where they have none.
         mean: of each channel over the training images, in 8-bit steps; an image is (pixel - mean) / deviation.
         deviation: standard deviation, likewise.
+        highest: what white is, in 8-bit steps.
 
     Raises:
         QnasError: a size is out of range, or there are not as many names as classes.
@@ -33,6 +34,7 @@ class Task:
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+    highest: int = 255
 
     def __post_init__(self) -> None:
         if not all(type(size) is int for size in (*self.image, self.classes)):

@@ -14,7 +14,6 @@ from qnas.nas.picks import export_pick
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
-from qnas.runs.identity import IMAGES
 from qnas.space.genotype import Genotype
 
 
@@ -90,6 +89,7 @@ def export(
     pick: int = 1,
     *,
     profile: str = "",
+    uint8_input: bool = False,
     out: str | Path | None = None,
 ) -> Export:
     """Write a network for deployment: a pick of a finished search, or a winner, fine-tuned or not.
@@ -98,23 +98,25 @@ def export(
         source: a run or a winner, or the folder of one.
         pick: of a run: 1 for its winner, 2 for the second.
         profile: one of ``qnas.exporters.registry.PROFILES``; if empty, what a run's device reads, or ``compact``.
-        out: folder to write; without one inside the run's, or the winner's own.
+        uint8_input: whether the model takes 8-bit pixels, (n, height, width, channels), and normalises them itself, as
+            exported C does in any case; else prepared images, (n, channels, height, width).
+        out: folder to write; without one inside the run's, or the winner's own. What an earlier export left there goes.
 
     Returns:
         The folder, and how the file in it compares with torch in its runtime.
 
     Raises:
         QnasError: the run is not finished or has no such pick, or there is no such profile, or it cannot hold
-            the network; then nothing is written.
+            the network, or its images have changed; then nothing is written.
     """
     if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
         source = load_winner(Path(source))
     if isinstance(source, Winner):
         folder = Path(out) if out else source.folder
-        settings = source.facts["settings"]
-        images = find_again(settings["data"], settings.get(IMAGES, {}))
         device = source.device
         profile = profile or (device.container if device else "compact")
-        return Export(folder, write_winner(folder, source.genotype, source, images, source.facts, profile, device))
+        images = find_again(source.facts["settings"])
+        parity = write_winner(folder, source.genotype, source, images, source.facts, profile, device, uint8_input)
+        return Export(folder, parity)
     folder = source.folder if isinstance(source, SearchRun) else Path(source)
-    return Export(*export_pick(folder, pick, profile, Path(out) if out else None))
+    return Export(*export_pick(folder, pick, profile, Path(out) if out else None, uint8_input))

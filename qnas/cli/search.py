@@ -86,8 +86,14 @@ def export(
     pick: Annotated[int, typer.Option(help="Which of its picks, 1 for the winner.")] = 1,
     profile: Annotated[
         str,
-        typer.Option(help="compact (default): 4-bit weights two a byte. unpacked: each in a byte. c: C99 in integers."),
+        typer.Option(
+            help="compact (default): 4-bit weights two a byte. unpacked: every weight in a byte. "
+            "opset13: likewise, for older runtimes. c: C99 in integers."
+        ),
     ] = "",
+    uint8_input: Annotated[
+        bool, typer.Option("--uint8-input", help="The model takes 8-bit pixels, channels last, and normalises them.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
     """Write a pick of a finished search, or a winner, as ONNX or C and safetensors, checked where it runs."""
@@ -95,5 +101,5 @@ def export(
 
     import qnas
 
-    exported = qnas.export(run, pick, profile=profile, out=out)
+    exported = qnas.export(run, pick, profile=profile, uint8_input=uint8_input, out=out)
     print(json.dumps({"folder": str(exported.folder), "parity": exported.parity.to_json()}))

@@ -14,6 +14,7 @@ TEST_FILE, NAMES_FILE = "test_batch.bin", "batches.meta.txt"
 IMAGE = (3, 32, 32)
 RECORD = 1 + 3072
 VALIDATION_SHARE = 10
+ABOUT = "CIFAR-10: small colour photographs (Krizhevsky, 2009), 32 x 32 pixels; its makers name no licence."
 
 
 def holds_cifar10(folder: Path) -> bool:
@@ -41,8 +42,9 @@ def cifar10(folder: Path) -> DataSet:
     train = (np.concatenate([pixels for pixels, _ in parts]), np.concatenate([labels for _, labels in parts]))
     names = tuple((folder / NAMES_FILE).read_text(encoding="utf-8").split())
     return split_data(
-        "cifar10", names, train, _read(folder / TEST_FILE), len(train[1]) // VALIDATION_SHARE, shift=4, mirror=True
-    )
+        "cifar10", names, train, _read(folder / TEST_FILE), len(train[1]) // VALIDATION_SHARE, shift=4, mirror=True,
+        about=ABOUT,
+    )  # fmt: skip
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -7,6 +7,11 @@ from sklearn.model_selection import train_test_split
 from qnas.data.images import DataSet, split_data
 
 TEST, VALIDATION = 360, 360
+HIGHEST = 16
+ABOUT = (
+    "scikit-learn's digits: hand-written ones of 43 people (Alpaydin and Kaynak, 1998), 8 x 8 pixels of 0 to 16, light "
+    "on a dark ground."
+)
 
 
 def digits() -> DataSet:
@@ -18,4 +23,7 @@ def digits() -> DataSet:
     train, validation = train_test_split(rest, test_size=VALIDATION, stratify=labels[rest], random_state=0)
     order = np.concatenate([train, validation])
     names = tuple(str(digit) for digit in range(10))
-    return split_data("digits", names, (pixels[order], labels[order]), (pixels[test], labels[test]), VALIDATION)
+    return split_data(
+        "digits", names, (pixels[order], labels[order]), (pixels[test], labels[test]), VALIDATION, highest=HIGHEST,
+        about=ABOUT, licence="CC-BY-4.0",
+    )  # fmt: skip

@@ -22,6 +22,10 @@ PARTS = tuple(f"images-{number}.idx" for number in range(7))
 LABELS = "labels.idx"
 TRAIN, VALIDATION = 60_000, 5_000
 SHIFT = 2
+ABOUT = (
+    "Fashion-MNIST: articles of Zalando's shop (Xiao, Rasul and Vollgraf, 2017), 28 x 28 grey pixels, light on a black "
+    "ground; the Zalando SE holds the copyright."
+)
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
@@ -29,7 +33,7 @@ def fashion() -> DataSet:
     """Fashion-MNIST: 55,000 training, 5,000 validation (the last of the training part) and 10,000 test images."""
     pixels, labels = _pixels(), _unpack((LABELS,), 1)[0].astype(np.int64)
     train, test = (pixels[:TRAIN], labels[:TRAIN]), (pixels[TRAIN:], labels[TRAIN:])
-    return split_data("fashion", CLASSES, train, test, VALIDATION, shift=SHIFT, mirror=True)
+    return split_data("fashion", CLASSES, train, test, VALIDATION, shift=SHIFT, mirror=True, about=ABOUT, licence="MIT")
 
 
 def _pixels() -> NDArray[np.uint8]:

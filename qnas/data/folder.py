@@ -25,7 +25,6 @@ STRETCHED = 2.0
 """From how many times their proportions on stretched images are remarked upon."""
 SHIFT_SHARE = 8
 """Images may be shifted by their shorter side over this."""
-PREPARE = "first frame, upright, alpha over white, resized to {} x {} pixels (Pillow, bicubic with antialiasing); then "
 HELD = 0.2
 """Share of the images that is kept for testing, and of the rest for scoring, where the folder has no such parts."""
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -65,7 +64,7 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     last = len(parts["validation"][1])
     return split_data(
         folder.resolve().name, found.classes, joined, parts["test"], last, shift=min(size) // SHIFT_SHARE, mirror=True,
-        remarks=(*found.remarks(), *_resized(sizes, size)), prepare=PREPARE.format(size[1], size[0]),
+        remarks=(*found.remarks(), *_resized(sizes, size)),
     )  # fmt: skip
 
 

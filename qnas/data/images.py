@@ -57,7 +57,8 @@ class Images:
 class DataSet:
     """A data set: its task, three parts, and how its training images may be shifted and mirrored.
 
-    ``remarks`` are sentences on how it was read and what was left out; ``prepare`` says how pixels were made of files.
+    ``remarks`` are sentences on how it was read and what was left out; ``about`` is one on where it comes from, and
+    ``licence`` what its makers allow, as SPDX abbreviates it, where they are known.
     """
 
     task: Task
@@ -67,7 +68,8 @@ class DataSet:
     shift: int = 0
     mirror: bool = False
     remarks: tuple[str, ...] = ()
-    prepare: str = ""
+    about: str = ""
+    licence: str = ""
 
     @property
     def name(self) -> str:
@@ -114,9 +116,9 @@ def shrunk(data: DataSet, factor: int) -> DataSet:
     parts = data.train, data.validation, data.test
     pixels = [F.avg_pool2d(part.pixels.float(), factor).round().byte() for part in parts]
     mean, deviation = _moments(pixels[0])
-    moments = (tuple(value.flatten().tolist()) for value in (mean, deviation))
+    moments = [tuple(value.flatten().tolist()) for value in (mean, deviation)]
     _, channels, height, width = pixels[0].shape
-    task = Task((channels, height, width), data.task.classes, data.task.data, data.task.names, *moments)
+    task = replace(data.task, image=(channels, height, width), mean=moments[0], deviation=moments[1])
     train, validation, test = (
         Images(small, part.labels, mean, deviation) for small, part in zip(pixels, parts, strict=True)
     )
@@ -132,8 +134,10 @@ def split_data(
     *,
     shift: int = 0,
     mirror: bool = False,
+    highest: int = 255,
     remarks: tuple[str, ...] = (),
-    prepare: str = "",
+    about: str = "",
+    licence: str = "",
 ) -> DataSet:
     """A data set from pixels (n, channels, height, width) and labels (n,) of a training and a test part.
 
@@ -145,24 +149,27 @@ def split_data(
         validation: how many of the training images, the last ones, to set aside for scoring.
         shift: by how many pixels training images may be shifted.
         mirror: whether training images may be mirrored.
+        highest: what white is in these pixels.
         remarks: on how it was read.
-        prepare: how pixels were made of files, to be followed by how they are normalised.
+        about: where it comes from.
+        licence: of it, as SPDX abbreviates it.
     """
     pixels, labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
     kept = len(labels) - validation
     mean, deviation = _moments(pixels[:kept])
     test_pixels, test_labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in test)
     _, channels, height, width = pixels.shape
-    moments = (tuple(value.flatten().tolist()) for value in (mean, deviation))
+    moments = [tuple(value.flatten().tolist()) for value in (mean, deviation)]
     return DataSet(
-        task=Task((channels, height, width), len(classes), name, classes, *moments),
+        task=Task((channels, height, width), len(classes), name, classes, moments[0], moments[1], highest),
         train=Images(pixels[:kept], labels[:kept].long(), mean, deviation),
         validation=Images(pixels[kept:], labels[kept:].long(), mean, deviation),
         test=Images(test_pixels, test_labels.long(), mean, deviation),
         shift=shift,
         mirror=mirror,
         remarks=remarks,
-        prepare=prepare,
+        about=about,
+        licence=licence,
     )
 
 

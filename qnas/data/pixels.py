@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from qnas.errors import QnasError, printable
+from qnas.task import Task
 
 RESAMPLING = Image.Resampling.BICUBIC
 """With antialiasing, as Pillow does it."""
@@ -20,8 +22,8 @@ MOST_PIXELS, LARGE = 1 << 25, 1 << 22
 """Pixels of an image as it is decoded, and those above which one is decoded at a time."""
 DRAFT = 2
 """A JPEG is decoded at no more than about so many times the size that is wanted."""
-BITS_PER_SAMPLE = 258
-"""The tag of a TIFF file that tells 12-bit values from 16-bit ones."""
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's modes of images of so many channels."""
 ORIENTATION, LYING = 274, (5, 6, 7, 8)
 """The EXIF tag of how an image is turned, and its values where width and height change places."""
 SHOWN = 20
@@ -83,9 +85,7 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
             if pixels > MOST_PIXELS:
                 raise ValueError(f"it has more than {MOST_PIXELS:,} pixels; make it smaller")
             with _one_large if pixels > LARGE else nullcontext():
-                image.load()
-                deepest = _deepest(image)
-                return _eight_bit(ImageOps.exif_transpose(image), deepest)
+                return eight_bit(image)
 
 
 def upright_size(path: Path) -> tuple[int, int] | None:
@@ -97,29 +97,36 @@ def upright_size(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def _deepest(image: Image.Image) -> int:
-    """The largest value that a pixel of a file of more than 8 bits can have."""
-    depths = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
-    return int((1 << depths[0]) - 1)
-
-
-def _eight_bit(image: Image.Image, deepest: int) -> Image.Image:
-    if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.float64) * 255 / deepest
-        return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+def eight_bit(image: Image.Image) -> Image.Image:
+    """An opened image file's first frame, upright, alpha over white, in grey (L) or colour (RGB) of 8 bits."""
+    depth = getattr(image, "tag_v2", {}).get(258, (16,))[0]  # of a TIFF file: 12 or 16 bits
+    image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its values are floating-point numbers; save it with 8 or 16 bits")
-    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64) * 255 / ((1 << depth) - 1)
+        return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
         ground = Image.new("RGBA", image.size, "white")
-        ground.alpha_composite(image.convert("RGBA" if image.mode != "La" else "LA").convert("RGBA"))
-        return ground.convert("L" if _is_grey(ground) else "RGB")
-    return image.convert("L" if image.mode in ("1", "L") or (image.mode == "P" and _is_grey(image)) else "RGB")
+        ground.alpha_composite(image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA"))
+        image = ground
+    grey = image.mode in ("1", "L")
+    if image.mode in ("P", "RGBA"):  # which have no mode of grey
+        red, green, blue = (band.tobytes() for band in image.convert("RGB").split())
+        grey = red == green == blue
+    return image.convert("L" if grey else "RGB")
 
 
-def _is_grey(image: Image.Image) -> bool:
-    """Whether red, green and blue are the same everywhere: files with alpha or a palette have no mode for that."""
-    red, green, blue = image.convert("RGB").split()
-    return red.tobytes() == green.tobytes() == blue.tobytes()
+def preparation(task: Task) -> dict[str, Any]:
+    """How an image file becomes what networks of a task see, as plain values.
+
+    Returns:
+        ``mode``: Pillow's, nothing where no image file has so many channels; ``resize``: its filter; ``draft``: a JPEG
+        is decoded at no more than about so many times the longer side; ``highest``: what white is in 8-bit steps;
+        ``mean`` and ``deviation``: of each channel, likewise.
+    """
+    how = {"mode": MODES.get(task.image[0]), "resize": RESAMPLING.name, "draft": DRAFT}
+    return {**how, "highest": task.highest, "mean": task.mean, "deviation": task.deviation}
 
 
 def _reason(path: Path, error: BaseException) -> str:

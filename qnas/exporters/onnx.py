@@ -3,9 +3,11 @@
 Layout (each choice is one that onnxruntime loads and computes right at its default settings): weights of up to
 ``packed_bits`` are uint4, wider ones uint8; activations are QuantizeLinear to uint8, a Clip where they have fewer bits,
 and DequantizeLinear; a bias is int32 where the activations have 8 bits and a separate float Add elsewhere.
+
+The input is the prepared image; or, for a task that is given, its 8-bit pixels, which the first nodes normalise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,18 +18,21 @@ from qnas.network.deployed import DeployedNetwork
 from qnas.network.plan import Node
 from qnas.quant.grid import Grid, levels
 from qnas.quant.scheme import HIGHEST
-from qnas.task import Shape
+from qnas.task import Shape, Task
 
 INPUT, OUTPUT = "images", "logits"
+MOMENTS = ("mean", "deviation")
 PACKED_BITS = 4
-OPSET, IR_VERSION = 21, 10
+OPSET = 21
+IR_VERSIONS = {13: 7, 21: 10}
+"""The format's version of each opset that is written: that of the first release of ONNX that had it."""
 
 
 class _Graph:
     """Nodes and initializers while they are written; ``values`` maps plan nodes to the names their readers use."""
 
-    def __init__(self, network: DeployedNetwork, packed_bits: int) -> None:
-        self.network, self.packed_bits = network, packed_bits
+    def __init__(self, network: DeployedNetwork, packed_bits: int, pixels: Task | None = None) -> None:
+        self.network, self.packed_bits, self.pixels = network, packed_bits, pixels
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self.values: list[str] = []
@@ -141,7 +146,14 @@ def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:
 
 
 def _input(graph: _Graph, node: Node, inputs: list[str]) -> str:
-    return INPUT
+    """The prepared image; of 8-bit pixels, the channels of a pixel side by side, it is made here."""
+    if graph.pixels is None:
+        return INPUT
+    real = graph.add("Cast", [INPUT], f"{INPUT}/real", to=TensorProto.FLOAT)
+    mean, deviation = (graph.constant(f"{INPUT}/{name}", getattr(graph.pixels, name)) for name in MOMENTS)
+    centred = graph.add("Sub", [real, mean], f"{INPUT}/centred")
+    normalised = graph.add("Div", [centred, deviation], f"{INPUT}/normalised")
+    return graph.add("Transpose", [normalised], f"{INPUT}/prepared", perm=[0, 3, 1, 2])
 
 
 def _global_avg(graph: _Graph, node: Node, inputs: list[str]) -> str:
@@ -169,17 +181,27 @@ WRITERS: dict[str, Callable[[_Graph, Node, list[str]], str]] = {
 }
 
 
-def write_onnx(network: DeployedNetwork, packed_bits: int = PACKED_BITS) -> ModelProto:
+def write_onnx(
+    network: DeployedNetwork,
+    packed_bits: int = PACKED_BITS,
+    opset: int = OPSET,
+    pixels: Task | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> ModelProto:
     """The ONNX model of a deployed network.
 
     Args:
         network: of a plan.
-        packed_bits: weights of this many bits and fewer are stored two a byte; 0 for none.
+        packed_bits: weights of this many bits and fewer are stored two a byte; 0 for none, as before opset 21.
+        opset: one of ``IR_VERSIONS``.
+        pixels: the task by whose mean and deviation 8-bit pixels are normalised in the graph.
+        metadata: that the model carries, by name.
 
     Returns:
-        A model from ``images`` (batch, channels, height, width) to ``logits`` (batch, classes).
+        A model from ``images`` (batch, channels, height, width), float32, or, where ``pixels`` are taken, (batch,
+        height, width, channels), uint8, to ``logits`` (batch, classes).
     """
-    graph = _Graph(network, packed_bits)
+    graph = _Graph(network, packed_bits, pixels)
     for place, node in enumerate(network.plan.nodes):
         value, grid = graph.node(node), network.activations.get(node.name)
         if node.kind == "sum":
@@ -187,7 +209,12 @@ def write_onnx(network: DeployedNetwork, packed_bits: int = PACKED_BITS) -> Mode
         graph.values.append(value if grid is None else graph.quantized(value, grid))
     graph.add("Identity", [graph.values[-1]], OUTPUT)
     logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
-    model = _model(graph, [_batch_of(INPUT, network.plan.nodes[0].shape)], [logits])
+    channels, height, width = network.plan.nodes[0].shape
+    images = _batch_of(INPUT, (channels, height, width))
+    if pixels is not None:
+        images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", height, width, channels])
+    model = _model(graph, [images], [logits], opset)
+    helper.set_model_props(model, dict(metadata or {}))
     checker.check_model(model, full_check=True)
     return model
 
@@ -213,8 +240,10 @@ def _batch_of(name: str, shape: Shape) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
 
 
-def _model(graph: _Graph, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> ModelProto:
+def _model(
+    graph: _Graph, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto], opset: int = OPSET
+) -> ModelProto:
     body = helper.make_graph(graph.nodes, "qnas", inputs, outputs, graph.initializers)
     return helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="qnas"
+        body, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSIONS[opset], producer_name="qnas"
     )

@@ -56,9 +56,12 @@ class Parity:
 
 
 def compare(model: bytes, network: DeployedNetwork, images: Images) -> Parity:
-    """Run an ONNX model and its network on the same images."""
+    """Run an ONNX model, that takes prepared images or 8-bit pixels, and its network on the same images."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    batches = (x.numpy() for x, _ in evaluation_batches(images, PARITY_BATCH))
+    if session.get_inputs()[0].type == "tensor(uint8)":
+        batches = (x.permute(0, 2, 3, 1).numpy() for x in images.pixels.split(PARITY_BATCH))
+    else:
+        batches = (x.numpy() for x, _ in evaluation_batches(images, PARITY_BATCH))
     logits = np.concatenate([session.run(None, {INPUT: x})[0] for x in batches])
     return held_against(network, images, logits, ONNXRUNTIME, onnxruntime.__version__)
 

@@ -3,17 +3,24 @@
 A new one is a row in ``PROFILES``: what writes it, and what holds it against torch.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+import qnas
 from qnas.data.images import Images
+from qnas.data.pixels import preparation
 from qnas.errors import check_known
 from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
 from qnas.exporters.device_profiles import Memory
-from qnas.exporters.onnx import PACKED_BITS, write_onnx
+from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.network.deployed import DeployedNetwork
+from qnas.quant.grid import Grid
 from qnas.task import Task
 
 MODEL = "model.onnx"
@@ -36,26 +43,61 @@ class Profile:
     Args:
         name: as users write it.
         reads: what it is good for.
-        write: gives the files of a network for the images of a task; refuses a network that it cannot hold.
+        write: gives the files of a network for the images of a task, and whether they take 8-bit pixels; refuses a
+            network that it cannot hold.
         compare: runs the files beside the network on the same images.
         file: the one that is the model.
         floats: whether it holds FP32 networks.
         memory: says what the files take on a device, as far as that is known.
-        prepare: how pixels of the right size are handed to it.
+        pixels: whether it takes 8-bit pixels whatever is asked.
+        needs: the least that runs it.
     """
 
     name: str
     reads: str
-    write: Callable[[DeployedNetwork, Task], Files]
+    write: Callable[[DeployedNetwork, Task, bool], Files]
     compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
     file: str = MODEL
     floats: bool = True
     memory: Callable[[Files], Memory] = _memory_of_onnx
-    prepare: str = "(pixel - mean) / deviation for each channel, pixels 8-bit as stored"
+    pixels: bool = False
+    needs: str = ""
 
 
-def _onnx(packed_bits: int) -> Callable[[DeployedNetwork, Task], Files]:
-    return lambda network, task: {MODEL: write_onnx(network, packed_bits).SerializeToString()}
+def input_of(pixels: bool) -> dict[str, str]:
+    """What a model takes: 8-bit pixels, the channels of a pixel side by side, or prepared images."""
+    kind, layout = ("uint8", "NHWC") if pixels else ("float32", "NCHW")
+    return {"name": INPUT, "type": kind, "layout": layout}
+
+
+def grids_of(network: DeployedNetwork) -> dict[str, list[str]]:
+    """The grids of a network's weights and activations in words, each once."""
+    weights = {_in_words(layer.grid) for layer in network.layers.values() if layer.grid}
+    return {"weights": sorted(weights), "activations": sorted(set(map(_in_words, network.activations.values())))}
+
+
+def _in_words(grid: Grid) -> str:
+    zeros = {float(zero) for zero in np.ravel(grid.zero_point)}
+    kind = "from 0" if zeros == {0} else "symmetric" if zeros == {2 ** (grid.bits - 1)} else "asymmetric"
+    return f"{grid.bits} bits, {kind}, a step a {'tensor' if grid.axis is None else 'channel'}"
+
+
+def metadata(network: DeployedNetwork, task: Task, pixels: bool) -> dict[str, str]:
+    """What a model says of itself: class names, how images are prepared, grids, version; all but the last as JSON."""
+    told: dict[str, Any] = {
+        "classes": task.names,
+        "images": {"shape": task.image, **preparation(task), "input": input_of(pixels)},
+        "grids": grids_of(network),
+    }
+    return {**{name: json.dumps(value) for name, value in told.items()}, "qnas": qnas.__version__}
+
+
+def _onnx(packed_bits: int, opset: int = OPSET) -> Callable[[DeployedNetwork, Task, bool], Files]:
+    def write(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+        told = metadata(network, task, pixels)
+        return {MODEL: write_onnx(network, packed_bits, opset, task if pixels else None, told).SerializeToString()}
+
+    return write
 
 
 PROFILES = {
@@ -65,21 +107,30 @@ PROFILES = {
             "compact",
             "ONNX with weights of 4 bits and fewer stored two a byte: the smallest file",
             _onnx(PACKED_BITS),
+            needs="onnxruntime 1.19",
         ),
         Profile(
             "unpacked",
             "ONNX with every weight in a byte: a larger file, that no run of onnxruntime has to unpack",
             _onnx(0),
+            needs="onnxruntime 1.18",
+        ),
+        Profile(
+            "opset13",
+            "ONNX of opset 13 with every weight in a byte, for runtimes and converters that know no newer one",
+            _onnx(0, 13),
+            needs="onnxruntime 1.15",
         ),
         Profile(
             "c",
             "C99 in integers alone, weights packed at their bits, for devices without an operating system",
-            write_c,
+            lambda network, task, pixels: write_c(network, task),
             compare_c,
             SOURCE,
             floats=False,
             memory=memory_of_c,
-            prepare="8-bit pixels as stored, row after row, the channels of a pixel side by side",
+            pixels=True,
+            needs="a compiler of C99",
         ),
     )
 }

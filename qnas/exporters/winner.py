@@ -1,10 +1,12 @@
-"""Writes a trained network as a folder that holds all a user needs: weights, ONNX, genotype, manifest.
+"""Writes a trained network as a folder that holds all a user needs: weights, model, genotype, manifest, guides.
 
-The manifest says how images are prepared, what was measured, and what every file hashes to.
+The manifest says how images are prepared, what was measured, and what every file hashes to, but for the guides, which
+people may change (``qnas.exporters.card``).
 """
 
 import hashlib
 import platform
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from torch import Tensor
 
 import qnas
 from qnas.data.images import DataSet
+from qnas.data.pixels import preparation
 from qnas.errors import QnasError, printable, shown
+from qnas.exporters.card import guides, prepared
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import MODEL, find_profile
+from qnas.exporters.registry import MODEL, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
@@ -38,12 +42,20 @@ SHAPE = {
     "facts": {"settings": {"bits": str}, "accuracy": {}},
     "costs": {},
     "parity": {"images": int, "torch_top1": float, "same_class": float, "runtime?": str},
-    "images": {"data": str, "shape": [int], "classes": [str], "mean": [float], "deviation": [float]},
+    "images": {
+        "data": str,
+        "shape": [int],
+        "classes": [str],
+        "mean": [float],
+        "deviation": [float],
+        "highest?": int,
+    },
     "device?": ({},),
     "model?": str,
     "model_bytes?": int,
     "onnx_bytes?": int,
     "sha256": {str: str},
+    "guides?": [str],
     "versions": {str: str},
     "validation?": {
         "recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool, "confusion": [[int]],
@@ -130,8 +142,9 @@ def load_winner(folder: Path) -> Winner:
     with reading(folder / MANIFEST, "the manifest of a winner", remedy):
         images = manifest["images"]
         names = tuple(images["classes"])
-        moments = (tuple(images[key]) for key in ("mean", "deviation"))
-        task = Task(tuple(images["shape"]), len(names), images["data"], names, *moments)
+        mean, deviation = (tuple(images[key]) for key in ("mean", "deviation"))
+        highest = images.get("highest", Task.highest)
+        task = Task(tuple(images["shape"]), len(names), images["data"], names, mean, deviation, highest)
     with reading(folder / WEIGHTS, "trained weights", remedy):
         grids = grids_in(manifest)
         state, _ = read_tensors(folder / WEIGHTS)
@@ -150,8 +163,11 @@ def write_winner(
     facts: dict[str, Any],
     profile: str = "compact",
     device: DeviceProfile | None = None,
+    uint8_input: bool = False,
 ) -> Parity:
     """Write everything, compare what was exported with torch on the validation images, and say so.
+
+    What an earlier export has left in the folder goes.
 
     Args:
         folder: to write to.
@@ -161,37 +177,31 @@ def write_winner(
         facts: settings and accuracies for the manifest.
         profile: one of ``qnas.exporters.registry.PROFILES``.
         device: that is to hold what is exported.
+        uint8_input: whether the model takes 8-bit pixels, which it normalises itself.
 
     Raises:
         QnasError: no such profile, or one that cannot hold the network, or a device that cannot; then nothing is
             written.
     """
     written = find_profile(profile)
-    deployed = deploy(network)
-    files = written.write(deployed, data.task)
+    deployed, pixels = deploy(network), uint8_input or written.pixels
+    files = written.write(deployed, data.task, pixels)
     if device:
         device.check_fit(written.memory(files))
     parity = written.compare(files, deployed, data.validation)
     table = confusion(deployed, data.validation, data.task.classes)
+    take_back(folder)
     write_tensors(folder / WEIGHTS, network.state_dict())
     for name, content in files.items():
         write_bytes(folder / name, content)
     write_json(folder / GENOTYPE, genotype.to_json())
-    write_json(folder / MANIFEST, {
+    manifest = {
         "facts": facts,
         "costs": asdict(costs(network.plan)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
         "validation": {"confusion": table, **by_class(table)},
-        "images": {
-            "data": data.name,
-            "remarks": data.remarks,
-            "shape": data.task.image,
-            "classes": data.task.names,
-            "prepare": data.prepare + written.prepare,
-            "mean": data.task.mean,
-            "deviation": data.task.deviation,
-        },
+        "images": images_of(data, pixels),
         "profile": profile,
         "model": written.file,
         "device": device and device.to_json(),
@@ -204,8 +214,47 @@ def write_winner(
             "onnx": onnx.__version__,
             "python": platform.python_version(),
         },
-    })  # fmt: skip
+    }
+    for_people = guides(manifest)
+    for name, content in for_people.items():
+        write_bytes(folder / name, content)
+    write_json(folder / MANIFEST, {**manifest, "guides": list(for_people)})
     return parity
+
+
+def images_of(data: DataSet, pixels: bool) -> dict[str, Any]:
+    """What a manifest says of images: classes, counts, how they are prepared, where they come from.
+
+    Args:
+        data: that the network was trained on.
+        pixels: whether the model takes them as they are, 8-bit.
+    """
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    told = {
+        "data": data.name,
+        "about": data.about,
+        "licence": data.licence,
+        "remarks": data.remarks,
+        "counts": {name: len(images) for name, images in parts.items()},
+        "classes": data.task.names,
+        "shape": data.task.image,
+        **preparation(data.task),
+        "input": input_of(pixels),
+    }
+    return {**told, "prepare": prepared(told)}
+
+
+def take_back(folder: Path) -> None:
+    """Remove what an earlier export wrote for a device and for people; a kill leaves a winner to export again."""
+    path = folder / MANIFEST
+    with suppress(QnasError), reading(path, "the manifest of a winner", ""):
+        manifest = read_json(path, "the manifest of a winner", "", SHAPE)
+        kept = {name: digest for name, digest in manifest["sha256"].items() if name in (WEIGHTS, GENOTYPE)}
+        others = sorted({*manifest["sha256"], *manifest.get("guides", ())} - kept.keys())
+        files = [_inside(folder, name) for name in others]
+        write_json(path, {**manifest, "sha256": kept, "guides": []})
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

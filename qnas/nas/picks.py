@@ -18,7 +18,6 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Grids, Network
 from qnas.quant.choices import with_grid
 from qnas.runs.folder import RUN, read_run
-from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
@@ -58,7 +57,9 @@ def winner_of(run: Path) -> Path:
     return run / WINNER
 
 
-def export_pick(run: Path, pick: int = 1, profile: str = "", out: Path | None = None) -> tuple[Path, Parity]:
+def export_pick(
+    run: Path, pick: int = 1, profile: str = "", out: Path | None = None, uint8_input: bool = False
+) -> tuple[Path, Parity]:
     """Export one pick of a finished run.
 
     Args:
@@ -66,12 +67,13 @@ def export_pick(run: Path, pick: int = 1, profile: str = "", out: Path | None = 
         pick: 1 for the winner, 2 for the second.
         profile: of ``qnas.exporters.registry.PROFILES``; if empty, what the run's device reads, or ``compact``.
         out: folder to write; inside the run's if none is given.
+        uint8_input: see ``write_winner``.
 
     Returns:
-        The folder, and how the ONNX model compares with torch.
+        The folder, and how the model compares with torch.
 
     Raises:
-        QnasError: the run is not finished or has no such pick, or the run's device does not hold it.
+        QnasError: the run is not finished or has no such pick, its images have changed, or its device does not hold it.
     """
     picks = read_result(run)["picks"]
     if not 1 <= pick <= len(picks):
@@ -81,7 +83,7 @@ def export_pick(run: Path, pick: int = 1, profile: str = "", out: Path | None = 
     chosen = picks[pick - 1]
     settings = read_run(run, {**BEGUN, "data": str, "steps": int, "bits": str})["settings"]
     grids = grids_of_run(run, settings)
-    data = find_again(settings["data"], settings.get(IMAGES, {}))
+    data = find_again(settings)
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
@@ -89,7 +91,7 @@ def export_pick(run: Path, pick: int = 1, profile: str = "", out: Path | None = 
     network = load_pick(run, genotype, data, grids)
     device = device_of_run(run, settings)
     profile = profile or (device.container if device else "compact")
-    return folder, write_winner(folder, genotype, network, data, facts, profile, device)
+    return folder, write_winner(folder, genotype, network, data, facts, profile, device, uint8_input)
 
 
 def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) -> int:

@@ -1,5 +1,6 @@
 """Shows anything that has a name or a path: runs, winners, genotypes, spaces, devices, checkpoints."""
 
+import shlex
 from dataclasses import asdict
 from os.path import isfile  # which holds what may not be read for no file
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.table import Table
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.data.registry import SOURCES
 from qnas.errors import QnasError
+from qnas.exporters.card import PREDICT
 from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
 from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
@@ -115,7 +117,10 @@ def _show_winner(folder: Path) -> None:
             f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
         )
     )
-    print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
+    if PREDICT in manifest.get("guides", ()):
+        print(f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg")
+    else:
+        print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
 
 
 def _show_genotype(path: Path, typed: Typed) -> None:

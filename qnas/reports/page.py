@@ -8,14 +8,12 @@ import base64
 import hashlib
 import io
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import torch
 from PIL import Image
-from scipy.stats import binomtest
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
@@ -23,7 +21,7 @@ from qnas.data.registry import find_again
 from qnas.data.survey import GAP, contact_sheet, face
 from qnas.devices import computing
 from qnas.errors import QnasError
-from qnas.exporters.onnx import INPUT
+from qnas.exporters.card import PREDICT, call_of, recipe_of
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import Winner, load_winner, model_bytes, read_manifest
 from qnas.nas import pareto
@@ -31,13 +29,12 @@ from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.plan import Node
-from qnas.quant.choices import USUAL
 from qnas.reports.charts import Chart, Mark, chart, drawing, records
 from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import reading
-from qnas.training.recipe import Recipe
+from qnas.scores.accuracy import interval
 
 ALL_COSTS = {**COSTS, "latency": "ms"}
 LOOKED, WRONG = 2_000, 24
@@ -123,7 +120,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "costs": {key: name for key, name in ALL_COSTS.items() if any(one[key] for one in networks)},
         "classes": classes(data) if data else None,
         "missing": typed(missing),
-        "input": INPUT,
+        "predict": PREDICT if PREDICT in manifest.get("guides", ()) else "",
         "call": call_of(settings),
         "command": typed("`" + call_of(settings) + "`"),
         "recipe": recipe_of(settings),
@@ -137,7 +134,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
 def data_of(settings: dict[str, Any]) -> tuple[DataSet | None, str]:
     """The images of a run, or why there are none."""
     try:
-        return find_again(settings["data"], settings["images"]), ""
+        return find_again(settings), ""
     except QnasError as error:
         return None, str(error)
 
@@ -172,12 +169,8 @@ def expected(network: dict[str, Any]) -> float:
 
 def accuracies(winner: dict[str, Any], images: dict[str, Any]) -> list[tuple[str, float, int, float, float]]:
     """On either part: accuracy in per cent, the number of images, and the ends of its 95 % interval (Wilson, 1927)."""
-    rows = []
-    for part, accuracy in (("test", winner["test"]), ("validation", winner["best"])):
-        count = images[part]
-        interval = binomtest(round(accuracy / 100 * count), count).proportion_ci(0.95, "wilson")
-        rows.append((part, accuracy, count, 100 * interval.low, 100 * interval.high))
-    return rows
+    measured = {"test": winner["test"], "validation": winner["best"]}
+    return [(part, found, images[part], *interval(found, images[part])) for part, found in measured.items()]
 
 
 def charts(
@@ -299,30 +292,3 @@ def as_uri(image: Image.Image, most: int) -> str:
     png = io.BytesIO()
     image.save(png, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-
-
-def call_of(settings: dict[str, Any]) -> str:
-    """The call that makes such a run: all that was decided then, whatever defaults will be, but not the folder."""
-    given = {
-        "bits": settings["bits"],
-        **{f"max_{name}": limit for name, limit in settings["limits"].items()},
-        "pareto": ",".join(settings["pareto"]),
-        **{name: settings[name] for name in ("mixed", "edges", "data", "space", "ghn", "sampler", "trials", "top")},
-        "target": (settings.get("target") or {}).get("name", ""),
-        "grid": "" if grid_of(settings) == USUAL else grid_of(settings),
-        "recipe": "recipe.toml" if recipe_of(settings) else "",
-        **({"minutes": settings["minutes"]} if settings["minutes"] else {"steps": settings["steps"]}),
-    }
-    chosen = {name: value for name, value in given.items() if value}
-    return f"qnas.search({', '.join(f'{name}={value!r}' for name, value in chosen.items())}, seed={settings['seed']})"
-
-
-def recipe_of(settings: dict[str, Any]) -> str:
-    """The file of a run's recipe, where it is not the usual one."""
-    recipe = Recipe.from_json({**settings["recipe"], "steps": settings["steps"]})
-    return "" if recipe == replace(Recipe(), steps=recipe.steps, grid=recipe.grid) else recipe.to_toml()
-
-
-def grid_of(settings: dict[str, Any]) -> str:
-    """The name of the grid that a run's networks are on."""
-    return Recipe.from_json(settings["recipe"]).grid

@@ -58,6 +58,14 @@ def confusion(
     return table
 
 
+def interval(accuracy: float, images: int) -> tuple[float, float]:
+    """The ends of the 95 % interval (Wilson, 1927) of an accuracy in per cent that so many images have shown."""
+    from scipy.stats import binomtest  # slow to import, and only what is written for people needs it
+
+    ends = binomtest(round(accuracy / 100 * images), images).proportion_ci(0.95, "wilson")
+    return 100 * ends.low, 100 * ends.high
+
+
 def by_class(table: list[list[int]]) -> dict[str, Any]:
     """What a confusion tells, in per cent.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qnas.data.registry import SOURCES, default_space, find_data, sized
+from qnas.data.registry import SOURCES, default_space, find_again, find_data, sized
 from qnas.errors import QnasError
 from qnas.space.space import space_names
 
@@ -115,7 +115,18 @@ def test_the_size_of_images_may_follow_their_folder(tmp_path: Path, tail: str, i
             Image.new("L", (20, 10), number).save(tmp_path / "photos" / name / f"{number}.png")
     data = find_data(f"{tmp_path / 'photos'}{tail}")
     assert (data.task.image, data.name) == (image, "photos")
-    assert f"resized to {image[2]} x {image[1]} pixels" in data.prepare
+
+
+def test_images_that_have_changed_are_no_longer_those_of_a_run(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
+    settings = {"data": str(tmp_path), "images": find_data(str(tmp_path)).fingerprint}
+    assert find_again(settings).fingerprint == settings["images"]
+    Image.new("L", (8, 8), 99).save(tmp_path / "a" / "0.png")
+    with pytest.raises(QnasError, match="have changed since the network was trained; put the earlier ones back"):
+        find_again(settings)
 
 
 @pytest.mark.parametrize("tail", ["@0", "@2", "@2000", "@5000", "@64x3", "@0x0"])

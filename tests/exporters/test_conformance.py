@@ -286,12 +286,13 @@ def test_the_linear_projections_of_inverted_bottlenecks_have_a_signed_grid(
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
+@pytest.mark.parametrize("pixels", [False, True])
 def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
-    bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str, profile: str
+    bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str, profile: str, pixels: bool
 ) -> None:
     network, row = bottleneck_networks[bits], PROFILES[profile]
     images, _ = digits_data.validation.batch(slice(None))
-    parity = row.compare(row.write(network, digits_data.task), network, digits_data.validation)
+    parity = row.compare(row.write(network, digits_data.task, pixels), network, digits_data.validation)
     assert parity.images == 360
     assert parity.same_class >= 99
     assert abs(parity.torch_top1 - parity.runtime_top1) <= 0.5
@@ -360,8 +361,8 @@ def test_every_profile_gives_the_classes_of_torch(trained: Trained, digits_data:
     for row in PROFILES.values():
         if network.layers["stem"].grid is None and not row.floats:
             with pytest.raises(QnasError, match="but stem is FP32"):
-                row.write(network, digits_data.task)
+                row.write(network, digits_data.task, False)
             continue
-        files = row.write(network, digits_data.task)
+        files = row.write(network, digits_data.task, False)
         assert row.file in files
         assert row.compare(files, network, digits_data.validation).same_class >= 99, row.name

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import islice
@@ -18,6 +19,7 @@ from PIL import Image
 import qnas
 from qnas.cli.errors import in_options
 from qnas.data.registry import find_data
+from qnas.exporters.card import call_of, recipe_of
 from qnas.exporters.winner import write_winner
 from qnas.nas.candidate import Candidate
 from qnas.nas.limits import Limits
@@ -27,7 +29,7 @@ from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.reports.page import accuracies, call_of, keep_page, page, recipe_of, write_page
+from qnas.reports.page import accuracies, keep_page, page, write_page
 from qnas.runs.folder import open_run
 from qnas.sampling.generator import stream
 from qnas.scores.predicted import Score
@@ -203,7 +205,7 @@ def test_images_that_are_gone_or_changed_are_missed_in_a_sentence(tmp_path: Path
     place = photographs(tmp_path / "photos")
     folder = run_of(tmp_path / "run", f"{place}@8x8", 2, 1)
     Image.new("RGB", (8, 8)).save(place / HOSTILE[1] / "0.png")
-    assert Reader(page(folder)).words.count("cannot be shown: The images have changed") == 2
+    assert Reader(page(folder)).words.count("cannot be shown: The images of photos have changed") == 2
     place.rename(tmp_path / "moved")
     assert Reader(page(folder)).words.count("cannot be shown: The images of a run lie where it says") == 2
 
@@ -266,18 +268,19 @@ def test_the_snippets_run_as_they_stand(
     run: Path, read: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), np.uint8)
-    snippets = re.findall(r"(?:import json|import numpy as np\nimport qnas)\n.*?\nprint\(.*?\)\]?\)", read.words, re.S)
-    assert len(snippets) == 2
-    printed = []
-    for snippet in snippets:
-        folder = shutil.copytree(run, tmp_path / str(len(printed)))
-        np.save(folder / "images.npy", images)
-        monkeypatch.chdir(folder)
-        said: list[Any] = []
-        exec(snippet, {"print": said.append})
-        printed.append(said)
-    assert printed[0] == printed[1]
-    assert set(printed[0][0]) <= set(HOSTILE)
+    (snippet,) = re.findall(r"import numpy as np\nimport qnas\n.*?\nprint\(.*?\)\]?\)", read.words, re.S)
+    monkeypatch.chdir(shutil.copytree(run, tmp_path / "run"))
+    np.save("images.npy", images)
+    said: list[Any] = []
+    exec(snippet, {"print": said.append})
+    files = [f"{number}.png" for number in range(len(images))]
+    for name, image in zip(files, images, strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(name)
+    assert "\npython winner/predict.py photo.jpg\n" in f"\n{read.words}\n"
+    command = [sys.executable, "winner/predict.py", *files]
+    ended = subprocess.run(command, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"}, check=True)
+    assert [line.split("\t")[1] for line in ended.stdout.splitlines()] == said[0]
+    assert set(said[0]) <= set(HOSTILE)
 
 
 CHROMIUM = shutil.which("chromium")
