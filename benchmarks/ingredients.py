@@ -34,6 +34,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     USUAL: {},
     "rate 3e-3": {"rate": 3e-3},
     "rate 2e-2": {"rate": 2e-2},
+    "adamw": {"optimizer": "adamw"},
+    "muon": {"optimizer": "muon"},
     "sgd 0.1": {"optimizer": "sgd", "rate": 0.1},
     "linear decay": {"schedule": "linear"},
     "batch 32": {"batch": 32},

@@ -16,14 +16,14 @@ COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 
 
 class Muon(AdamW):
-    """AdamW whose groups with ``orthogonal`` set are updated by Muon, as matrices (Cout, Cin * kernel * kernel).
+    """AdamW; groups with ``orthogonal`` set are updated by Muon, as matrices (Cout, Cin * kernel * kernel).
 
     Args:
-        groups: of parameters, each with ``weight_decay`` and ``orthogonal``.
+        groups: of parameters.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
-        super().__init__(groups, fused=True)
+        super().__init__([{"orthogonal": False, **group} for group in groups], fused=True)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:

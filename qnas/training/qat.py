@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from qnas.data.images import DataSet, Images
 from qnas.network.build import Architecture, build_plan
 from qnas.network.initial import Predictor
 from qnas.network.module import Network, has_weights
-from qnas.network.plan import Plan
+from qnas.network.plan import Node, Plan
 from qnas.quant.scheme import FP32, HIGHEST, Bits
 from qnas.scores.accuracy import Accuracy, accuracy
 from qnas.training.guard import Guard
@@ -254,22 +255,25 @@ def teacher_of(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predic
 
 
 def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    weights = [value for name, value in network.slots.items() if name.endswith("/weight")]
-    mixing = [value for value in weights if value.dim() == 4 and value.shape[1] > 1]  # neither depthwise nor linear
-    others = [value for name, value in network.slots.items() if not name.endswith("/weight")]
-    steps = [*network.log_steps.values(), *network.log_weight_steps.values()]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": [*others, *steps], "weight_decay": 0.0},
+    turned = {f"{node.name}/weight" for node in network.plan.nodes if is_turned(node, recipe)}
+    weights = {name: value for name, value in network.slots.items() if name.endswith("/weight")}
+    others = [value for name, value in network.slots.items() if name not in weights]
+    decay = {"weight_decay": recipe.weight_decay}
+    groups: list[dict[str, Any]] = [
+        {"params": [value for name, value in weights.items() if name in turned], **decay, "orthogonal": True},
+        {"params": [value for name, value in weights.items() if name not in turned], **decay},
+        {"params": [*others, *network.log_steps.values(), *network.log_weight_steps.values()], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.rate, momentum=0.9, nesterov=True, fused=True)
-    if recipe.optimizer == "muon":
-        left = [value for value in weights if all(value is not one for one in mixing)]
-        decay = {"weight_decay": recipe.weight_decay}
-        parts = [{"params": mixing, **decay, "orthogonal": True}, {"params": left, **decay, "orthogonal": False}]
-        return Muon([*parts, {**groups[1], "orthogonal": False}])
-    return torch.optim.AdamW(groups, fused=True)
+    return Muon(groups)
+
+
+def is_turned(node: Node, recipe: Recipe) -> bool:
+    """Whether a recipe trains a layer by Muon: a convolution that mixes channels; ``auto`` leaves 2-bit ones out."""
+    mixes = node.kind == "conv" and node.channels_in > node.groups
+    return mixes and (recipe.optimizer == "muon" or (recipe.optimizer == "auto" and node.bits.weights > 2))
 
 
 def deployed_accuracy(network: Network, images: Images) -> Accuracy:

@@ -10,7 +10,7 @@ from qnas.quant.choices import GRIDS, USUAL, with_grid
 from qnas.runs.reading import read_toml
 
 CHOICES = {
-    "optimizer": ("adamw", "muon", "sgd"),
+    "optimizer": ("auto", "adamw", "muon", "sgd"),
     "schedule": ("cosine", "linear"),
     "grid": tuple(GRIDS),
 }
@@ -25,7 +25,8 @@ class Recipe:
         steps: updates.
         batch: images an update.
         optimizer: ``adamw`` (Loshchilov and Hutter, 2019); ``muon`` (Jordan et al., 2024) for convolutions that mix
-            channels, and AdamW for all else; or ``sgd``: with Nesterov's momentum of 0.9.
+            channels, and AdamW for all else; ``auto``: likewise, but AdamW for those with weights of 2 bits; or
+            ``sgd``: with Nesterov's momentum of 0.9.
         rate: peak learning rate.
         schedule: how the rate falls after the warm-up: half a ``cosine``, or ``linear``.
         warm_up: share of the run in which the rate rises to its peak.
@@ -56,7 +57,7 @@ class Recipe:
 
     steps: int = 900
     batch: int = 64
-    optimizer: str = "adamw"
+    optimizer: str = "auto"
     rate: float = 1e-2
     schedule: str = "cosine"
     warm_up: float = 0.05

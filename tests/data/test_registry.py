@@ -125,7 +125,7 @@ def test_images_that_have_changed_are_no_longer_those_of_a_run(tmp_path: Path) -
     settings = {"data": str(tmp_path), "images": find_data(str(tmp_path)).fingerprint}
     assert find_again(settings).fingerprint == settings["images"]
     Image.new("L", (8, 8), 99).save(tmp_path / "a" / "0.png")
-    with pytest.raises(QnasError, match="have changed since the run began, got other pixels in .*; put them"):
+    with pytest.raises(QnasError, match=r"have changed since the run began, got other pixels in .*; put them"):
         find_again(settings)
 
 

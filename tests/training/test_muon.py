@@ -1,5 +1,6 @@
 """Muon against its definition in float64, and against AdamW where it leaves parameters to that."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -47,15 +48,29 @@ def test_an_update_follows_the_equations() -> None:
         torch.testing.assert_close(weight.detach(), before, atol=1e-4, rtol=0)
 
 
+def after_a_step(data: DataSet, bits: Bits, optimizer: str) -> dict[str, Tensor]:
+    """The parameters of a network with depthwise and dense convolutions."""
+    plan = build_plan(HandMade("ds_cnn", 4, bits), data.task)
+    training = begun(plan, data, Recipe(8, batch=32, calibration=1, optimizer=optimizer), 0)
+    training.step()
+    return dict(training.network.named_parameters())
+
+
+def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in one.items() if not torch.equal(value, other[name])}
+
+
 def test_all_but_convolutions_that_mix_channels_go_adamws_way(digits_data: DataSet) -> None:
-    plan = build_plan(HandMade("ds_cnn", 4, Bits(4, 4)), digits_data.task)
-    ways = {}
-    for name in ("muon", "adamw"):
-        training = begun(plan, digits_data, Recipe(8, batch=32, calibration=1, optimizer=name), 0)
-        training.step()
-        ways[name] = dict(training.network.named_parameters())
-    apart = {name for name, value in ways["muon"].items() if not torch.equal(value, ways["adamw"][name])}
-    shapes = {name: tuple(value.shape) for name, value in ways["adamw"].items() if name.endswith("/weight")}
-    mixing = {name for name, shape in shapes.items() if len(shape) == 4 and shape[1] > 1}
+    adamw, muon = (after_a_step(digits_data, Bits(4, 4), name) for name in ("adamw", "muon"))
+    mixing = {name for name, value in adamw.items() if value.dim() == 4 and value.shape[1] > 1}
     assert mixing
-    assert apart == mixing
+    assert apart(adamw, muon) == mixing
+
+
+@pytest.mark.parametrize(("bits", "same"), [(Bits(3, 4), "muon"), (Bits(2, 2), "adamw")])
+def test_weights_of_two_bits_are_left_to_adamw_unless_muon_is_asked_for(
+    digits_data: DataSet, bits: Bits, same: str
+) -> None:
+    usual = after_a_step(digits_data, bits, "auto")
+    assert not apart(usual, after_a_step(digits_data, bits, same))
+    assert apart(usual, after_a_step(digits_data, bits, {"muon": "adamw", "adamw": "muon"}[same]))
