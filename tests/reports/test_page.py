@@ -205,7 +205,7 @@ def test_images_that_are_gone_or_changed_are_missed_in_a_sentence(tmp_path: Path
     place = photographs(tmp_path / "photos")
     folder = run_of(tmp_path / "run", f"{place}@8x8", 2, 1)
     Image.new("RGB", (8, 8)).save(place / HOSTILE[1] / "0.png")
-    assert Reader(page(folder)).words.count("cannot be shown: The images of photos have changed") == 2
+    assert Reader(page(folder)).words.count("cannot be shown: The images have changed") == 2
     place.rename(tmp_path / "moved")
     assert Reader(page(folder)).words.count("cannot be shown: The images of a run lie where it says") == 2
 
