@@ -1,6 +1,7 @@
 """The documents: their code runs, their links lead somewhere, the README keeps to the face."""
 
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -51,4 +52,17 @@ def test_the_readme_shows_the_face_alone() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES[:2] + PAGES[3:], ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """But for the changelog, which tells of earlier times."""
+    names = set(re.findall(r"`(qnas(?:\.\w+)+)`", page.read_text(encoding="utf-8")))
+    missing = []
+    for name in names:
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing.append(name)
     assert missing == []
