@@ -28,6 +28,7 @@ from qnas.network.build import Architecture, build_plan
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
 from qnas.quant.scheme import Bits, check_edges
+from qnas.runs.files import remove
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
 from qnas.scores.closed_form import predictor_for
@@ -119,6 +120,7 @@ def train(
         with locked(folder):
             if not (folder / MANIFEST).is_file():
                 _train(folder, architecture, images, how, seed, model, identity, progress)
+            remove(folder / STATE)
     return load_winner(folder)
 
 
@@ -182,4 +184,3 @@ def _train(
     settings = {**identity, "recipe": asdict(recipe)}
     facts = {"settings": settings, "accuracy": {"trained": {str(recipe.steps): validation}, "test": test}}
     write_winner(folder, architecture, trained, here, facts)
-    (folder / STATE).unlink(missing_ok=True)

@@ -123,7 +123,8 @@ def find_again(data: str, fingerprint: dict[str, Any]) -> DataSet:
             f"The images of a run lie where it says, got none that can be read in {shown(data)} ({error}); if they lie "
             "elsewhere now, the command that began the run, given that place as `data`, notes it."
         ) from error
-    changed = [name for name, value in fingerprint.items() if found.fingerprint[name] != value]
+    seen = found.fingerprint if fingerprint else {}
+    changed = [name for name, value in fingerprint.items() if seen[name] != value]
     if changed:
         raise QnasError(
             f"The images have changed since the run began, got other {', '.join(changed)} in {shown(data)}; put them "

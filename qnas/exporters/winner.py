@@ -4,6 +4,7 @@ The manifest says how images are prepared, what was measured, and what every fil
 """
 
 import hashlib
+import logging
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finit
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
+log = logging.getLogger("qnas")
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
 WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
@@ -41,6 +43,7 @@ SHAPE = {
     "onnx_bytes?": int,
     "sha256": {str: str},
     "versions": {str: str},
+    "failed?": str,
     "validation?": {
         "recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool, "confusion": [[int]],
     },
@@ -130,6 +133,8 @@ def write_winner(
 ) -> Parity:
     """Write everything, compare what was exported with torch on the validation images, and say so.
 
+    An export that fails the comparison is written all the same: its manifest has the reason under ``failed``.
+
     Args:
         folder: to write to.
         genotype: of the network; or the hand-made one that it is.
@@ -155,6 +160,7 @@ def write_winner(
         "costs": asdict(costs(network.plan)),
         "weights": asdict(network.weights),
         "parity": parity.to_json(),
+        **({"failed": parity.failure} if parity.failure else {}),
         "validation": {"confusion": table, **by_class(table)},
         "images": {
             "data": data.name,
@@ -177,6 +183,8 @@ def write_winner(
             "python": platform.python_version(),
         },
     })  # fmt: skip
+    if parity.failure:
+        log.warning("The export in %s is not the network that was trained: %s.", folder, parity.failure)
     return parity
 
 

@@ -12,12 +12,14 @@ from torch import Tensor
 from qnas.runs.reading import MOST_JSON, parse_rows, read_bytes
 
 log = logging.getLogger("qnas")
+PART = ".part"
+"""With what the name of a file ends that is not whole yet."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, finds the old content or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -26,6 +28,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, and what a kill left of the next one."""
+    for one in (path, path.with_name(path.name + PART)):
+        one.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:

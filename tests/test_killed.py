@@ -1,0 +1,234 @@
+"""Long commands, killed and stopped again and again: the same command goes on, and ends as if it had not been.
+
+The processes are real ones. They are forked from one that has imported the package, since imports would take most of
+their time, and have a clock that runs fast, so that states are saved often.
+"""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+MOMENTS, SEED = int(os.environ.get("QNAS_KILLS", "3")), int(os.environ.get("QNAS_SEED", "0"))
+"""SIGKILLs for each command; more and others with ``just soak``."""
+FIRST, LOOK = 0.05, 0.003
+"""Seconds after which the earliest signal is sent, and between two looks at a folder."""
+ENDS = {0, 130, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL}
+"""How a command ends that signals may hit, or come too late for."""
+NOBODY = 65534
+NURSERY = """
+import json, os, resource, sys, time
+import matplotlib.pyplot, onnx, optuna, scipy.stats, sklearn.ensemble, sklearn.gaussian_process, torch_geometric
+import qnas.nas.rungs, qnas.studies.ghn_tables, qnas.training.fit_ghn, qnas.training.jobs  # but no onnxruntime: it has
+from qnas.cli.main import main  # a thread, which a fork would lack
+
+clock = time.monotonic
+for line in sys.stdin:
+    words, errors, most, user = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        time.monotonic = lambda: 500 * clock()
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        os.dup2(1, 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, -1))
+        if user:
+            os.setuid(user)
+        sys.argv = ["qnas", *words]
+        main()
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Ended(NamedTuple):
+    """How a command ended: its code, what it printed, its seconds, and how often its folder was seen to change."""
+
+    code: int
+    text: str
+    seconds: float
+    changes: int
+
+
+class Moment(NamedTuple):
+    """When signals are sent: after so many seconds, or once the folder was seen to change so often."""
+
+    signals: tuple[signal.Signals, ...] = ()
+    seconds: float = float("inf")
+    changes: int = sys.maxsize
+
+
+NEVER = Moment()
+
+
+class Nursery:
+    """Starts commands, each a process of its own, one at a time."""
+
+    def __init__(self, errors: Path) -> None:
+        self.errors = errors
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", NURSERY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(self, words: list[str], folder: Path, moment: Moment = NEVER, most: int = -1, user: int = 0) -> Ended:
+        """Run a command that writes into a folder; no file may have more than ``most`` bytes, where that is given."""
+        assert self.parent.stdin
+        assert self.parent.stdout
+        self.parent.stdin.write(json.dumps([words, str(self.errors), most, user]) + "\n")
+        self.parent.stdin.flush()
+        child, started = int(self.parent.stdout.readline()), time.monotonic()
+        changes, before, left = 0, seen(folder), list(moment.signals)
+        os.set_blocking(self.parent.stdout.fileno(), False)
+        while not (code := self.parent.stdout.readline()):
+            time.sleep(LOOK)
+            changes, before = changes + ((now := seen(folder)) != before), now
+            if left and (time.monotonic() - started > moment.seconds or changes >= moment.changes):
+                os.kill(child, left.pop(0))
+        os.set_blocking(self.parent.stdout.fileno(), True)
+        text = self.errors.read_text(encoding="utf-8")
+        return Ended(int(code), text, time.monotonic() - started, changes)
+
+    def close(self) -> None:
+        """Let the process end that the commands are forked from."""
+        self.parent.communicate()
+
+
+def seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every file of a folder."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                state = os.stat(f"{place}/{name}")
+            except FileNotFoundError:
+                continue
+            found[f"{place}/{name}"] = state.st_size, state.st_mtime_ns
+    return found
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    made = Nursery(tmp_path_factory.mktemp("nursery") / "errors")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def found_run(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Path:
+    """A finished search."""
+    folder = tmp_path_factory.mktemp("runs") / "found"
+    assert nursery.run([*SEARCH, "--out", str(folder)], folder).code == 0
+    return folder
+
+
+SEARCH = "search --data digits --trials 5 --steps 12 --top 2 --workers 1 --max-params 20000".split()
+COMMANDS = {
+    "search": SEARCH,
+    "train": "train resnet8 --width 4 --data digits --bits w4a4 --steps 60".split(),
+    "fit-ghn": "fit-ghn --data digits --steps 60 --meta-batch 2 --batch 16".split(),
+    "table": "study table --data digits --networks 1 --bits w4a4 --seeds 1 --steps 6 --workers 1".split(),
+    "init": (
+        "study init --data digits --blocks regular_conv_no_bn --initializers he_normal --initializers ones --seeds 2 "
+        "--width 4 --workers 1"
+    ).split(),
+    "export": ["export", "{run}", "--profile", "unpacked"],
+}
+
+
+def words_of(command: str, folder: Path, found: Path) -> list[str]:
+    """A command as it is typed to begin, or to go on."""
+    words = [word.format(run=found) for word in COMMANDS[command]]
+    resume = ["--resume"] if command == "fit-ghn" and (folder / "state.safetensors").exists() else []
+    return [*words, "--out", str(folder), *resume]
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What must be the same, by file: all but times, locks, pictures of times and a journal full of them."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".lock" and path.name not in ("trials.journal", "metrics.svg"):
+            found[str(path.relative_to(folder))] = READ.get(path.name, bytes)(path.read_bytes())
+    return found
+
+
+def rows(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def results(content: bytes) -> dict[str, Any]:
+    """A ledger's, without how long they took."""
+    return {row["job"]: {**row, "seconds": 0} for row in rows(content)}
+
+
+def table(content: bytes) -> list[dict[str, Any]]:
+    """A benchmark table's, without how long its runs took."""
+    return [
+        {**row, "runs": [{**run, "seconds": 0} for run in row.get("runs", [])]} for row in rows(gzip.decompress(content))
+    ]
+
+
+def card(content: bytes) -> dict[str, Any]:
+    """Of a checkpoint, without how long it took."""
+    found: dict[str, Any] = json.loads(content)
+    return {**found, "counters": {**found["counters"], "seconds": 0}}
+
+
+def tensors(content: bytes) -> bytes:
+    """Of a safetensors file whose header has times."""
+    return content[8 + int.from_bytes(content[:8], "little") :]
+
+
+def metrics(content: bytes) -> list[tuple[int, float]]:
+    """Steps and rates; losses are means over the steps since a run went on."""
+    return [(row["step"], row["rate"]) for row in rows(content)]
+
+
+READ: dict[str, Callable[[bytes], Any]] = {
+    "training.jsonl": results, "cells.jsonl": results, "truth.jsonl.gz": table, "card.json": card,
+    "state.safetensors": tensors, "metrics.jsonl": metrics,
+}  # fmt: skip
+
+
+def moments(command: str, whole: Ended) -> list[Moment]:
+    """When a command is hit, and by what: half by the clock, half by what is seen of its files, in the first half."""
+    rng = random.Random(f"{command} {SEED}")
+    kinds = [(signal.SIGKILL,)] * MOMENTS + [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)]
+    rng.shuffle(kinds)
+    return [
+        Moment(kind, seconds=rng.uniform(FIRST, max(2 * FIRST, whole.seconds / 2)))
+        if place % 2
+        else Moment(kind, changes=rng.randint(1, max(1, whole.changes // 2)))
+        for place, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_killed_again_and_again_ends_as_if_it_was_not(
+    tmp_path: Path, nursery: Nursery, found_run: Path, command: str
+) -> None:
+    usual, folder = tmp_path / "usual" / "run", tmp_path / "killed" / "run"
+    whole = nursery.run(words_of(command, usual, found_run), usual)
+    assert whole.code == 0, whole.text
+    hit = 0
+    for moment in moments(command, whole):
+        ended = nursery.run(words_of(command, folder, found_run), folder, moment)
+        assert ended.code in ENDS, (moment, ended.text)
+        assert "Traceback" not in ended.text, (moment, ended.text)
+        hit += ended.code != 0
+    last = nursery.run(words_of(command, folder, found_run), folder)
+    assert last.code == 0, last.text
+    assert hit > 0
+    assert facts(folder) == facts(usual)
