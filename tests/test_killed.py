@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
 
 MOMENTS, SEED = int(os.environ.get("QNAS_KILLS", "3")), int(os.environ.get("QNAS_SEED", "0"))
 """SIGKILLs for each command; more and others with ``just soak``."""
-FIRST, LOOK = 0.05, 0.003
+FIRST, LOOK = 0.1, 0.004
 """Seconds after which the earliest signal is sent, and between two looks at a folder."""
 ENDS = {0, 130, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL}
 """How a command ends that signals may hit, or come too late for."""
@@ -129,27 +130,32 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def found_run(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Path:
     """A finished search."""
     folder = tmp_path_factory.mktemp("runs") / "found"
-    assert nursery.run([*SEARCH, "--out", str(folder)], folder).code == 0
+    assert nursery.run([*SEARCH.split(), "--out", str(folder)], folder).code == 0
     return folder
 
 
-SEARCH = "search --data digits --trials 5 --steps 12 --top 2 --workers 1 --max-params 20000".split()
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach."""
+    with TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        yield Path(place)
+
+
+SEARCH = "search --data digits --trials 4 --steps 8 --top 1 --workers 1 --max-params 12000"
 COMMANDS = {
     "search": SEARCH,
-    "train": "train resnet8 --width 4 --data digits --bits w4a4 --steps 60".split(),
-    "fit-ghn": "fit-ghn --data digits --steps 60 --meta-batch 2 --batch 16".split(),
-    "table": "study table --data digits --networks 1 --bits w4a4 --seeds 1 --steps 6 --workers 1".split(),
-    "init": (
-        "study init --data digits --blocks regular_conv_no_bn --initializers he_normal --initializers ones --seeds 2 "
-        "--width 4 --workers 1"
-    ).split(),
-    "export": ["export", "{run}", "--profile", "unpacked"],
+    "train": "train resnet8 --width 4 --data digits --bits w4a4 --steps 30",
+    "fit-ghn": "fit-ghn --data digits --steps 52 --meta-batch 1 --batch 8",
+    "study table": "study table --data digits --networks 1 --bits w4a4 --seeds 1 --steps 4 --workers 1",
+    "study init": "study init --data digits --blocks regular_conv_no_bn --initializers he_normal --width 4 --workers 1",
+    "export": "export {run} --profile unpacked",
 }
 
 
 def words_of(command: str, folder: Path, found: Path) -> list[str]:
     """A command as it is typed to begin, or to go on."""
-    words = [word.format(run=found) for word in COMMANDS[command]]
+    words = [word.format(run=found) for word in COMMANDS[command].split()]
     resume = ["--resume"] if command == "fit-ghn" and (folder / "state.safetensors").exists() else []
     return [*words, "--out", str(folder), *resume]
 
@@ -175,7 +181,8 @@ def results(content: bytes) -> dict[str, Any]:
 def table(content: bytes) -> list[dict[str, Any]]:
     """A benchmark table's, without how long its runs took."""
     return [
-        {**row, "runs": [{**run, "seconds": 0} for run in row.get("runs", [])]} for row in rows(gzip.decompress(content))
+        {**row, "runs": [{**run, "seconds": 0} for run in row.get("runs", [])]}
+        for row in rows(gzip.decompress(content))
     ]
 
 
@@ -232,3 +239,40 @@ def test_a_command_that_is_killed_again_and_again_ends_as_if_it_was_not(
     assert last.code == 0, last.text
     assert hit > 0
     assert facts(folder) == facts(usual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_one_sentence_and_the_command_goes_on_once_there_is_room(
+    tmp_path: Path, nursery: Nursery, found_run: Path, command: str
+) -> None:
+    usual, folder = tmp_path / "usual" / "run", tmp_path / "full" / "run"
+    assert nursery.run(words_of(command, usual, found_run), usual).code == 0
+    sizes = sorted(path.stat().st_size for path in usual.rglob("*") if path.is_file() and path.suffix != ".lock")
+    rng = random.Random(f"{command} {SEED}")
+    for most in (rng.randint(1, sizes[0] - 1), rng.randint(sizes[0], sizes[-1] - 1)):
+        full = nursery.run(words_of(command, folder, found_run), folder, most=most)
+        assert_sentence(full)
+    assert nursery.run(words_of(command, folder, found_run), folder).code == 0
+    assert facts(folder) == facts(usual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    nursery: Nursery, found_run: Path, open_folder: Path, command: str
+) -> None:
+    folder = open_folder / "run"
+    folder.mkdir(mode=0o555)
+    ended = nursery.run(words_of(command, folder, found_run), folder, user=0 if os.getuid() else NOBODY)
+    assert_sentence(ended)
+    assert list(folder.iterdir()) == []
+
+
+def assert_sentence(ended: Ended) -> None:
+    """The command ended in one sentence of its own, whatever it said before."""
+    assert ended.code == 2, ended
+    last = ended.text.splitlines()[-1]
+    assert last.startswith("qnas: "), ended.text
+    assert len(last) < 400
+    assert "Traceback" not in ended.text

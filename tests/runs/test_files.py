@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from qnas.runs.files import read_rows, write_bytes, write_json, write_tensors
+from qnas.runs.files import read_rows, remove, write_bytes, write_json, write_tensors
 
 
 def refuse(*_: object) -> None:
@@ -54,6 +54,14 @@ def test_the_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "replace", replace_later)
     write_bytes(tmp_path / "file", b"new")
     assert calls == ["fsync", "replace"]
+
+
+def test_what_a_kill_left_of_a_file_goes_with_it(tmp_path: Path) -> None:
+    for name in ("file", "file.part", "other"):
+        (tmp_path / name).touch()
+    remove(tmp_path / "file")
+    remove(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == [tmp_path / "other"]
 
 
 def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
