@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import pytest
 
 MOMENTS, SEED = int(os.environ.get("QNAS_KILLS", "3")), int(os.environ.get("QNAS_SEED", "0"))
-"""SIGKILLs for each command; more and others with ``just soak``."""
+"""SIGKILLs for each command, and for three of them one of ``OTHERS``; more with ``just soak``."""
+OTHERS = ((signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT))
 FIRST, LOOK = 0.1, 0.004
 """Seconds after which the earliest signal is sent, and between two looks at a folder."""
 ENDS = {0, 130, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL}
@@ -126,14 +127,6 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def found_run(tmp_path_factory: pytest.TempPathFactory, nursery: Nursery) -> Path:
-    """A finished search."""
-    folder = tmp_path_factory.mktemp("runs") / "found"
-    assert nursery.run([*SEARCH.split(), "--out", str(folder)], folder).code == 0
-    return folder
-
-
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user can reach."""
@@ -142,9 +135,8 @@ def open_folder() -> Iterator[Path]:
         yield Path(place)
 
 
-SEARCH = "search --data digits --trials 4 --steps 8 --top 1 --workers 1 --max-params 12000"
 COMMANDS = {
-    "search": SEARCH,
+    "search": "search --data digits --trials 4 --steps 8 --top 1 --workers 1 --max-params 12000",
     "train": "train resnet8 --width 4 --data digits --bits w4a4 --steps 30",
     "fit-ghn": "fit-ghn --data digits --steps 52 --meta-batch 1 --batch 8",
     "study table": "study table --data digits --networks 1 --bits w4a4 --seeds 1 --steps 4 --workers 1",
@@ -153,11 +145,48 @@ COMMANDS = {
 }
 
 
-def words_of(command: str, folder: Path, found: Path) -> list[str]:
-    """A command as it is typed to begin, or to go on."""
-    words = [word.format(run=found) for word in COMMANDS[command].split()]
-    resume = ["--resume"] if command == "fit-ghn" and (folder / "state.safetensors").exists() else []
-    return [*words, "--out", str(folder), *resume]
+class Commands:
+    """The commands, each as it ends if nothing disturbs it.
+
+    Args:
+        nursery: starts them.
+        place: of their folders.
+    """
+
+    def __init__(self, nursery: Nursery, place: Path) -> None:
+        self.nursery, self.place, self.known = nursery, place, dict[str, Ended]()
+
+    def words(self, command: str, folder: Path) -> list[str]:
+        """A command as it is typed to begin, or to go on."""
+        found = self.folder("search") if command == "export" else ""
+        words = [word.format(run=found) for word in COMMANDS[command].split()]
+        resume = ["--resume"] if command == "fit-ghn" and (folder / "state.safetensors").exists() else []
+        return [*words, "--out", str(folder), *resume]
+
+    def run(self, command: str, folder: Path, moment: Moment = NEVER, most: int = -1, user: int = 0) -> Ended:
+        """Begin a command, or go on with it (``Nursery.run``)."""
+        return self.nursery.run(self.words(command, folder), folder, moment, most, user)
+
+    def usual(self, command: str) -> Ended:
+        """How it ends."""
+        if command not in self.known:
+            folder = self.place / command
+            self.known[command] = self.run(command, folder)
+            assert self.known[command].code == 0, self.known[command].text
+        return self.known[command]
+
+    def folder(self, command: str) -> Path:
+        """What it leaves."""
+        self.usual(command)
+        return self.place / command
+
+
+@pytest.fixture(scope="module")
+def commands(nursery: Nursery) -> Iterator[Commands]:
+    """In a folder that every user can reach."""
+    with TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        yield Commands(nursery, Path(place))
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -211,7 +240,8 @@ READ: dict[str, Callable[[bytes], Any]] = {
 def moments(command: str, whole: Ended) -> list[Moment]:
     """When a command is hit, and by what: half by the clock, half by what is seen of its files, in the first half."""
     rng = random.Random(f"{command} {SEED}")
-    kinds = [(signal.SIGKILL,)] * MOMENTS + [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT)]
+    start, others = list(COMMANDS).index(command), max(1, MOMENTS // 3)
+    kinds = [*[(signal.SIGKILL,)] * MOMENTS, *(OTHERS[(start + place) % len(OTHERS)] for place in range(others))]
     rng.shuffle(kinds)
     return [
         Moment(kind, seconds=rng.uniform(FIRST, max(2 * FIRST, whole.seconds / 2)))
@@ -224,48 +254,39 @@ def moments(command: str, whole: Ended) -> list[Moment]:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_that_is_killed_again_and_again_ends_as_if_it_was_not(
-    tmp_path: Path, nursery: Nursery, found_run: Path, command: str
+    tmp_path: Path, commands: Commands, command: str
 ) -> None:
-    usual, folder = tmp_path / "usual" / "run", tmp_path / "killed" / "run"
-    whole = nursery.run(words_of(command, usual, found_run), usual)
-    assert whole.code == 0, whole.text
-    hit = 0
-    for moment in moments(command, whole):
-        ended = nursery.run(words_of(command, folder, found_run), folder, moment)
+    folder, hit = tmp_path / "run", 0
+    for moment in moments(command, commands.usual(command)):
+        ended = commands.run(command, folder, moment)
         assert ended.code in ENDS, (moment, ended.text)
         assert "Traceback" not in ended.text, (moment, ended.text)
         hit += ended.code != 0
-    last = nursery.run(words_of(command, folder, found_run), folder)
+    last = commands.run(command, folder)
     assert last.code == 0, last.text
     assert hit > 0
-    assert facts(folder) == facts(usual)
+    assert facts(folder) == facts(commands.folder(command))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk_is_one_sentence_and_the_command_goes_on_once_there_is_room(
-    tmp_path: Path, nursery: Nursery, found_run: Path, command: str
+    tmp_path: Path, commands: Commands, command: str
 ) -> None:
-    usual, folder = tmp_path / "usual" / "run", tmp_path / "full" / "run"
-    assert nursery.run(words_of(command, usual, found_run), usual).code == 0
-    sizes = sorted(path.stat().st_size for path in usual.rglob("*") if path.is_file() and path.suffix != ".lock")
-    rng = random.Random(f"{command} {SEED}")
-    for most in (rng.randint(1, sizes[0] - 1), rng.randint(sizes[0], sizes[-1] - 1)):
-        full = nursery.run(words_of(command, folder, found_run), folder, most=most)
-        assert_sentence(full)
-    assert nursery.run(words_of(command, folder, found_run), folder).code == 0
+    usual, folder = commands.folder(command), tmp_path / "run"
+    largest = max(path.stat().st_size for path in usual.rglob("*"))
+    assert_sentence(commands.run(command, folder, most=random.Random(f"{command} {SEED}").randrange(largest)))
+    last = commands.run(command, folder)
+    assert last.code == 0, last.text
     assert facts(folder) == facts(usual)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_folder_that_cannot_be_written_is_one_sentence(
-    nursery: Nursery, found_run: Path, open_folder: Path, command: str
-) -> None:
+def test_a_folder_that_cannot_be_written_is_one_sentence(commands: Commands, open_folder: Path, command: str) -> None:
     folder = open_folder / "run"
     folder.mkdir(mode=0o555)
-    ended = nursery.run(words_of(command, folder, found_run), folder, user=0 if os.getuid() else NOBODY)
-    assert_sentence(ended)
+    assert_sentence(commands.run(command, folder, user=0 if os.getuid() else NOBODY))
     assert list(folder.iterdir()) == []
 
 

@@ -31,6 +31,7 @@ from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.files import remove
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
+from qnas.runs.reading import not_finite
 from qnas.scores.closed_form import predictor_for
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
@@ -85,7 +86,8 @@ def train(
         The trained network, as it lies in its folder.
 
     Raises:
-        QnasError: an argument is wrong, no pass over the images fits into the time, or the folder is of another run.
+        QnasError: an argument is wrong, no pass over the images fits into the time, the folder is of another run, or
+            the training ends with values that are no numbers.
     """
     known, winner = chosen_data(data), winner_in(network)
     check_edges(edges)
@@ -179,6 +181,11 @@ def _train(
     """Train, measure on the validation images, and on the test images once, and write the folder."""
     plan = build_plan(architecture, data.task)
     trained = train_in(folder, plan, data, recipe, seed, ghn, stage(progress, "train")).cpu()
+    if bad := not_finite(trained.state_dict()):
+        raise QnasError(
+            f"A trained network consists of numbers, but {bad[0]} is none after {recipe.steps} steps; name another "
+            "`out` and give a lower rate in its `recipe`."
+        )
     here = data.to(torch.device("cpu"))
     validation, test = (deployed_accuracy(trained, part).top1 for part in (here.validation, here.test))
     settings = {**identity, "recipe": asdict(recipe)}
