@@ -63,9 +63,20 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; tensors on a device are copied from it."""
+    """Write a safetensors file, the same bytes for the same content; tensors on a device are copied from it."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, metadata))
+    content = save(plain, metadata)
+    write_bytes(path, _ordered(content) if metadata else content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order; the library has another one in every process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

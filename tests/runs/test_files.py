@@ -82,6 +82,18 @@ def test_tensors_are_read_back_with_their_header(tmp_path: Path) -> None:
         assert file.metadata() == {"key": "value"}
 
 
+def test_tensors_and_their_header_are_the_same_bytes_in_whatever_order_they_come(tmp_path: Path) -> None:
+    names = [f"key {place}" for place in range(20)]
+    for path, order in ((tmp_path / "one", names), (tmp_path / "other", names[::-1])):
+        write_tensors(path, {"a": torch.ones(3), "b": torch.zeros(5)}, {name: f'{name} "\u00e4"' for name in order})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    size = int.from_bytes((tmp_path / "one").read_bytes()[:8], "little")
+    assert size % 8 == 0
+    with safe_open(tmp_path / "one", framework="pt") as file:
+        assert file.metadata() == {name: f'{name} "\u00e4"' for name in names}
+    assert torch.equal(load_file(tmp_path / "other")["b"], torch.zeros(5))
+
+
 def test_a_row_that_was_cut_off_is_dropped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "rows"
     path.write_bytes(b'{"a": 1}\n{"a": 2}\n{"a"')
