@@ -190,10 +190,10 @@ def commands(nursery: Nursery) -> Iterator[Commands]:
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What must be the same, by file: all but times, locks, pictures of times and a journal full of them."""
+    """What must be the same, by file: all but times, locks, pictures, which say when they were drawn, and a journal."""
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix != ".lock" and path.name not in ("trials.journal", "metrics.svg"):
+        if path.is_file() and path.suffix not in (".lock", ".svg") and path.name != "trials.journal":
             found[str(path.relative_to(folder))] = READ.get(path.name, bytes)(path.read_bytes())
     return found
 
