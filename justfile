@@ -14,6 +14,10 @@ test:
 fuzz cases="100000":
     QNAS_FUZZ={{cases}} python -m pytest -m slow tests/test_fuzz.py
 
+# long commands, killed at so many moments each
+soak moments="20":
+    QNAS_KILLS={{moments}} python -m pytest -m slow tests/test_killed.py
+
 # style and types
 check:
     ruff check .

@@ -14,6 +14,7 @@ from qnas.nas.picks import export_pick
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
+from qnas.runs.identity import IMAGES
 from qnas.space.genotype import Genotype
 
 
@@ -115,7 +116,8 @@ def export(
         folder = Path(out) if out else source.folder
         device = source.device
         profile = profile or (device.container if device else "compact")
-        images = find_again(source.facts["settings"])
+        settings = source.facts["settings"]
+        images = find_again(settings["data"], settings.get(IMAGES, {}))
         parity = write_winner(folder, source.genotype, source, images, source.facts, profile, device, uint8_input)
         return Export(folder, parity)
     folder = source.folder if isinstance(source, SearchRun) else Path(source)

@@ -34,8 +34,10 @@ from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits, check_edges
+from qnas.runs.files import remove
 from qnas.runs.folder import RUN, locked, open_run, read_run
 from qnas.runs.progress import Progress, silent, stage
+from qnas.runs.reading import not_finite
 from qnas.scores.closed_form import predictor_for
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
@@ -95,7 +97,7 @@ def train(
 
     Raises:
         QnasError: an argument is wrong, the device does not hold the network, no pass over the images fits into the
-            time, or the folder is of another run.
+            time, the folder is of another run, or the training ends with values that are no numbers.
     """
     known, winner = chosen_data(data), winner_in(network)
     check_edges(edges)
@@ -139,6 +141,7 @@ def train(
         with locked(folder):
             if not (folder / MANIFEST).is_file():
                 _train(folder, architecture, images, how, seed, model, identity, profile, progress)
+            remove(folder / STATE)
     return load_winner(folder)
 
 
@@ -216,9 +219,13 @@ def _train(
     """Train, measure on the validation images, and on the test images once, and write the folder."""
     plan = build_plan(architecture, data.task)
     trained = train_in(folder, plan, data, recipe, seed, ghn, stage(progress, "train")).cpu()
+    if bad := not_finite(trained.state_dict()):
+        raise QnasError(
+            f"A trained network consists of numbers, but {bad[0]} is none after {recipe.steps} steps; name another "
+            "`out` and give a lower rate in its `recipe`."
+        )
     here = data.to(torch.device("cpu"))
     validation, test = (deployed_accuracy(trained, part).top1 for part in (here.validation, here.test))
     settings = {**identity, "recipe": asdict(recipe)}
     facts = {"settings": settings, "accuracy": {"trained": {str(recipe.steps): validation}, "test": test}}
     write_winner(folder, architecture, trained, here, facts, device.container if device else "compact", device)
-    (folder / STATE).unlink(missing_ok=True)

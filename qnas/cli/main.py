@@ -1,7 +1,9 @@
 """The ``qnas`` program: its commands, and how an error reaches the user."""
 
+import signal
 import sys
 from io import TextIOWrapper
+from types import FrameType
 from typing import NoReturn
 
 import typer
@@ -29,6 +31,7 @@ app.add_typer(study_app, name="study")
 
 def main() -> None:
     """Run the program. A user's mistake ends in one sentence on stderr and exit code 2."""
+    signal.signal(signal.SIGINT, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where a terminal or a name knows not all letters
@@ -37,7 +40,16 @@ def main() -> None:
     except QnasError as error:
         _end(in_options(str(error)))
     except OSError as error:
-        _end(f"The file system refused ({error}); check the path, its permissions and the disk.")
+        _end(
+            f"The file system refused ({error}); check the path, its permissions and the disk. What is written stays, "
+            "and the same command goes on with it."
+        )
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Stop in good order at the first Ctrl-C, and at once at the second, which nothing then catches."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def _end(sentence: str) -> NoReturn:

@@ -106,16 +106,16 @@ def find_data(data: str) -> DataSet:
     return source.load(given or Path())
 
 
-def find_again(settings: Mapping[str, Any]) -> DataSet:
-    """The data set of a run, by the settings that it began with.
+def find_again(data: str, fingerprint: Mapping[str, Any]) -> DataSet:
+    """The data set that a run was of.
 
     Args:
-        settings: with the place of the data and, but in runs of before there was one, the images' fingerprint.
+        data: as the run's settings have it.
+        fingerprint: of the images (``DataSet.fingerprint``), likewise; empty in runs of before there was one.
 
     Raises:
         QnasError: the images lie elsewhere now, cannot be read, or have changed.
     """
-    data = settings["data"]
     try:
         found = find_data(data)
     except QnasError as error:
@@ -123,7 +123,8 @@ def find_again(settings: Mapping[str, Any]) -> DataSet:
             f"The images of a run lie where it says, got none that can be read in {shown(data)} ({error}); if they lie "
             "elsewhere now, the command that began the run, given that place as `data`, notes it."
         ) from error
-    changed = [name for name, value in settings.get("images", {}).items() if found.fingerprint[name] != value]
+    seen = found.fingerprint if fingerprint else {}
+    changed = [name for name, value in fingerprint.items() if seen[name] != value]
     if changed:
         raise QnasError(
             f"The images have changed since the run began, got other {', '.join(changed)} in {shown(data)}; put them "

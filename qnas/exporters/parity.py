@@ -4,6 +4,7 @@ The numbers are those of one runtime: onnxruntime at default settings, or the co
 """
 
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from qnas.network.deployed import DeployedNetwork
 
 PARITY_BATCH = 256
 ONNXRUNTIME = "onnxruntime"
+LEAST_SAME = 99.0
+"""Per cent of the images that an export gives the class that torch gives, at the least: ties may round otherwise."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,15 @@ class Parity:
     mean_logit_difference: float
     runtime: str
     runtime_version: str
+
+    @property
+    def failure(self) -> str:
+        """Why the exported model is not the network; empty if it is."""
+        if not isfinite(self.largest_logit_difference):
+            return f"{self.runtime} or torch gives logits that are no numbers"
+        if self.same_class < LEAST_SAME:
+            return f"{self.runtime} gives the class that torch gives for only {self.same_class:.2f} % of the images"
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """As manifests have it: top-1 and version carry the runtime's name, such as ``onnxruntime_top1``."""

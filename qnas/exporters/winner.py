@@ -5,6 +5,7 @@ people may change (``qnas.exporters.card``).
 """
 
 import hashlib
+import logging
 import platform
 from contextlib import suppress
 from dataclasses import asdict
@@ -34,6 +35,7 @@ from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finit
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
+log = logging.getLogger("qnas")
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
 WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
@@ -57,6 +59,7 @@ SHAPE = {
     "sha256": {str: str},
     "guides?": [str],
     "versions": {str: str},
+    "failed?": str,
     "validation?": {
         "recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool, "confusion": [[int]],
     },
@@ -167,7 +170,8 @@ def write_winner(
 ) -> Parity:
     """Write everything, compare what was exported with torch on the validation images, and say so.
 
-    What an earlier export has left in the folder goes.
+    What an earlier export has left in the folder goes. One that fails the comparison is written all the same: its
+    manifest has the reason under ``failed``.
 
     Args:
         folder: to write to.
@@ -200,6 +204,7 @@ def write_winner(
         "costs": asdict(costs(network.plan)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
+        **({"failed": parity.failure} if parity.failure else {}),
         "validation": {"confusion": table, **by_class(table)},
         "images": images_of(data, pixels),
         "profile": profile,
@@ -219,6 +224,8 @@ def write_winner(
     for name, content in for_people.items():
         write_bytes(folder / name, content)
     write_json(folder / MANIFEST, {**manifest, "guides": list(for_people)})
+    if parity.failure:
+        log.warning("The export in %s is not the network that was trained: %s.", folder, parity.failure)
     return parity
 
 

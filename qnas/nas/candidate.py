@@ -17,7 +17,8 @@ class Candidate:
 
     ``predicted`` is with predicted parameters; ``graph`` are the statistics of its graph; ``price`` is what training it
     costs, where it counts; ``estimate`` is for a short run, or where time is given for a full one, ``trained`` by the
-    steps of each rung, all on validation images; ``test`` on the test images, read once at the end.
+    steps of each rung, all on validation images; ``test`` on the test images, read once at the end; ``failed`` says why
+    a training run failed, if one did.
     """
 
     genotype: Genotype
@@ -28,6 +29,7 @@ class Candidate:
     estimate: float | None = None
     trained: dict[int, float] = field(default_factory=dict, hash=False)
     test: float | None = None
+    failed: str = ""
 
     @classmethod
     def of(cls, genotype: Genotype, plan: Plan, costs: Costs, predicted: Score, price: float = 0.0) -> "Candidate":
@@ -54,9 +56,11 @@ class Candidate:
         """What is known of it before training (``qnas.scores.surrogate.features``)."""
         return features(self.predicted, self.costs, self.graph)
 
-    def after(self, steps: int, accuracy: float) -> "Candidate":
-        """The same network after a training run."""
-        return replace(self, trained={**self.trained, steps: accuracy})
+    def after(self, steps: int, outcome: float | str) -> "Candidate":
+        """The same network after a training run: with its accuracy, or the reason why it failed."""
+        if isinstance(outcome, str):
+            return replace(self, failed=outcome)
+        return replace(self, trained={**self.trained, steps: outcome})
 
     def cost(self, name: str) -> float:
         """One of its costs."""
@@ -72,4 +76,5 @@ class Candidate:
             "test": self.test,
             **asdict(self.costs),
             "genotype": self.genotype.to_json(),
+            **({"failed": self.failed} if self.failed else {}),
         }

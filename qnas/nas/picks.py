@@ -18,6 +18,7 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Grids, Network
 from qnas.quant.choices import with_grid
 from qnas.runs.folder import RUN, read_run
+from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
 from qnas.training.price import price
@@ -83,7 +84,7 @@ def export_pick(
     chosen = picks[pick - 1]
     settings = read_run(run, {**BEGUN, "data": str, "steps": int, "bits": str})["settings"]
     grids = grids_of_run(run, settings)
-    data = find_again(settings)
+    data = find_again(settings["data"], settings.get(IMAGES, {}))
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}

@@ -14,6 +14,7 @@ RESULT, PICKS = "result.json", "picks"
 NETWORK = {
     "key": str, "score": float, "estimate": (float,), "trained": {str: float}, "test": (float,), "params": int,
     "macs": int, "weight_bytes": int, "activation_bytes": int, "latency": float, "genotype": {}, "front?": bool,
+    "failed?": str,
 }  # fmt: skip
 TRUST = {"labels": int, "mean_absolute_error": float, "tau": float, "tau_params": float, "estimates?": str}
 SHAPE = {

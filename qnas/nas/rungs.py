@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from qnas.errors import QnasError
 from qnas.nas import pareto
 from qnas.nas.candidate import Candidate
 from qnas.nas.settings import SearchSettings
@@ -52,8 +53,11 @@ class Outlook(Protocol):
 class Trainer(Protocol):
     """What trains."""
 
-    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
-        """Accuracy of each candidate on validation images, in per cent, after it was trained anew for a rung."""
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> Sequence[float | str]:
+        """Accuracy of each candidate on validation images, in per cent, after it was trained anew for a rung.
+
+        Or the reason why that failed.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,16 @@ class Selection:
 def select(
     candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSettings, outlook: Outlook | None = None
 ) -> Selection:
-    """Climb the rungs.
+    """Climb the rungs. Whose training fails climbs no further; the next best one takes its place.
 
     Args:
         candidates: scored ones.
         trainer: trains.
         settings: of the search: how many get how much, and which costs count.
         outlook: expects, where time is given.
+
+    Raises:
+        QnasError: no full training succeeded.
     """
     costs, wanted = settings.pareto, max(settings.survivors, settings.top)
     short, middle, full = rungs_of(settings)
@@ -88,16 +95,22 @@ def select(
         known = foreseen(candidates, full, outlook)
         known = train(known, hopefuls(known, settings.labels, full, outlook, costs), short, trainer)
         known, trust = mended(known, short, full, outlook)
-        chosen = rank((one for one in known if one.trained), expectation, costs)[:wanted]
+        ranked = rank((one for one in known if one.trained), expectation, costs)
     else:
         known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
         known, trust = estimate(known, short.steps)
-        chosen = best(known, wanted, costs)
-    if len(chosen) > settings.top:
-        known = train(known, chosen, middle, trainer)
-        chosen = best_trained(known, middle.steps, settings.top, costs)
-    known = train(known, chosen, full, trainer)
+        ranked = best((one for one in known if not one.failed), len(known), costs)
+    if min(len(ranked), wanted) > settings.top:
+        known = train_first(known, ranked, wanted, middle, trainer)
+        ranked = best_trained(known, middle.steps, wanted, costs)
+    known = train_first(known, ranked, settings.top, full, trainer)
     picks = best_trained(known, full.steps, settings.top)
+    if not picks:
+        reason = next((one.failed for one in known if one.failed), "there were none")
+        raise QnasError(
+            f"A search ends with a network that was trained in full, but all {len(ranked)} that got so far failed "
+            f"({reason}); the same command tries again, or begin another one with more `trials` or another `recipe`."
+        )
     return Selection(known, picks, on_front(picks, full.steps, costs), trust)
 
 
@@ -111,6 +124,19 @@ def train(known: Sequence[Candidate], chosen: Sequence[Candidate], rung: Rung, t
     """All candidates, the chosen ones with their accuracy after a rung."""
     accuracies = dict(zip((one.key for one in chosen), trainer(chosen, rung), strict=True))
     return [one.after(rung.steps, accuracies[one.key]) if one.key in accuracies else one for one in known]
+
+
+def train_first(
+    known: Sequence[Candidate], ranked: Sequence[Candidate], count: int, rung: Rung, trainer: Trainer
+) -> list[Candidate]:
+    """All candidates, the first so many of a ranking trained for a rung, and the next ones in place of whose fails."""
+    known, left, missing = list(known), list(ranked), count
+    while left and missing:
+        chosen, left = left[:missing], left[missing:]
+        known = train(known, chosen, rung, trainer)
+        keys = {one.key for one in chosen}
+        missing = sum(bool(one.failed) for one in known if one.key in keys)
+    return known
 
 
 def foreseen(candidates: Sequence[Candidate], rung: Rung, outlook: Outlook) -> list[Candidate]:

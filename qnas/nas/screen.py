@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
@@ -22,6 +23,7 @@ from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
+from qnas.work.failures import Failed, Failures, memory_may_lack
 from qnas.work.queue import WorkQueue, payload_of
 
 PROPOSALS_PER_TRIAL = 50
@@ -88,13 +90,14 @@ class Screen:
         self.limits = settings.limits.within(space)
         self.found: dict[str, Candidate] = {}
         self.best = 0.0
+        self.failures = Failures()
         self.cuts: dict[tuple[float, ...], float] = {}
 
     def run(self, report: Report) -> list[Candidate]:
         """All scored candidates, in the order they were proposed.
 
         Raises:
-            QnasError: the proposals ran out before any network kept the budgets.
+            QnasError: the proposals ran out before any network kept the budgets, or scoring fails again and again.
         """
         trials, proposals = self.settings.trials, self.proposer
         while len(self.found) < trials and proposals.told < PROPOSALS_PER_TRIAL * trials:
@@ -146,12 +149,29 @@ class Screen:
             return
         known = self.found.get(genotype.key)
         score, images = (INFEASIBLE if known is None else known.predicted), 0
+        payload = {}
         if excess <= 0 and known is None:
-            outcome = self.scorer(plan, self.most_missed(own))
-            score, images = outcome.score, outcome.images
+            try:
+                outcome = self._scored(plan, own)
+                score, images = outcome.score, outcome.images
+            except Failed as reason:
+                payload = {"failed": str(reason)}
         values = [score.top1, *(float(getattr(own, cost)) for cost in self.settings.pareto)]
         ranked_by = [score.top1, score.loss, score.margin]
-        self.queue.finish(claimed, values, score=ranked_by, images=images, latency=own.latency)
+        self.queue.finish(claimed, values, score=ranked_by, images=images, latency=own.latency, **payload)
+
+    def _scored(self, plan: Plan, own: Costs) -> Outcome:
+        """The score of a network.
+
+        Raises:
+            Failed: memory lacks for it, or the score is no number.
+        """
+        with memory_may_lack():
+            outcome = self.scorer(plan, self.most_missed(own))
+        score = outcome.score
+        if not all(map(isfinite, (score.top1, score.loss, score.margin))):
+            raise Failed("its score is no number")
+        return outcome
 
     def most_missed(self, costs: Costs) -> float:
         """How many images a network may miss at most to be among the best found that cost no more than it.
@@ -184,6 +204,9 @@ class Screen:
         payload = payload_of(trial)
         genotype = self.settings.decode(self.space, trial.params)
         if genotype.key not in self.found:
+            self.failures.note(genotype.key, payload.get("failed", ""))
+            if "failed" in payload:
+                return
             plan, score = build_plan(genotype, self.space.task), Score(*payload["score"])
             own = replace(costs(plan), latency=payload["latency"])
             paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0

@@ -9,6 +9,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,10 @@ from qnas.scores.closed_form import predictor_for
 from qnas.scores.race import Racer
 from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
-from qnas.training.jobs import LEDGER, Job, one_thread, run_job
+from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.start import grids_of
+from qnas.work.failures import Failures
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
@@ -110,10 +112,10 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         if address.shared:
             _agree(queue, prepared.identity, folder)
             others = stack.enter_context(closing(WorkQueue(replace(address, name=f"{address.name}/training"))))
-            ledger = SharedLedger(folder / LEDGER, others, lambda result: result["top1"])
-        pool = stack.enter_context(Pool(means.do, ledger, means.workers, one_thread))
+            ledger = SharedLedger(folder / LEDGER, others, lambda result: result.get("top1", 0.0))
+        pool = stack.enter_context(Pool(partial(attempted, means.do), ledger, means.workers, one_thread))
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
-        trainer = JobTrainer(settings, pool, means, str(folder / PICKS))
+        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES])
         chosen = select(found, trainer, settings, foresight_of(settings, prepared))
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
@@ -132,27 +134,39 @@ class JobTrainer:
         pool: does the jobs.
         means: with what.
         folder: for the weights of full runs.
+        images: the fingerprint of the run's images; empty where nobody holds them against it.
+
+    Raises:
+        QnasError: the training of one after another fails.
     """
 
-    def __init__(self, settings: SearchSettings, pool: Pool[Job], means: Means, folder: str) -> None:
+    def __init__(
+        self, settings: SearchSettings, pool: Pool[Job], means: Means, folder: str, images: dict[str, Any] | None = None
+    ) -> None:
         self.settings, self.pool, self.means, self.folder = settings, pool, means, folder
+        self.images = json.dumps(images) if images else ""
+        self.failures = Failures()
 
-    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float | str]:
         """See ``qnas.nas.rungs.Trainer``."""
-        report, accuracies, best = stage(self.means.progress, rung.name), dict[str, float](), 0.0
+        report, outcomes, best = stage(self.means.progress, rung.name), dict[str, float | str](), 0.0
         jobs = [self.job(one, rung) for one in candidates]
         for done, (job, result) in enumerate(self.pool.run(jobs), 1):
-            accuracies[job.name] = result["top1"]
-            best = max(best, result["top1"])
+            self.failures.note(job.genotype.key, result.get("failed", ""))
+            outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
+            best = max(best, result.get("top1", 0.0))
             report(done / len(jobs), f"{done} of {len(jobs)} networks, {rung.steps} steps, best {best:.1f} %")
-        return [accuracies[job.name] for job in jobs]
+        return [outcomes[job.name] for job in jobs]
 
     def job(self, candidate: Candidate, rung: Rung) -> Job:
         """The training run of a candidate."""
         settings = self.settings
         output = f"{self.folder}/{candidate.key}.safetensors" if rung.keep else ""
         recipe = settings.recipe.of(paid_steps(rung.steps, settings.usual_price, candidate.price))
-        return Job(candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output)
+        return Job(
+            candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output,
+            images=self.images,
+        )  # fmt: skip
 
 
 def foresight_of(settings: SearchSettings, prepared: Prepared) -> Foresight | None:

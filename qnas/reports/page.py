@@ -33,6 +33,7 @@ from qnas.reports.charts import Chart, Mark, chart, drawing, records
 from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
+from qnas.runs.identity import IMAGES
 from qnas.runs.reading import reading
 from qnas.scores.accuracy import interval
 
@@ -134,7 +135,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
 def data_of(settings: dict[str, Any]) -> tuple[DataSet | None, str]:
     """The images of a run, or why there are none."""
     try:
-        return find_again(settings), ""
+        return find_again(settings["data"], settings.get(IMAGES, {})), ""
     except QnasError as error:
         return None, str(error)
 

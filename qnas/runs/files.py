@@ -12,12 +12,14 @@ from torch import Tensor
 from qnas.runs.reading import MOST_JSON, parse_rows, read_bytes
 
 log = logging.getLogger("qnas")
+PART = ".part"
+"""With what the name of a file ends that is not whole yet."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, finds the old content or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -26,6 +28,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, and what a kill left of the next one."""
+    for one in (path, path.with_name(path.name + PART)):
+        one.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -55,9 +63,20 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file; tensors on a device are copied from it."""
+    """Write a safetensors file, the same bytes for the same content; tensors on a device are copied from it."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(plain, metadata))
+    content = save(plain, metadata)
+    write_bytes(path, _ordered(content) if metadata else content)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order; the library has another one in every process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,8 @@ images, as a search would see them, and on the test images, which are the truth 
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.initial import he_parameters, with_noise
 from qnas.runs.files import write_bytes
+from qnas.runs.folder import locked
+from qnas.runs.identity import IMAGES
 from qnas.runs.progress import Progress, Report, silent, stage
 from qnas.runs.reading import MOST_JSON, parse_rows, reading, unzipped
 from qnas.sampling.generator import stream
@@ -36,8 +39,9 @@ from qnas.scores.zero_cost import ZERO_COST
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.studies.settings import TableSettings
-from qnas.training.jobs import LEDGER, Job, one_thread, run_job
+from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.recipe import Recipe
+from qnas.work.failures import Failures
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
 
@@ -50,7 +54,8 @@ NOISE = 0.05
 """Deviation of the noise on predicted weights, relative to each tensor's own."""
 SAME = ("data", "space_hash", "recipe")
 """The settings that two tables share if the runs of one may stand in the other; those from predicted parameters may
-only if the hypernetwork is the same, too."""
+only if the hypernetwork is the same, too. Images that the older one tells stand for
+``data``, which may move."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +136,15 @@ def make_table(
     if older:
         check_alike(older, prepared.identity)
     open_prepared(prepared, folder)
-    ledger = Ledger(folder / LEDGER)
-    if older:
-        take_over(older, prepared.identity, ledger)
-    epoch = -(-len(prepared.data.train) // settings.recipe.batch)
-    jobs = table_jobs(settings, drawn(prepared.space, settings), epoch, device)
-    with Pool(do, ledger, workers, one_thread) as pool:
-        runs = run_all(pool, jobs, stage(progress, "train"))
+    epoch, images = -(-len(prepared.data.train) // settings.recipe.batch), json.dumps(prepared.identity[IMAGES])
+    genotypes = drawn(prepared.space, settings)
+    jobs = [replace(job, images=images) for job in table_jobs(settings, genotypes, epoch, device)]
+    with locked(folder):
+        ledger = Ledger(folder / LEDGER)
+        if older:
+            take_over(older, prepared.identity, ledger)
+        with Pool(partial(attempted, do), ledger, workers, one_thread) as pool:
+            runs = run_all(pool, jobs, stage(progress, "train"))
     data = prepared.data.to(torch.device(device))
     entries = tuple(describe(runs, prepared.checkpoint, prepared.space, data, stage(progress, "describe")))
     return save_table(folder, BenchmarkTable(prepared.identity, epoch, entries))
@@ -193,9 +200,13 @@ def drawn(space: SearchSpace, settings: TableSettings) -> list[Genotype]:
 
 
 def run_all(pool: Pool[Job], jobs: list[Job], report: Report) -> dict[Genotype, list[Run]]:
-    """The runs of every genotype, after the jobs that the pool's ledger lacks are done."""
+    """The runs of every genotype that did not fail, after the jobs that the pool's ledger lacks are done."""
     runs: dict[Genotype, list[Run]] = {job.genotype: [] for job in jobs}
+    failures = Failures()
     for done, (job, result) in enumerate(pool.run(jobs), 1):
+        failures.note(job.name, result.get("failed", ""))
+        if "failed" in result:
+            continue
         start = "predicted" if job.ghn else "random"
         validation, test = (round(result[key], 3) for key in ("top1", "test_top1"))
         runs[job.genotype].append(Run(start, job.seed, job.recipe.steps, validation, test, result["seconds"]))
@@ -209,7 +220,8 @@ def check_alike(table: BenchmarkTable, identity: dict[str, Any]) -> None:
     Raises:
         QnasError: the older table is of other data, or another space, checkpoint or recipe.
     """
-    if different := [key for key in SAME if table.settings.get(key) != identity[key]]:
+    same = (IMAGES, *SAME[1:]) if IMAGES in table.settings else SAME
+    if different := [key for key in same if table.settings.get(key) != identity[key]]:
         raise QnasError(
             f"A table goes on from one of the same data, space and recipe, but {', '.join(different)} "
             "differ; leave out `start_from`."

@@ -6,9 +6,10 @@ same images in the same order, and draw the numbers that become their weights fr
 can be compared in pairs.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import isfinite
@@ -32,7 +33,7 @@ from qnas.network.module import Grids, Network
 from qnas.network.plan import Plan
 from qnas.network.post_training import LayerRange, activation_ranges, layer_ranges, quantized
 from qnas.network.stack import Stack
-from qnas.runs.files import write_tensors
+from qnas.runs.files import remove, write_tensors
 from qnas.runs.folder import locked, open_run
 from qnas.runs.progress import Progress, silent, stage
 from qnas.runs.reading import reading
@@ -107,7 +108,8 @@ class Run:
 class Batch:
     """Cells of one block and seed, which are trained side by side, described so that any process can do them.
 
-    ``initializers`` are those of the cells, ``folder`` is the study's.
+    ``initializers`` are those of the cells, ``folder`` is the study's, ``images`` the fingerprint of its images, as
+    JSON, where there is one.
     """
 
     block: str
@@ -117,6 +119,7 @@ class Batch:
     device: str
     folder: str
     output: str = ""
+    images: str = ""
 
     @property
     def name(self) -> str:
@@ -153,7 +156,8 @@ def make_runs(
     """
     seen = {"images": find_data(settings.data).fingerprint, "ghn_hash": _hash_of(settings)}
     open_run({**settings.identity(), **seen}, folder, {"torch": torch.__version__})
-    batches, report = list(batches_of(settings, device, folder)), stage(progress, "train")
+    images, report = json.dumps(seen["images"]), stage(progress, "train")
+    batches = [replace(batch, images=images) for batch in batches_of(settings, device, folder)]
     runs: dict[tuple[int, str, str], Run] = {}
     with locked(folder), Pool(do or run_batch, Ledger(folder / LEDGER), workers, one_thread) as pool:
         for done, (batch, result) in enumerate(pool.run(batches), 1):
@@ -188,8 +192,9 @@ def runs_of(batch: Batch, result: Result) -> list[Run]:
 def run_batch(batch: Batch) -> Result:
     """Train the networks of a batch from where their saved state left off, quantize them and measure them."""
     started, settings = time.perf_counter(), batch.settings
-    data = images_of(settings.data, batch.device, settings.shrink)
-    ghn = predictor_of(settings.ghn, settings.data, batch.device) if GHN in batch.initializers else None
+    data = images_of(settings.data, batch.device, settings.shrink, batch.images)
+    names = (settings.ghn, settings.data, batch.device, batch.images)
+    ghn = predictor_of(*names) if GHN in batch.initializers else None
     design, batch_norm = BLOCKS[batch.block]
     plan = build_plan(HandMade(design, settings.width, batch_norm=batch_norm), data.task)
     several = [initial_parameters(plan, name, batch.seed, ghn) for name in batch.initializers]
@@ -201,14 +206,14 @@ def run_batch(batch: Batch) -> Result:
         empty = Network(plan, several[place], input_range(data.train), Grids("asymmetric"))
         network = stack.into(empty.to(batch.device), place)
         cells[initializer] = DIVERGED if lost else measured(network, data, batch.seed, settings.test_images)
-    batch.state.unlink(missing_ok=True)
+    remove(batch.state)
     return {"job": batch.name, "cells": cells, "seconds": round(time.perf_counter() - started, 2)}
 
 
 @lru_cache(maxsize=1)
-def images_of(name: str, device: str, shrink: int) -> DataSet:
+def images_of(name: str, device: str, shrink: int, images: str = "") -> DataSet:
     """A data set on a device, its images made smaller; the last one is kept."""
-    return shrunk(data_of(name, device), shrink)
+    return shrunk(data_of(name, device, images), shrink)
 
 
 DIVERGED: dict[str, Any] = {"status": "diverged", "fp32": None, "quantized": {}, "layers": []}

@@ -3,22 +3,27 @@
 A job is described by plain values, so that it can travel to another process and be recognised after a kill.
 """
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 
 import torch
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import find_again, find_data
 from qnas.network.initial import Predictor
 from qnas.runs.files import write_tensors
+from qnas.runs.reading import not_finite
 from qnas.scores.closed_form import predictor_for
 from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
+from qnas.work.failures import Failed, memory_may_lack
 from qnas.work.ledger import Result
 
 LEDGER = "training.jsonl"
@@ -29,7 +34,8 @@ LEDGER = "training.jsonl"
 class Job:
     """Train a genotype by a recipe from predicted (``ghn`` names the checkpoint) or random (empty) parameters.
 
-    ``output`` names a file for the trained state; ``test`` also reads the test images, which a search never does.
+    ``output`` names a file for the trained state; ``test`` also reads the test images, which a search never does;
+    ``images`` is the fingerprint of the run's images, as JSON, where there is one.
     """
 
     genotype: Genotype
@@ -40,6 +46,7 @@ class Job:
     device: str
     output: str = ""
     test: bool = False
+    images: str = ""
 
     @property
     def name(self) -> str:
@@ -49,23 +56,35 @@ class Job:
 
 
 @lru_cache(maxsize=1)
-def data_of(name: str, device: str) -> DataSet:
-    """A data set on a device; the last one is kept."""
-    return find_data(name).to(torch.device(device))
+def data_of(name: str, device: str, images: str = "") -> DataSet:
+    """A data set on a device; the last one is kept.
+
+    Raises:
+        QnasError: it cannot be read, or is not what ``images``, a fingerprint as JSON, says.
+    """
+    found = find_again(name, json.loads(images)) if images else find_data(name)
+    return found.to(torch.device(device))
 
 
 @lru_cache(maxsize=1)
-def predictor_of(name: str, data: str, device: str) -> Predictor:
-    """What predicts with a checkpoint for a data set, on a device; the last one is kept."""
-    return predictor_for(load_checkpoint(name), data_of(data, device))
+def predictor_of(name: str, data: str, device: str, images: str = "") -> Predictor:
+    """What predicts with a checkpoint for a data set (``data_of``), on a device; the last one is kept."""
+    return predictor_for(load_checkpoint(name), data_of(data, device, images))
 
 
 def run_job(job: Job) -> Result:
-    """Do a job; save the trained state if it names a file; return its accuracies, in per cent."""
+    """Do a job; save the trained state if it names a file; return its accuracies, in per cent.
+
+    Raises:
+        Failed: the network has values that are no numbers.
+        QnasError: the images have changed since the run began.
+    """
     started = time.perf_counter()
-    data = data_of(job.data, job.device)
-    ghn = predictor_of(job.ghn, job.data, job.device) if job.ghn else None
+    data = data_of(job.data, job.device, job.images)
+    ghn = predictor_of(job.ghn, job.data, job.device, job.images) if job.ghn else None
     network = train_network(job.genotype, data, job.recipe, job.seed, ghn)
+    if bad := not_finite(network.state_dict()):
+        raise Failed(f"{bad[0]} is no number after training")
     accuracy = deployed_accuracy(network, data.validation)
     if job.output:
         write_tensors(Path(job.output), network.state_dict())
@@ -73,6 +92,23 @@ def run_job(job: Job) -> Result:
     if job.test:
         result["test_top1"] = deployed_accuracy(network, data.test).top1
     return {**result, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def attempted(do: Callable[[Job], Result], job: Job) -> Result:
+    """What a job gives; where its network is at fault, the reason under ``failed``.
+
+    Args:
+        do: does a job.
+        job: to do.
+    """
+    try:
+        with memory_may_lack():
+            result = do(job)
+        if not isfinite(result["top1"]):
+            raise Failed("its accuracy is no number")
+    except Failed as reason:
+        return {"job": job.name, "failed": str(reason)}
+    return result
 
 
 def one_thread() -> None:

@@ -34,9 +34,9 @@ class MetricsLog:
         self._sums: list[Tensor] = []
 
     def add(self, report: StepReport) -> None:
-        """Take a step's report; write a line, and renew ``remark``, when enough have come."""
+        """Take a step's report; write a line, and renew ``remark``, at every so many steps, resumed or not."""
         self._sums.append(torch.stack([report.loss_sum, report.accuracy_sum, report.networks]))
-        if len(self._sums) < STEPS_PER_LINE:
+        if report.step % STEPS_PER_LINE:
             return
         loss, accuracy, networks = torch.stack(self._sums).sum(0).tolist()
         self._sums.clear()

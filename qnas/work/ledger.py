@@ -28,7 +28,7 @@ class Work(Protocol):
 
 
 class Ledger:
-    """The results of a run's work: one JSON line each.
+    """The results of a run's work: one JSON line each; what ``failed``, a reason, is tried again by the next one.
 
     Args:
         path: of the file.
@@ -43,7 +43,7 @@ class Ledger:
             rows = read_rows(path)
             for number, row in enumerate(rows, 1):
                 expect(row, {"job": str}, f"line {number}")
-            self.results: dict[str, Result] = {row["job"]: row for row in rows}
+            self.results: dict[str, Result] = {row["job"]: row for row in rows if "failed" not in row}
 
     def has(self, piece: Work) -> bool:
         """Whether a piece needs no more work."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from qnas.errors import QnasError
@@ -22,7 +23,7 @@ class Pool(Generic[Piece]):
     """Does work in several processes, or in this one; use it as a context.
 
     Processes that were killed are replaced, and what they were doing is done again. They end with the process that
-    started them, however that ends.
+    started them, however that ends, and at once where the context ends in an error. Ctrl-C is for that process alone.
 
     Args:
         do: does one piece of work; a function of some module, so that processes find it.
@@ -47,16 +48,29 @@ class Pool(Generic[Piece]):
             self.start()
 
     def start(self) -> None:
-        """Start the processes, or start them anew."""
+        """Start the processes, or start them anew; they live until ``held`` closes."""
         context = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(self.begin,))
+        watched, self.held = context.Pipe(duplex=False)
+        self.executor = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(self.begin, watched))
 
     def __enter__(self) -> "Pool[Piece]":
         return self
 
     def __exit__(self, *error: object) -> None:
         if self.executor is not None:
+            if error[0] is not None:
+                self.held.close()
             self.executor.shutdown(cancel_futures=True)
+            self.held.close()
+
+    def _submit(self, task: Callable[..., Any], *arguments: object) -> Future[Any]:
+        """Hand a task to the processes; those that this starts are deaf to Ctrl-C from their first moment."""
+        assert self.executor is not None  # who has no processes does the task itself
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self.executor.submit(task, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def run(self, pieces: list[Piece]) -> Iterator[tuple[Piece, Result]]:
         """Each piece with its result, as they end.
@@ -77,7 +91,7 @@ class Pool(Generic[Piece]):
                     yield piece, self._kept(self.do(piece))
                 else:
                     try:
-                        running[self.executor.submit(self.do, piece)] = piece
+                        running[self._submit(self.do, piece)] = piece
                     except BrokenProcessPool:
                         later.append(piece)
                         if not running:
@@ -110,10 +124,9 @@ class Pool(Generic[Piece]):
         """
         done = False
         while not done:
-            assert self.executor is not None  # who has no processes does the task itself
             given = arguments()
             try:
-                waiting = {self.executor.submit(task, *given) for _ in range(self.workers)}
+                waiting = {self._submit(task, *given) for _ in range(self.workers)}
                 while waiting:
                     ended, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                     watch()
@@ -132,6 +145,7 @@ class Pool(Generic[Piece]):
                 "continues it, with fewer `workers` if memory is short."
             )
         assert self.executor is not None
+        self.held.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
         self.start()
 
@@ -140,17 +154,14 @@ class Pool(Generic[Piece]):
         return result
 
 
-def _begin(begin: Callable[[], object] | None) -> None:
-    """What each process does first: it watches the one that started it, and ends at Ctrl-C without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _begin(begin: Callable[[], object] | None, watched: Connection) -> None:
+    """What each process does first: it watches the one that started it."""
+    threading.Thread(target=_end_with, args=(watched,), daemon=True).start()
     if begin is not None:
         begin()
 
 
-def _end_with_parent() -> None:
-    """Wait until the pipe closes that a parent holds as long as it lives, then end at once."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(watched: Connection) -> None:
+    """Wait until the other end of a pipe closes, which nobody writes to, then end at once."""
+    watched.poll(None)
+    os._exit(1)

@@ -211,6 +211,15 @@ def test_training_from_random_parameters_differs_and_a_seed_repeats_it(
     assert random.accuracies["test"] < again.accuracies["test"]
 
 
+def test_a_training_that_ends_without_numbers_is_refused_and_leaves_no_winner(
+    genotype: qnas.Genotype, tmp_path: Path
+) -> None:
+    wild = qnas.Recipe(5, rate=1e30)
+    with pytest.raises(qnas.QnasError, match="is none after 5 steps; name another `out` and give a lower rate"):
+        qnas.train(genotype, "w4a4", ghn=None, data="digits", recipe=wild, device="cpu", out=tmp_path / "wild")
+    assert sorted(path.suffix for path in (tmp_path / "wild").iterdir()) in ([".json"], [".json", ".lock"])
+
+
 @pytest.mark.export
 def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tmp_path: Path) -> None:
     winner, few = trained[0], {"data": "digits", "steps": 1, "device": "cpu"}

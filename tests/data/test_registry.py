@@ -123,10 +123,10 @@ def test_images_that_have_changed_are_no_longer_those_of_a_run(tmp_path: Path) -
         for number in range(10):
             Image.new("L", (8, 8), number).save(tmp_path / name / f"{number}.png")
     settings = {"data": str(tmp_path), "images": find_data(str(tmp_path)).fingerprint}
-    assert find_again(settings).fingerprint == settings["images"]
+    assert find_again(settings["data"], settings["images"]).fingerprint == settings["images"]
     Image.new("L", (8, 8), 99).save(tmp_path / "a" / "0.png")
     with pytest.raises(QnasError, match=r"have changed since the run began, got other pixels in .*; put them"):
-        find_again(settings)
+        find_again(settings["data"], settings["images"])
 
 
 @pytest.mark.parametrize("tail", ["@0", "@2", "@2000", "@5000", "@64x3", "@0x0"])

@@ -195,6 +195,9 @@ def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits
     assert parity.runtime_top1 == pytest.approx(100 * (theirs == labels).float().mean().item(), abs=1)
     assert parity.same_class == pytest.approx(100 * (ours == theirs).float().mean().item(), abs=1)
     assert parity.same_class < 99
+    assert parity.failure.startswith("onnxruntime gives the class that torch gives for only ")
+    assert replace(parity, same_class=99.0).failure == ""
+    assert replace(parity, largest_logit_difference=float("nan")).failure.endswith("no numbers")
 
 
 @pytest.fixture(scope="session")

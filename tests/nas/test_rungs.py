@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import (
@@ -63,11 +64,11 @@ def trained_to(made: list[Candidate], steps: int, values: list[float]) -> list[C
 class Noting:
     """A trainer that gives what a function says, and keeps whom it was asked to train."""
 
-    def __init__(self, accuracy: Callable[[Candidate, Rung], float] = lambda one, rung: one.score) -> None:
+    def __init__(self, accuracy: Callable[[Candidate, Rung], float | str] = lambda one, rung: one.score) -> None:
         self.accuracy = accuracy
         self.asked: list[tuple[Rung, list[Candidate]]] = []
 
-    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
+    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float | str]:
         self.asked.append((rung, list(candidates)))
         return [self.accuracy(one, rung) for one in candidates]
 
@@ -201,6 +202,33 @@ def test_a_trainer_gives_one_accuracy_for_each_candidate() -> None:
     made = candidates([10.0, 20.0])
     with pytest.raises(ValueError, match="shorter"):
         train(made, made, Rung("some", 5), lambda candidates, rung: [50.0])
+
+
+def test_whose_training_fails_climbs_no_further_and_the_next_takes_its_place() -> None:
+    fails = {"calibrate": [99.0], "halve": [95.0, 94.0], "finish": [98.0, 96.0]}
+
+    def accuracy(one: Candidate, rung: Rung) -> float | str:
+        return f"no number after {rung.steps}" if one.score in fails[rung.name] else one.score
+
+    trainer = Noting(accuracy)
+    chosen = select(candidates([float(place) for place in range(100)]), trainer, SETTINGS)
+    asked = [(rung.name, scores_of(given)) for rung, given in trainer.asked]
+    assert asked[0][0] == "calibrate"
+    assert asked[1:] == [
+        ("halve", [98, 97, 96, 95]), ("halve", [94]), ("halve", [93]), ("finish", [98, 97]), ("finish", [96]),
+        ("finish", [93]),
+    ]  # fmt: skip
+    assert scores_of(chosen.picks) == [97, 93]
+    assert {one.score: one.failed for one in chosen.candidates if one.failed} == {
+        99: "no number after 10", 95: "no number after 30", 94: "no number after 30",
+        98: "no number after 120", 96: "no number after 120",
+    }  # fmt: skip
+
+
+def test_a_search_all_of_whose_full_trainings_fail_ends_with_the_reason() -> None:
+    trainer = Noting(lambda one, rung: "out of memory" if rung.keep else one.score)
+    with pytest.raises(QnasError, match=r"all 4 that got so far failed \(out of memory\)"):
+        select(candidates([10.0, 20.0, 30.0, 40.0, 50.0]), trainer, SETTINGS)
 
 
 def test_three_rungs_of_which_the_last_keeps_the_weights() -> None:

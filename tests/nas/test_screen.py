@@ -225,6 +225,40 @@ def test_a_screen_that_was_broken_off_within_a_batch_scores_only_the_rest(here: 
     assert (proposer.proposed, proposer.recalled) == (6, [])
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(MemoryError(), "out of memory"), (float("nan"), "its score is no number")],
+    ids=["memory", "nan"],
+)
+def test_a_network_whose_scoring_fails_is_none_of_those_found(here: Here, bad: Exception | float, reason: str) -> None:
+    genes = keepers(5)
+    failing = build_plan(genotype_of(genes[1]), SPACE.task).nodes
+
+    class Failing(Counting):
+        def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+            if plan.nodes != failing:
+                return super().__call__(plan, most_missed)
+            if isinstance(bad, Exception):
+                raise bad
+            return Outcome(Score(50.0, bad, bad), 200, True)
+
+    there = here._replace(scorer=Failing())
+    others = [genotype_of(genes[place]).key for place in (0, 2, 3, 4)]
+    assert keys(there.screen(Listed(genes), 4).run(silent)) == others
+    assert payload_of(there.queue().done["1"])["failed"] == reason
+    assert keys(here.screen(Listed(genes), 4).run(silent)) == others  # as the journal has it
+    assert here.scored == []
+
+
+def test_ten_networks_in_a_row_whose_scoring_fails_stop_the_screen(here: Here) -> None:
+    class Failing(Counting):
+        def __call__(self, plan: Plan, most_missed: float) -> Outcome:
+            raise MemoryError
+
+    with pytest.raises(QnasError, match="10 networks in a row did"):
+        here._replace(scorer=Failing()).screen(Listed(keepers(15)), 15).run(silent)
+
+
 def test_the_limits_of_the_space_count_too(here: Here) -> None:
     found = here.screen(Listed(random_genes(300)), 10, Limits()).run(silent)
     assert all(candidate.costs.params <= SPACE.max_params for candidate in found)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
+import torch
 from filelock import FileLock
 
 from qnas.data.images import DataSet
@@ -21,6 +22,7 @@ from qnas.nas.candidate import Candidate
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, open_prepared, prepare
+from qnas.nas.result import read_result
 from qnas.nas.rungs import Rung
 from qnas.nas.screen import Scorer
 from qnas.nas.search import JobTrainer, MakeScorer, Means, search
@@ -221,6 +223,62 @@ class Small:
     def __call__(self, plan: Plan, most_missed: float) -> Outcome:
         top1 = parameters(plan) / 1_000
         return Outcome(Score(top1, 3 - top1 / 40, top1 / 50 - 1), self.images, True)
+
+
+def test_a_candidate_that_fails_is_noted_with_the_reason_and_the_run_goes_on(tmp_path: Path) -> None:
+    reasons: dict[str, str] = {}
+
+    def do(job: Job) -> Result:
+        if not reasons:
+            reasons[job.genotype.key] = "its accuracy is no number"
+            return {"job": job.name, "top1": float("nan")}
+        if job.output and len(reasons) == 1:
+            reasons[job.genotype.key] = "out of memory"
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+        return run_job(job) if job.output else {"job": job.name, "top1": float(job.genotype.channels)}
+
+    settings = replace(SETTINGS, recipe=Recipe(steps=1), top=1)
+    (pick,) = run(tmp_path / "run", prepare(settings), settings, replace(MEANS, scorer=Small, do=do))
+    result = found_in(tmp_path / "run")
+    assert {one["key"]: one["failed"] for one in result["candidates"] if "failed" in one} == reasons
+    assert pick.key == result["picks"][0]["key"] not in reasons
+    rows = [json.loads(line) for line in (tmp_path / "run" / "training.jsonl").read_bytes().splitlines()]
+    assert {row["job"].split("/")[0]: row["failed"] for row in rows if "failed" in row} == reasons
+    assert read_result(tmp_path / "run") == result
+
+
+def test_ten_failures_in_a_row_stop_the_run_and_the_same_command_tries_again(
+    tmp_path: Path, prepared: Prepared
+) -> None:
+    def broken(job: Job) -> Result:
+        raise MemoryError
+
+    settings = replace(SETTINGS, trials=12, labels=12)
+    means = replace(MEANS, scorer=Small, do=broken)
+    with pytest.raises(QnasError, match=r"10 networks in a row did, .*out of memory.*; the same command tries again"):
+        run(tmp_path / "run", prepared, settings, means)
+    assert len((tmp_path / "run" / "training.jsonl").read_bytes().splitlines()) == 10
+    asked: list[Job] = []
+
+    def do(job: Job) -> Result:
+        asked.append(job)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", prepared, settings, replace(means, do=do))
+    assert len(asked) == 1
+
+
+def test_training_refuses_images_that_changed_since_the_run_began(tmp_path: Path, prepared: Prepared) -> None:
+    asked: list[Job] = []
+
+    def do(job: Job) -> Result:
+        asked.append(job)
+        return run_job(replace(job, images=job.images.replace('"train": ', '"train": 1')))
+
+    with pytest.raises(QnasError, match="The images have changed since the run began, got other train in 'digits'"):
+        run(tmp_path / "run", prepared, means=replace(MEANS, scorer=Small, do=do))
+    assert [json.loads(job.images) for job in asked] == [prepared.data.fingerprint]
 
 
 def test_whatever_scores_and_trains_can_be_put_in_their_place(tmp_path: Path, prepared: Prepared) -> None:

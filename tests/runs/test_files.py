@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from qnas.runs.files import read_rows, write_bytes, write_json, write_tensors
+from qnas.runs.files import read_rows, remove, write_bytes, write_json, write_tensors
 
 
 def refuse(*_: object) -> None:
@@ -56,6 +56,14 @@ def test_the_content_is_on_disk_before_it_takes_the_name(tmp_path: Path, monkeyp
     assert calls == ["fsync", "replace"]
 
 
+def test_what_a_kill_left_of_a_file_goes_with_it(tmp_path: Path) -> None:
+    for name in ("file", "file.part", "other"):
+        (tmp_path / name).touch()
+    remove(tmp_path / "file")
+    remove(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == [tmp_path / "other"]
+
+
 def test_json_is_indented_and_ends_in_a_newline(tmp_path: Path) -> None:
     write_json(tmp_path / "data.json", {"a": [1]})
     text = (tmp_path / "data.json").read_text(encoding="utf-8")
@@ -72,6 +80,18 @@ def test_tensors_are_read_back_with_their_header(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"key": "value"}
+
+
+def test_tensors_and_their_header_are_the_same_bytes_in_whatever_order_they_come(tmp_path: Path) -> None:
+    names = [f"key {place}" for place in range(20)]
+    for path, order in ((tmp_path / "one", names), (tmp_path / "other", names[::-1])):
+        write_tensors(path, {"a": torch.ones(3), "b": torch.zeros(5)}, {name: f'{name} "\u00e4"' for name in order})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    size = int.from_bytes((tmp_path / "one").read_bytes()[:8], "little")
+    assert size % 8 == 0
+    with safe_open(tmp_path / "one", framework="pt") as file:
+        assert file.metadata() == {name: f'{name} "\u00e4"' for name in names}
+    assert torch.equal(load_file(tmp_path / "other")["b"], torch.zeros(5))
 
 
 def test_a_row_that_was_cut_off_is_dropped_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

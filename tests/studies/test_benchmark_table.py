@@ -1,12 +1,14 @@
 """The table of trained networks: which runs it holds, that it can be continued, and that its file reads back."""
 
 import gzip
+import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
@@ -25,6 +27,7 @@ from qnas.studies.benchmark_table import (
     describe,
     drawn,
     load_table,
+    make_table,
     run_all,
     save_table,
     table_jobs,
@@ -121,6 +124,43 @@ def test_a_table_of_another_kind_is_refused(entries: list[Entry], key: str) -> N
     check_alike(BenchmarkTable(IDENTITY, 17, tuple(entries)), IDENTITY)
     with pytest.raises(QnasError, match=f"but {key} differ; leave out `start_from`"):
         check_alike(BenchmarkTable({**IDENTITY, key: "c"}, 17, tuple(entries)), IDENTITY)
+
+
+def test_a_table_goes_on_from_one_of_the_same_images_wherever_they_lie(entries: list[Entry]) -> None:
+    older = BenchmarkTable({**IDENTITY, "images": {"pixels": "a"}}, 17, tuple(entries))
+    check_alike(older, {**IDENTITY, "images": {"pixels": "a"}, "data": "elsewhere"})
+    with pytest.raises(QnasError, match="but images differ; leave out `start_from`"):
+        check_alike(older, {**IDENTITY, "images": {"pixels": "b"}})
+
+
+def test_a_table_is_continued_by_one_process_and_with_the_same_images_only(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, networks=1, bits=(Bits(4, 4),), seeds=1, recipe=Recipe(1))
+    asked: list[Job] = []
+
+    def do(job: Job) -> dict[str, Any]:
+        asked.append(job)
+        return fake(job)
+
+    make_table(settings, tmp_path, do=do)
+    run = json.loads((tmp_path / "run.json").read_bytes())
+    images = run["settings"]["images"]
+    assert {job.images for job in asked} == {json.dumps(images)}
+    with FileLock(tmp_path / "run.lock"), pytest.raises(QnasError, match="One run at a time works in a folder"):
+        make_table(settings, tmp_path, do=do)
+    changed = {**run, "settings": {**run["settings"], "images": {**images, "pixels": "0"}}}
+    (tmp_path / "run.json").write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(QnasError, match="the images themselves, or which class they are of"):
+        make_table(settings, tmp_path, do=do)
+
+
+def test_runs_that_fail_are_left_out(tmp_path: Path) -> None:
+    def failing(job: Job) -> dict[str, Any]:
+        return {"job": job.name, "failed": "out of memory"} if job.ghn else fake(job)
+
+    settings = replace(SETTINGS, networks=1)
+    with Pool(failing, Ledger(tmp_path / "ledger")) as pool:
+        runs = run_all(pool, table_jobs(settings, drawn(SPACE, settings), 17), silent)
+    assert {run.start for found in runs.values() for run in found} == {"random"}
 
 
 def test_the_networks_are_none_that_a_hypernetwork_is_trained_on() -> None:

@@ -1,23 +1,28 @@
 """Jobs: what tells one from another, and what a run of one gives."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from qnas.data.images import DataSet
+from qnas.data.registry import find_data
+from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import Job, one_thread, run_job
+from qnas.training.jobs import Job, attempted, data_of, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.recipe import Recipe
-from qnas.work.ledger import Ledger
+from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
 
 SMALL = Genotype(3, 1, 4, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
@@ -60,6 +65,36 @@ def test_the_test_images_are_read_only_where_that_is_asked_for(tmp_path: Path, d
     network = Network(plan, he_parameters(plan, torch.Generator()), (0.0, 1.0))
     network.restored(load_file(path))
     assert result["test_top1"] == pytest.approx(deployed_accuracy(network, digits_data.test).top1)
+
+
+def test_a_network_that_becomes_no_number_is_a_failure_with_its_reason() -> None:
+    wild = replace(JOB, recipe=Recipe(30, rate=1e30))
+    found = attempted(run_job, wild)
+    assert (found["job"], found["failed"].endswith("is no number after training")) == (wild.name, True)
+    assert attempted(run_job, JOB)["top1"] > 0
+
+
+def test_other_errors_of_a_job_are_no_failures() -> None:
+    def broken(job: Job) -> Result:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        attempted(broken, JOB)
+
+
+def test_images_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:
+    rng, folder = np.random.default_rng(0), tmp_path / "images"
+    for place in range(40):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(path)
+    job = replace(JOB, data=str(folder), images=json.dumps(find_data(str(folder)).fingerprint))
+    data_of.cache_clear()
+    assert "top1" in run_job(job)
+    Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(path)
+    data_of.cache_clear()
+    with pytest.raises(QnasError, match=r"^The images have changed since the run began, got other pixels in .*begin"):
+        run_job(job)
 
 
 def test_a_job_is_reproducible() -> None:

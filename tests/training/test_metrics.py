@@ -69,6 +69,12 @@ def test_a_resumed_run_keeps_its_lines_up_to_the_saved_step(tmp_path: Path) -> N
     assert lines(path) == before[:3]
 
 
+def test_a_run_resumed_between_two_lines_has_its_lines_at_the_same_steps(tmp_path: Path) -> None:
+    write(tmp_path / "metrics", range(1, STEPS_PER_LINE + 20))
+    write(tmp_path / "metrics", range(STEPS_PER_LINE + 15, 3 * STEPS_PER_LINE), resumed_at=STEPS_PER_LINE + 14)
+    assert [line["step"] for line in lines(tmp_path / "metrics")] == [STEPS_PER_LINE, 2 * STEPS_PER_LINE]
+
+
 def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics"
     write(path, range(1, 2 * STEPS_PER_LINE + 1))

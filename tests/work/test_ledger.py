@@ -56,6 +56,16 @@ def run_all(path: Path, wanted: list[Piece], do: Callable[[Piece], Result]) -> l
         return [(piece, result["top1"]) for piece, result in pool.run(wanted)]
 
 
+def test_what_failed_is_written_down_and_tried_again_next_time(tmp_path: Path, doer: Doer) -> None:
+    def failing(piece: Piece) -> Result:
+        return {"job": piece.name, "failed": "out of memory"}
+
+    with Pool(failing, Ledger(tmp_path / "ledger")) as pool:
+        assert [result["failed"] for _, result in pool.run(some(2))] == ["out of memory"] * 2
+    assert (tmp_path / "ledger").read_text(encoding="utf-8").count("out of memory") == 2
+    assert run_all(tmp_path / "ledger", some(2), doer) == [(Piece(1), 1.0), (Piece(2), 2.0)]
+
+
 def test_every_piece_is_done_and_written_down(tmp_path: Path, doer: Doer) -> None:
     found = run_all(tmp_path / "ledger", some(3), doer)
     assert found == [(piece, float(piece.number)) for piece in some(3)]

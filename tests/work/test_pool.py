@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -149,6 +150,7 @@ def test_each_process_begins_as_it_is_told(tmp_path: Path) -> None:
 
 ORPHANS = """
 import os, sys, time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from qnas.work.ledger import Ledger
@@ -165,7 +167,7 @@ def do(piece):
     time.sleep(300)
 
 if __name__ == "__main__":
-    with Pool(do, Ledger(Path(sys.argv[1], "ledger")), workers=2) as pool:
+    with suppress(KeyboardInterrupt), Pool(do, Ledger(Path(sys.argv[1], "ledger")), workers=2) as pool:
         list(pool.run([Piece(name, sys.argv[1]) for name in "ab"]))
 """
 
@@ -175,6 +177,17 @@ def is_alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def workers_of(parent: int) -> list[int]:
+    """The processes that a pool of this one has started, whatever they are at."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            mother = int((path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+            if mother == parent and b"spawn_main" in (path / "cmdline").read_bytes():
+                found.append(int(path.name))
+    return found
 
 
 def in_time(true: Callable[[], bool], seconds: float) -> bool:
@@ -193,4 +206,20 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
         assert all(map(is_alive, workers))
         parent.kill()
+    assert in_time(lambda: not any(map(is_alive, workers)), 20)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+@pytest.mark.parametrize("at_work", [False, True])
+def test_ctrl_c_ends_processes_without_a_word_even_while_they_begin(tmp_path: Path, at_work: bool) -> None:
+    (tmp_path / "script.py").write_text(ORPHANS, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert in_time(lambda: len(workers_of(parent.pid)) == 2, 120)
+        assert not at_work or in_time(lambda: len(list(tmp_path.glob("*.pid"))) == 2, 120)
+        workers = workers_of(parent.pid)
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        _, said = parent.communicate(timeout=60)
+    assert (parent.returncode, said) == (0, "")
     assert in_time(lambda: not any(map(is_alive, workers)), 20)
