@@ -104,7 +104,7 @@ def test_show_prints_the_picks_and_what_comes_next(qnas: Qnas, result: dict[str,
 
 def test_show_prints_the_winner(qnas: Qnas, result: dict[str, Any]) -> None:
     printed = qnas("show", "run/winner").out
-    assert str(result["picks"][0]["params"]) in printed
+    assert f"{result['picks'][0]['params']:,}" in printed
     assert "w4a4" in printed
 
 
@@ -125,7 +125,7 @@ def test_the_second_pick_is_exported_beside_the_winner(qnas: Qnas, working: Path
     [
         (["--pick", "3"], "--pick is 1 to 2 for this run, got 3"),
         (["--pick", "0"], "--pick is 1 to 2 for this run, got 0"),
-        (["--profile", "huge"], "is called 'huge'; choose from: c, compact, unpacked"),
+        (["--profile", "huge"], "is called 'huge'; choose from: c, compact, opset13, unpacked"),
         (["--out", "run/run.json"], "run.json"),
     ],
 )
