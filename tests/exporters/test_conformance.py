@@ -77,8 +77,8 @@ SPACE = replace(
 
 
 LEAST = {name: 98.0 if name == "c" else 99.0 for name in PROFILES}
-"""Per cent of the images that have torch's class. C equals the integer network to the bit, which ``compare_c`` holds, and
-that keeps biases finer than torch does where activations have 8 bits (``docs/deploying.md``)."""
+"""Per cent of the images that have torch's class. C equals the integer network to the bit, which ``compare_c`` holds,
+and that keeps biases finer than torch does where activations have 8 bits (``docs/deploying.md``)."""
 
 
 @pytest.fixture(scope="session")
