@@ -37,7 +37,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             {"results"},
         ),
         (
-            "time_matched.py --data digits --space tiny --minutes 0.1 --budgets params=9000 --ways halving hand_made "
+            "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 --ways halving hand_made "
             "--out {out}/rows.jsonl",
             {"results"},
         ),
