@@ -35,7 +35,10 @@ class Muon(AdamW):
 
     def _turn(self, parameters: list[Tensor], rate: float, decay: float) -> None:
         gradients = [one.grad for one in parameters if one.grad is not None]
-        momenta = [self.state[one].setdefault("momentum", torch.zeros_like(one)) for one in parameters]
+        for one in parameters:
+            if "momentum" not in self.state[one]:
+                self.state[one]["momentum"] = torch.zeros_like(one)
+        momenta = [self.state[one]["momentum"] for one in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
         torch._foreach_mul_(parameters, 1 - rate * decay)
