@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qnas.cli.options import Grid, Target
 from qnas.nas.settings import SearchSettings
 
 
@@ -12,12 +13,8 @@ def search(
     bits: Annotated[
         str, typer.Option(help="Bit widths of weights and activations, such as w4a4 or fp32. Default: w4a4.")
     ] = "",
-    target: Annotated[
-        str, typer.Option("--for", help="Device profile: cortex-m4, fpga-finn, cpu-onnxruntime, or a .toml file.")
-    ] = "",
-    grid: Annotated[
-        str, typer.Option(help="Grid: per-channel, per-tensor, asymmetric or power-of-two. Default: per-channel.")
-    ] = "",
+    target: Target = "",
+    grid: Grid = "",
     max_params: Annotated[float, typer.Option(help="Most parameters.")] = 0,
     max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image.")] = 0,
     max_weight_bytes: Annotated[float, typer.Option(help="Most bytes of packed weights and biases.")] = 0,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from qnas.cli.options import Grid, Target
 from qnas.training.recipe import Recipe
 
 
@@ -17,12 +18,8 @@ def train(
         ),
     ],
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the genotype's own, or fp32.")] = "",
-    target: Annotated[
-        str, typer.Option("--for", help="Device profile: cortex-m4, fpga-finn, cpu-onnxruntime, or a .toml file.")
-    ] = "",
-    grid: Annotated[
-        str, typer.Option(help="Grid: per-channel, per-tensor, asymmetric or power-of-two. Default: per-channel.")
-    ] = "",
+    target: Target = "",
+    grid: Grid = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
     edges: Annotated[int, typer.Option(help="Bits of the weights of the first and last layer, such as 8.")] = 0,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
