@@ -44,6 +44,8 @@ def main() -> None:
             f"The file system refused ({error}); check the path, its permissions and the disk. What is written stays, "
             "and the same command goes on with it."
         )
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no line of ours can be stopped any more, only Python's own end
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
