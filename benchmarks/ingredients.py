@@ -2,32 +2,29 @@
 
     python benchmarks/ingredients.py --epochs 2 --out benchmarks/results/ingredients.jsonl
 
-Two hand-made networks and two of the space, from He parameters, so that no hypernetwork decides. The rest of the recipe
-is held fixed. Prints a line a variant; what lies in the file is not done again, so that the script can be stopped any
-time, and more seeds added. The last line is JSON: validation accuracy against the usual recipe's, paired by network and
-seed, in points, with its standard error, and the seconds of a run against the usual recipe's.
+Four small networks of different kinds, whose passes take half a minute at most, from He parameters, so that no
+hypernetwork decides. The rest of the recipe is held fixed. Prints a line a variant; what lies in the file is not done
+again, so that the script can be stopped any time, and more seeds added. The last line is JSON: validation accuracy
+against the usual recipe's, paired by network and seed, in points, with its standard error, and the seconds of a run
+against the usual recipe's.
 """
 
 import time
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-from common import finish, load, options, random_networks, settle
+from common import finish, load, options, settle
 
 import qnas
-from qnas.nas.limits import Limits
-from qnas.network.build import Architecture
-from qnas.network.handmade import HandMade
 from qnas.runs.files import append_row, read_rows
 from qnas.runs.reading import read_json
 from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
-USUAL = "usual"
+USUAL, EDGES = "usual", "first and last layer of 8 bits"
 KEY = ("variant", "network", "seed", "epochs", "recipe")
 """What tells one run from all others; rows of another recipe do not count."""
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -59,18 +56,24 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averages 0.998": {"averaging": 0.998},
     "reestimated": {"frozen_share": 0.0, "reestimation": 50},
     "distilled 0.5": {"distillation": 0.5},
+    EDGES: {},
 }
 
 
-def networks_of(data: str, space: str, genotypes: list[str]) -> list[Architecture]:
-    """The given ones, else two hand-made networks and two of the space, of at most 32 KB and 3 M MACs at 4 bits."""
-    _, searched = load(data, space)
-    if genotypes != [""]:
-        return [Genotype.from_json(read_json(Path(path), "a genotype", "")) for path in genotypes]
-    limits = Limits(weight_bytes=32_768, macs=3_000_000)
-    drawn = (one for one in random_networks(searched, limits, qnas.Bits(4, 4), 7) if one.batch_norm)
-    wide = (one for one in drawn if one.channels % 8 == 0)
-    return [HandMade("resnet8", 8), HandMade("ds_cnn", 16), *islice(wide, 2)]
+def alike(channels: int, cells: int, *branches: tuple[int, str, int]) -> Genotype:
+    """A network whose cells all have one step, after a stem of stride 2."""
+    step = [list(branch) for branch in branches]
+    shape = {"stem": [3, 2], "channels": channels, "cells": cells, "batch_norm": True, "projected": False}
+    return Genotype.from_json({**shape, "normal": [step], "reduction": [step], "bits": "w4a4"})
+
+
+NETWORKS = [
+    alike(10, 4, (1, "conv", 3)),
+    alike(12, 3, (1, "conv", 3), (1, "max_pool", 3)),
+    alike(16, 3, (1, "sep_conv", 3)),
+    alike(8, 3, (1, "mb_conv3", 3)),
+]
+"""Convolutions, the same beside pools, separable convolutions, inverted bottlenecks: 3 to 13 KB at 4 bits."""
 
 
 def main() -> None:
@@ -83,9 +86,10 @@ def main() -> None:
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, _ = load(given.data, given.space)
+    files = [read_json(Path(path), "a genotype", "") for path in given.genotypes if path]
     chosen = [name for name in VARIANTS if given.variants == [""] or name in given.variants]
     rows = {tuple(row[name] for name in KEY): row for row in read_rows(given.out)}
-    networks = networks_of(given.data, given.space, given.genotypes)
+    networks = [Genotype.from_json(one) for one in files] or NETWORKS
     for seed in range(given.seeds):
         for network in (one.with_bits(qnas.Bits.parse(bits)) for one in networks for bits in given.bits):
             for name in chosen:
@@ -95,7 +99,7 @@ def main() -> None:
                 if key in rows:
                     continue
                 started = time.process_time()
-                trained = train_network(network, data, recipe, seed)
+                trained = train_network(network.with_edges(8) if name == EDGES else network, data, recipe, seed)
                 row = dict(zip(KEY, key, strict=True))
                 row["top1"] = deployed_accuracy(trained, data.validation).top1
                 row["seconds"] = round(time.process_time() - started, 1)
