@@ -20,10 +20,11 @@ TASK = Task((1, 8, 8), 10, "digits")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_trees() -> Iterator[None]:
-    """A forest of few trees, which tells the same and is planted sooner."""
+def _few_trees_and_splits() -> Iterator[None]:
+    """A forest of few trees, planted for few choices of labels, tells the same and sooner."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proxy, "TREES", 5)
+        patch.setattr(proxy, "SPLITS", 8)
         yield
 
 
