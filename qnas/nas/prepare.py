@@ -76,9 +76,9 @@ def load_named(
     prepared = Prepared(images, searched, checkpoint, {**identity, **hashes})
     if not identity.get("minutes"):
         return prepared
-    curves = find_curves(checkpoint.path)
+    curves, known = find_curves(checkpoint.path, checkpoint.data)
     seen = {**prepared.identity, "curves_hash": digest(curves.read_bytes())}
-    return replace(prepared, identity=seen, outlook=read_outlook(curves, images.task))
+    return replace(prepared, identity=seen, outlook=read_outlook(curves, images.task, known != images.name))
 
 
 def open_prepared(prepared: Prepared, folder: Path) -> None:

@@ -14,7 +14,7 @@ share it.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from qnas.errors import QnasError
 from qnas.nas import pareto
@@ -167,19 +167,27 @@ def hopefuls(
 def mended(
     known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook
 ) -> tuple[list[Candidate], Trust | None]:
-    """All candidates, those that had a short run with an estimate of a full one that takes all short runs into account.
+    """All candidates with an estimate of a full run that takes all short runs into account.
 
-    And how well the outlook expected the short runs, if they are enough to tell.
+    And how well the outlook expected each short run when it knew the others, if they are enough to tell.
     """
     labelled = [one for one in known if short.steps in one.trained]
     if not labelled:
         return list(known), None
-    seen, expected = [one.trained[short.steps] for one in labelled], outlook(labelled, short)
-    values = outlook.after(labelled, short, seen)(labelled, full)
-    estimates = dict(zip((one.key for one in labelled), values, strict=True))
+    seen = [one.trained[short.steps] for one in labelled]
+    wiser = foreseen(known, full, outlook.after(labelled, short, seen))
     enough = len(labelled) >= FEWEST_LABELS
-    trust = Trust.of(expected, seen, [one.costs.params for one in labelled]) if enough else None
-    return [replace(one, estimate=estimates.get(one.key, one.estimate)) for one in known], trust
+    if not enough:
+        return wiser, None
+    expected = [
+        outlook.after(_without(labelled, place), short, _without(seen, place))([one], short)[0]
+        for place, one in enumerate(labelled)
+    ]
+    return wiser, Trust.of(expected, seen, [one.costs.params for one in labelled])
+
+
+def _without(items: Sequence[Any], place: int) -> list[Any]:
+    return [*items[:place], *items[place + 1 :]]
 
 
 def estimate(known: Sequence[Candidate], short: int) -> tuple[list[Candidate], Trust | None]:

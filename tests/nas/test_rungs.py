@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
+from statistics import fmean
 
 import pytest
 
@@ -385,8 +386,28 @@ def test_a_short_run_mends_what_is_expected_of_a_full_one() -> None:
     surprises = [one - 0.1 - score / 4 for one, score in ((20.0, 80), (40.0, 60))]
     expected = [score / 4 + full.steps / 100 + more for score, more in zip((80, 60), surprises, strict=True)]
     assert [worse.estimate, better.estimate] == pytest.approx(expected)
-    assert unknown.estimate == 70
+    assert unknown.estimate == pytest.approx(70 / 4 + full.steps / 100)
     assert mended([unknown], short, full, ByScore()) == ([unknown], None)
+
+
+class Shifting(ByScore):
+    """Expects of all by how much the known ones have surprised it on average."""
+
+    def after(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Shifting":
+        mean = fmean(was - value for was, value in zip(accuracies, self(candidates, rung), strict=True))
+        return Shifting({one / 4: mean for one in range(400)})
+
+
+def test_every_short_run_is_expected_by_an_outlook_that_knows_the_others() -> None:
+    short, _, full = rungs_of(SETTINGS)
+    made = candidates(range(40, 48))
+    reached = [one.score / 4 + short.steps / 100 - 20 for one in made]
+    _, trust = mended(trained_to(made, short.steps, reached), short, full, Shifting())
+    assert trust is not None
+    assert trust.error == pytest.approx(0)
+    _, trust = mended(trained_to(made, short.steps, [*reached[:-1], reached[-1] + 8]), short, full, Shifting())
+    assert trust is not None
+    assert trust.error == pytest.approx((7 * 8 / 7 + 8) / 8)
 
 
 def test_short_runs_that_surprise_decide_who_trains_in_full() -> None:

@@ -18,9 +18,9 @@ from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, find_curves, inputs, read_outlook, rows_of
+from qnas.scores.outlook import CURVES, HOPE, Outlook, find_curves, inputs, read_outlook, rows_of
 from qnas.scores.ranks import kendall
-from qnas.scores.surrogate import accuracy_of
+from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 
@@ -41,6 +41,11 @@ def written(folder: Path, networks: list[Genotype], seen: list[float]) -> Path:
     ]
     (folder / CURVES).write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     return folder / CURVES
+
+
+def with_data(outlook: Outlook, rows: Floats, elsewhere: float) -> Floats:
+    """What its process reads."""
+    return np.column_stack([outlook.scaler.transform(rows), np.full(len(rows), elsewhere)])
 
 
 def test_inputs_are_what_is_known_before_training() -> None:
@@ -66,7 +71,7 @@ def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path
 
 
 def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
-    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
+    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion", "fashion")[0], SPACE.task)
     plans = [build_plan(one, SPACE.task) for one in NETWORKS[60:]]
     short, long = (rows_of(plans, [images] * len(plans)) for images in (30_000, 300_000))
     before, reached = outlook.expected(long), outlook.expected(short)[0] - 5
@@ -75,10 +80,30 @@ def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
     assert changes[0] == min(changes)
     assert -5 < changes[0] < -1
     assert wiser.expected(short)[0] == pytest.approx(reached, abs=1.5)  # noise is allowed for
-    rows = outlook.scaler.transform(short)
+    rows = with_data(outlook, short, 0)
     before, later = (one.process.predict(rows, return_std=True)[1] for one in (outlook, wiser))
     assert later[0] / before[0] == min(later / before)
     assert later[0] < 0.95 * before[0]
+
+
+def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp_path: Path) -> None:
+    path = written(tmp_path, NETWORKS[:60], SEEN[:60])
+    home, away = (read_outlook(path, SPACE.task, elsewhere) for elsewhere in (False, True))
+    plans = [build_plan(one, SPACE.task) for one in NETWORKS[60:]]
+    short, long = (rows_of(plans, [images] * len(plans)) for images in (8_000, 32_000))
+    assert away.expected(long) == home.expected(long)
+    assert away.hoped(long) == home.hoped(long)
+
+    def harder(images: float) -> list[float]:
+        return [float(accuracy_of(log_odds(law(one, images)) - 1.5)) for one in NETWORKS[60:]]
+
+    away, home = (one.after(short[:4], harder(8_000)[:4]) for one in (away, home))
+    far, near = (
+        fmean(abs(a - b) for a, b in zip(one.expected(long), harder(32_000), strict=True)) for one in (home, away)
+    )
+    assert near < 3 < 10 < far
+    again = away.after(short[4:6], away.expected(short[4:6]))  # what was expected changes nothing but how sure it is
+    assert again.expected(long) == pytest.approx(away.expected(long), abs=0.5)
 
 
 def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
@@ -86,7 +111,7 @@ def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
     outlook = read_outlook(written(tmp_path, NETWORKS[:20], SEEN[:20]), SPACE.task)
     plans, seen = [build_plan(one, SPACE.task) for one in NETWORKS[20:24]], SEEN[20:24]
     kernel, noise = outlook.process.kernel_.k1, outlook.process.kernel_.k2.noise_level
-    mean, deviation, x = outlook.y.mean(), outlook.y.std(), outlook.scaler.transform(rows_of(plans, seen))
+    mean, deviation, x = outlook.y.mean(), outlook.y.std(), with_data(outlook, rows_of(plans, seen), 0)
     known, across = kernel(outlook.x) + noise * np.eye(20), kernel(x, outlook.x)
     expected = mean + deviation * across @ np.linalg.solve(known, (outlook.y - mean) / deviation)
     variance = kernel.diag(x) + noise - np.einsum("ij,ji->i", across, np.linalg.solve(known, across.T))
@@ -96,7 +121,7 @@ def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
 
 
 def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None:
-    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion"), SPACE.task)
+    outlook = read_outlook(find_curves(shipped("checkpoints") / "fashion", "fashion")[0], SPACE.task)
     plans = [build_plan(one, SPACE.task) for one in NETWORKS[:30]]
     few, many = (outlook.expected(rows_of(plans, [images] * 30)) for images in (30_000, 300_000))
     assert sum(more > less for more, less in zip(many, few, strict=True)) >= 28
@@ -105,13 +130,15 @@ def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None
 
 @pytest.mark.parametrize("name", checkpoint_names())
 def test_every_checkpoint_has_a_table_or_takes_that_of_the_embedded_images(name: str) -> None:
-    assert find_curves(shipped("checkpoints") / name).is_file()
+    path, data = find_curves(shipped("checkpoints") / name, name)
+    assert path.is_file()
+    assert data == path.parent.name
 
 
 def test_a_table_beside_a_checkpoint_comes_first(tmp_path: Path) -> None:
-    usual = find_curves(tmp_path)
-    assert usual.parent.name == "fashion"
-    assert find_curves(written(tmp_path, [], []).parent) == tmp_path / CURVES
+    usual, data = find_curves(tmp_path, "photos")
+    assert usual.parent.name == data == "fashion"
+    assert find_curves(written(tmp_path, [], []).parent, "photos") == (tmp_path / CURVES, "photos")
 
 
 @pytest.mark.parametrize(
