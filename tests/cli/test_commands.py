@@ -143,14 +143,16 @@ def test_show_tells_the_choices_of_a_space(qnas: Qnas, name: str) -> None:
     printed = qnas("show", name)
     space = find_space(name)
     assert f"space {name}" in printed
-    for value in (str(space.channels), f"{space.max_params:,}", *space.operations):
+    for value in (", ".join(map(str, space.channels)), f"{space.max_params:,}", *space.operations):
         assert value in printed
+    assert "(" not in printed
     assert f"qnas sample --space {name}" in printed
 
 
 def test_show_tells_the_size_of_a_checkpoint(qnas: Qnas) -> None:
     printed = qnas("show", "digits")
     assert "checkpoint digits" in printed
+    assert " start " not in printed  # from which it has none
     assert "qnas eval-ghn" in printed
 
 
@@ -161,6 +163,7 @@ def test_show_tells_the_costs_of_a_genotype(qnas: Qnas, tmp_path: Path, genotype
     assert genotype.key in printed
     assert f"{spent.params:,}" in printed
     assert f"{spent.macs:,}" in printed
+    assert "0, sep_conv, 3; 1, conv, 5 | 1, max_pool, 3; 2, avg_pool, 3 | " in printed
 
 
 def test_a_line_of_a_sample_can_be_shown(qnas: Qnas, tmp_path: Path) -> None:
