@@ -23,7 +23,6 @@ app = typer.Typer(
     help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for command in (search, train, show, report, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
@@ -39,7 +38,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where a terminal or a name knows not all letters
     try:
-        app()
+        app(prog_name="qnas")
     except QnasError as error:
         _end(in_options(str(error)))
     except OSError as error:

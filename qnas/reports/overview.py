@@ -52,7 +52,10 @@ def show_anything(what: str, typed: Typed = str) -> None:
     elif (path / MANIFEST).is_file():
         _show_winner(path)
     elif (path / RUN).is_file():
-        show(_facts(f"unfinished run {path}", read_run(path)["settings"]))
+        settings = read_run(path)["settings"]
+        if isinstance(limits := settings.get("limits"), dict):
+            settings["limits"] = {name: limit or "no limit" for name, limit in limits.items()}
+        show(_facts(f"unfinished run {path}", settings))
         print("Next: the command that began it, which continues it.")
     elif path.is_file() and path.suffix == ".json":
         _show_genotype(path, typed)

@@ -58,12 +58,12 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
 
 def leaders_table(rows: list[dict[str, Any]]) -> Table:
     """The best networks of a search that goes on (``qnas.nas.leaders``), one line each."""
-    table = Table(
-        "network", "score", "trained", "after steps", *COSTS.values(), title="best so far, on validation images"
-    )
+    table = Table("network", "accuracy", "training", *COSTS.values(), title="best so far, on validation images")
     for one in rows:
-        trained = [f"{one['trained']:.1f}", f"{one['steps']:,}"] if one["steps"] else ["-", "-"]
-        table.add_row(one["key"], f"{one['score']:.1f}", *trained, *(f"{one[key]:,}" for key in COSTS))
+        known = (
+            (f"{one['trained']:.1f}", f"{one['steps']:,} steps") if one["steps"] else (f"{one['score']:.1f}", "none")
+        )
+        table.add_row(one["key"], *known, *(f"{one[key]:,}" for key in COSTS))
     return table
 
 

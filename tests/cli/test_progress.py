@@ -33,7 +33,7 @@ def test_the_best_so_far_stand_below_the_bars(width: int) -> None:
         progress.console.print(progress.get_renderable())
     text = capture.get()
     assert text.index("finish") < text.index("280ca8a45a622725-w4a4") < text.index("132d8feddc522365-w4a4")
-    assert {"92.4", "1,200"} <= set(text.split())
+    assert {"92.4", "1,200", "74.8", "none"} <= set(text.split())
 
 
 def test_lines_have_no_table(capsys: pytest.CaptureFixture[str]) -> None:
