@@ -69,7 +69,7 @@ def main() -> None:
         with closing(WorkQueue(address)) as queue:
             proposer = Proposer(given.sampler, 0, gene_choices(space))
             screen = Screen(MadeUp(), proposer, queue, costs, settings, space)
-            found = screen.run(lambda share, remark: marks.append((time.process_time(), time.perf_counter())))
+            found = screen.run(lambda: marks.append((time.process_time(), time.perf_counter())))
     late = marks[-(1 + max(1, len(marks) // 10)) :]
     count = len(late) - 1
     processor, clock = (1000 * (late[-1][place] - late[0][place]) / count for place in (0, 1))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from qnas.cli.reference import reference
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -40,6 +42,33 @@ def test_the_commands_from_a_winner_to_a_device_run(tmp_path: Path) -> None:
     lines = [line.split() for line in ended.stdout.splitlines()[-2:]]
     assert [len(line) for line in lines] == [11, 11]
     assert all(0 <= int(line[0]) < 10 for line in lines)
+
+
+def declared() -> dict[str, set[str]]:
+    """Of every command, as the reference calls it, its options."""
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    sections = {part.split("\n")[0]: part for part in page.split("\n## ")[1:]}
+    return {
+        re.sub(r" \[?[A-Z].*", "", name): set(re.findall(r"--[a-z][\w-]*", part)) for name, part in sections.items()
+    }
+
+
+def test_the_reference_is_what_the_commands_declare() -> None:
+    """Else: ``python -m qnas.cli.reference > docs/cli.md``."""
+    assert (ROOT / "docs/cli.md").read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize("page", PAGES[:2] + PAGES[3:], ids=lambda page: page.name)
+def test_a_command_that_a_page_shows_can_be_typed(page: Path) -> None:
+    """But for the changelog, which tells of earlier times."""
+    known = declared()
+    text = re.sub(r"\\\n *", "", page.read_text(encoding="utf-8"))
+    for line in re.findall(r"(?:^ {4}(?:\$ )?|^\$ |`|&& )(qnas [a-z][^`\n|&;>]*)", text, re.M):
+        names = [name for name in known if f"{line} ".startswith(f"{name} ")]
+        assert names or line.split()[:2] == ["qnas", "study"], line
+        assert set(re.findall(r"(?<=\s)--[a-z][\w-]*", line)) <= {"--help"}.union(*(known[name] for name in names)), (
+            line
+        )
 
 
 def test_the_readme_shows_the_face_alone() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from qnas.checkpoints.store import Checkpoint, checkpoint_names
 from qnas.data.images import DataSet, Images
-from qnas.data.registry import SOURCES, check_data
+from qnas.data.registry import SOURCES, Size, check_data, with_size
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile, find_device
 from qnas.network.build import Architecture
@@ -121,16 +121,15 @@ def as_genotype(genotype: AnyGenotype, bits: str | Bits = "") -> Genotype:
     return network.with_bits(as_bits(bits)) if bits else network
 
 
-def chosen_data(data: str | Path) -> str:
-    """What data are called: a known name, or an absolute path.
+def chosen_data(data: str | Path, image: Size = "") -> str:
+    """What data are called: a known name, or an absolute path, with the size that the images get, if one is given.
 
     ``auto`` stands for the last data set that lies on this machine and has a shipped checkpoint.
     """
-    if str(data) != "auto":
-        check_data(str(data))
-        return str(data) if str(data) in SOURCES else str(Path(data).resolve())
     ready = [row.name for row in SOURCES.values() if row.name in checkpoint_names() and row.place is not None]
-    return ready[-1]
+    known = with_size(ready[-1] if str(data) == "auto" else str(data), image)
+    check_data(known)
+    return known if known in SOURCES else str(Path(known).resolve())
 
 
 def say_checkpoint(checkpoint: Checkpoint, data: DataSet) -> None:

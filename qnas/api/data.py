@@ -5,17 +5,18 @@ from pathlib import Path
 
 from qnas.api.arguments import chosen_data
 from qnas.data.listing import list_images
-from qnas.data.registry import find_data, is_image_folder, sized
+from qnas.data.registry import Size, find_data, is_image_folder, sized
 from qnas.data.survey import Survey, contact_sheet
 from qnas.data.survey import survey as look
 from qnas.runs.files import write_bytes
 
 
-def survey(data: str | Path = "auto", *, sheet: str | Path = "") -> Survey:
+def survey(data: str | Path = "auto", *, image: Size = "", sheet: str | Path = "") -> Survey:
     """What a data set holds: classes, counts, sizes, kinds, imbalance, repetitions, and what was left out.
 
     Args:
         data: see ``search``.
+        image: see ``search``.
         sheet: PNG file for a contact sheet, the first images of every class as networks see them; empty for none.
 
     Returns:
@@ -24,7 +25,7 @@ def survey(data: str | Path = "auto", *, sheet: str | Path = "") -> Survey:
     Raises:
         QnasError: the data cannot be read.
     """
-    known = chosen_data(data)
+    known = chosen_data(data, image)
     found = find_data(known)
     if sheet:
         png = BytesIO()

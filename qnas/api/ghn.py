@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from qnas.api.arguments import as_bits, scored_images
+from qnas.api.arguments import as_bits, chosen_data, scored_images
 from qnas.checkpoints.store import Checkpoint, load_checkpoint, read_card, save_card
-from qnas.data.registry import SOURCES, default_space, find_data
+from qnas.data.registry import Size, default_space, find_data
 from qnas.devices import pick_device, use_threads
 from qnas.distributed import joined_ranks
 from qnas.errors import at_least_one, check_seed
@@ -32,6 +32,7 @@ log = logging.getLogger("qnas")
 def fit_ghn(
     data: str | Path = "digits",
     *,
+    image: Size = "",
     space: str | Path = "",
     out: str | Path = "runs/ghn",
     settings: FitSettings | None = None,
@@ -50,6 +51,7 @@ def fit_ghn(
 
     Args:
         data: the name of a known data set, or a folder of images.
+        image: see ``search``.
         space: name or ``.toml`` file of a search space; the data's if empty.
         out: folder for the checkpoint, its state and its metrics.
         settings: of the training.
@@ -71,9 +73,10 @@ def fit_ghn(
     """
     use_threads(threads)
     how, target, folder = replace(settings or FitSettings(), **changes), pick_device(device), Path(out)
+    known = chosen_data(data, image)
     with joined_ranks() as ranks:
-        images = find_data(str(data)).to(target)
-        networks = find_space(str(space) or default_space(str(data))).for_task(images.task)
+        images = find_data(known).to(target)
+        networks = find_space(str(space) or default_space(known)).for_task(images.task)
         torch.manual_seed(how.seed)
         ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(config_for(networks, sweep))
         ghn = ghn.on(weights)
@@ -88,8 +91,7 @@ def fit_ghn(
         from qnas.reports.figures import training_figure  # matplotlib, which no training needs
 
         training_figure(folder / METRICS, folder / "metrics.svg")
-        place = str(data) if str(data) in SOURCES else str(Path(data).resolve())
-        save_card(folder, {**read_card(folder), "place": place})
+        save_card(folder, {**read_card(folder), "place": known})
     ghn.load_state_dict(trainer.averaged)
     return Checkpoint(ghn.cpu().eval(), images.name, networks.name, images.task, folder)
 
@@ -98,6 +100,7 @@ def evaluate_ghn(
     ghn: str | Path = "",
     *,
     data: str | Path = "digits",
+    image: Size = "",
     space: str | Path = "",
     networks: int = 100,
     splits: Sequence[str] = (),
@@ -117,6 +120,7 @@ def evaluate_ghn(
     Args:
         ghn: name or folder of a checkpoint; the data's if empty.
         data: the name of a known data set, or a folder of images.
+        image: see ``search``.
         space: name or ``.toml`` file of a search space; the checkpoint's if empty.
         networks: how many a split.
         splits: of the space; all of them if empty.
@@ -140,8 +144,9 @@ def evaluate_ghn(
     at_least_one({"networks": networks})
     check_seed(seed)
     use_threads(threads)
-    target, checkpoint = pick_device(device), load_checkpoint(str(ghn) or str(data))
-    found = find_data(str(data)).to(target)
+    known, target = chosen_data(data, image), pick_device(device)
+    checkpoint = load_checkpoint(str(ghn) or known)
+    found = find_data(known).to(target)
     scored = scored_images(found, part, images)
     drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)
     settings = [as_bits(one) for one in bits] or list(PAPER_BITS)

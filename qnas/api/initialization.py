@@ -6,7 +6,7 @@ from pathlib import Path
 
 from qnas.api.arguments import chosen_data
 from qnas.checkpoints.store import default_checkpoint
-from qnas.data.registry import find_data
+from qnas.data.registry import Size, find_data
 from qnas.devices import computing, pick_device, worker_count
 from qnas.errors import QnasError
 from qnas.reports.initialization import write_study
@@ -19,6 +19,7 @@ from qnas.studies.init_study import InitStudy, study_of
 def study_init(
     data: str | Path = "fashion",
     *,
+    image: Size = "",
     preset: str = "quick",
     seeds: int = 0,
     blocks: Sequence[str] = (),
@@ -38,6 +39,7 @@ def study_init(
 
     Args:
         data: see ``search``.
+        image: see ``search``.
         preset: ``quick``, minutes; ``middle``, about ten hours of two cores; ``paper``, its protocol. What follows
             takes the place of what a preset says.
         seeds: runs of every network and initializer.
@@ -57,7 +59,7 @@ def study_init(
     Raises:
         QnasError: an argument is wrong, or ``out`` is of another study.
     """
-    target, known, usual = pick_device(device), chosen_data(data), find_preset(preset)
+    target, known, usual = pick_device(device), chosen_data(data, image), find_preset(preset)
     for name, value in (("seeds", seeds), ("width", width), ("epochs", epochs)):
         if not 0 <= value < float("inf"):
             raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out for the preset's.")

@@ -22,7 +22,7 @@ from qnas.api.files import load
 from qnas.api.search import SearchRun
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import Size, find_data
 from qnas.devices import pick_device
 from qnas.errors import QnasError
 from qnas.exporters.winner import MANIFEST, Winner
@@ -85,6 +85,7 @@ def study_layers(
     *,
     width: int = 0,
     data: str | Path = "auto",
+    image: Size = "",
     ghn: str | Path | None = "",
     images: int = 1000,
     remedies: bool = False,
@@ -101,6 +102,7 @@ def study_layers(
             training.
         width: channels of a hand-made network's first layers; 0 for its makers'.
         data: see ``search``; ``auto`` is for a trained network what it was trained on.
+        image: see ``search``.
         ghn: checkpoint that predicts the parameters of networks that are not trained, the data's if empty; ``None`` for
             random ones.
         images: the first so many validation images; 0 for all.
@@ -123,7 +125,7 @@ def study_layers(
     labels = _labels([_name(network, one) for network, one in zip(several, found, strict=True)])
     results, report = [], stage(progress, "layers")
     for place, (name, network) in enumerate(zip(labels, found, strict=True)):
-        known = chosen_data(_own_data(network) if str(data) == "auto" else data)
+        known = chosen_data(_own_data(network) if str(data) == "auto" else data, image)
         parts = find_data(known).to(target)
         scored = scored_images(parts, "validation", images)
         seen, _ = parts.train.drawn(SEEN).batch(slice(0, SEEN))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, say_checkpoint, say_data, scored_images
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
-from qnas.data.registry import find_data
+from qnas.data.registry import Size, find_data
 from qnas.devices import pick_device
 from qnas.errors import at_least_one, check_seed
 from qnas.network.build import build_plan
@@ -79,6 +79,7 @@ def score(
     bits: str | Bits = "",
     *,
     data: str | Path = "auto",
+    image: Size = "",
     ghn: str | Path = "",
     part: str = "validation",
     images: int = 0,
@@ -90,6 +91,7 @@ def score(
         genotype: which network.
         bits: its widths; the genotype's own if empty.
         data: ``auto``, the name of a known data set, or a folder of images.
+        image: see ``search``.
         ghn: name or folder of a checkpoint; the data's if empty.
         part: ``validation`` or ``test`` images.
         images: the first so many of them; 0 for all.
@@ -101,7 +103,7 @@ def score(
     Raises:
         QnasError: an argument is wrong.
     """
-    known, network, target = chosen_data(data), as_genotype(genotype, bits), pick_device(device)
+    known, network, target = chosen_data(data, image), as_genotype(genotype, bits), pick_device(device)
     found = find_data(known).to(target)
     checkpoint = load_checkpoint(str(ghn) or default_checkpoint(known))
     model = predictor_for(checkpoint, found)

@@ -19,7 +19,7 @@ from qnas.api.arguments import (
     with_grid_of,
 )
 from qnas.checkpoints.store import default_checkpoint
-from qnas.data.registry import default_space, find_data
+from qnas.data.registry import Size, default_space, find_data, said, sized
 from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
@@ -32,7 +32,7 @@ from qnas.nas.search import search as run_search
 from qnas.nas.settings import BEGUN, SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import RUN, read_run
-from qnas.runs.progress import Progress, silent
+from qnas.runs.progress import Progress, Watch, silent, unwatched
 from qnas.training.recipe import Recipe
 from qnas.work.queue import check_storage
 
@@ -114,6 +114,7 @@ def search(
     mixed: bool = False,
     edges: int = 0,
     data: str | Path = "auto",
+    image: Size = "",
     space: str | Path = "",
     ghn: str | Path = "",
     sampler: str = SearchSettings.sampler,
@@ -130,6 +131,7 @@ def search(
     storage: str = "",
     dry_run: bool = False,
     progress: Progress = silent,
+    watch: Watch = unwatched,
 ) -> SearchRun:
     """Find, train and export the best network within a budget. The same call again continues a run.
 
@@ -149,6 +151,8 @@ def search(
         mixed: whether each layer's widths are chosen, up to ``bits``.
         edges: bits of the weights of the first and of the last layer, such as 8; 0 for as many as others have.
         data: ``auto``, the name of a known data set, or a folder of images.
+        image: height and width that images of a folder get, such as ``48x64`` or (48, 64), or both in one, such as 64;
+            if empty, the medians of the files, in proportion at most 64.
         space: name or ``.toml`` file of a search space; the data's if empty.
         ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
         sampler: who proposes networks: one of ``qnas.nas.samplers.SAMPLERS``.
@@ -166,6 +170,7 @@ def search(
         storage: URL of a database through which several hosts search together.
         dry_run: check everything, spend nothing, write nothing.
         progress: see ``qnas.api``.
+        watch: told the best networks so far, the best first, as plain values, whenever they may have changed.
 
     Returns:
         The run; its ``winner`` is the best network.
@@ -175,7 +180,7 @@ def search(
             is of another run.
     """
     profile = as_device(target)
-    known, how = chosen_data(data), with_grid_of(as_recipe(recipe, steps), grid, profile)
+    known, how = chosen_data(data, image), with_grid_of(as_recipe(recipe, steps), grid, profile)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     if not (steps or epochs or minutes or recipe):
         minutes = USUAL_MINUTES
@@ -222,8 +227,10 @@ def search(
     if settings.mixed and settings.is_unbounded:
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
     if not dry_run and not run.is_finished:
-        log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, known, folder)
-        run_search(settings, prepared, folder, Means(place.type, processes, storage, progress))
+        images, size = sized(known)
+        where = f"{images} at {said(size)}" if size else known
+        log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
+        run_search(settings, prepared, folder, Means(place.type, processes, storage, progress, watch))
         export_pick(folder)
     return run
 

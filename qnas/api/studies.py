@@ -5,7 +5,7 @@ from pathlib import Path
 
 from qnas.api.arguments import PATH_LIKE, as_bits, as_recipe, as_whole, chosen_data
 from qnas.checkpoints.store import checkpoint_names, default_checkpoint, find_checkpoint
-from qnas.data.registry import default_space, find_data
+from qnas.data.registry import Size, default_space, find_data
 from qnas.devices import pick_device, worker_count
 from qnas.errors import check_seed
 from qnas.nas.limits import Limits
@@ -48,6 +48,7 @@ def evaluate_proxy(
 
 def benchmark_table(
     data: str | Path = "digits",
+    image: Size = "",
     *,
     space: str | Path = "",
     ghn: str | Path = "",
@@ -70,6 +71,7 @@ def benchmark_table(
 
     Args:
         data: see ``search``.
+        image: see ``search``.
         space: see ``search``.
         ghn: see ``search``.
         networks: how many genotypes.
@@ -93,7 +95,7 @@ def benchmark_table(
     Raises:
         QnasError: an argument is wrong, or ``out`` is of another table.
     """
-    target, known = pick_device(device), chosen_data(data)
+    target, known = pick_device(device), chosen_data(data, image)
     usual = TableSettings("", "", "")
     settings = TableSettings(
         data=known,

@@ -22,7 +22,7 @@ from qnas.api.arguments import (
 )
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
-from qnas.data.registry import find_data
+from qnas.data.registry import Size, find_data
 from qnas.devices import computing, pick_device
 from qnas.errors import QnasError, check_seed
 from qnas.exporters.device_profiles import DeviceProfile
@@ -56,6 +56,7 @@ def train(
     width: int = 0,
     edges: int = 0,
     data: str | Path = "auto",
+    image: Size = "",
     ghn: str | Path | None = "",
     recipe: Recipe | str | Path | None = None,
     steps: int = 0,
@@ -80,6 +81,7 @@ def train(
         width: channels of a hand-made network's first layers; 0 for its makers'.
         edges: bits of the weights of the first and of the last layer, such as 8; 0 for the network's own.
         data: see ``search``.
+        image: see ``search``.
         ghn: checkpoint that predicts its initial parameters, or ``None`` for random ones; if empty, the data's for a
             genotype, and none for a hand-made network or a winner.
         recipe: how, or a file of that.
@@ -99,7 +101,7 @@ def train(
         QnasError: an argument is wrong, the device does not hold the network, no pass over the images fits into the
             time, the folder is of another run, or the training ends with values that are no numbers.
     """
-    known, winner = chosen_data(data), winner_in(network)
+    known, winner = chosen_data(data, image), winner_in(network)
     check_edges(edges)
     check_seed(seed)
     architecture = as_architecture(winner.genotype if winner else network, bits, width)

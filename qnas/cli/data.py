@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from qnas.cli.options import Image
+
 
 def data(
     data: Annotated[str, typer.Argument(help="fashion, digits, cifar10, or a folder of images.")] = "auto",
+    image: Image = "",
     sheet: Annotated[Path | None, typer.Option(help="PNG file for the first images of every class.")] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -15,14 +18,15 @@ def data(
     import json
 
     import qnas
+    from qnas.cli.errors import in_options
     from qnas.cli.progress import say, shown
     from qnas.reports.tables import data_table, show
 
     with shown():
-        found = qnas.survey(data, sheet=sheet or "")
+        found = qnas.survey(data, image=image, sheet=sheet or "")
     if json_output:
         print(json.dumps(found.to_json()))
     else:
-        show(data_table(found))
+        show(data_table(found, in_options))
     if sheet:
         say(f"Contact sheet: {sheet}")

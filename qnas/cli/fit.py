@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from qnas.cli.options import Image
 from qnas.training.fit_settings import FitSettings
 
 
 def fit_ghn(
     data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
+    image: Image = "",
     space: Annotated[str, typer.Option(help="Search space: a shipped one, or a .toml file. Default: the data's.")] = "",
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint, its state and metrics.")] = Path("runs/ghn"),
     minutes: Annotated[
@@ -54,6 +56,7 @@ def fit_ghn(
     import qnas
     from qnas.cli.errors import in_options
     from qnas.cli.progress import say, shown
+    from qnas.data.registry import arguments, with_size
 
     settings = FitSettings(
         steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
@@ -62,16 +65,17 @@ def fit_ghn(
     )  # fmt: skip
     with shown("The same command with --resume goes on where it was saved last.") as progress:
         qnas.fit_ghn(
-            data, space=space, out=out, settings=settings, sweep=sweep, weights=weights, start_from=start_from,
-            resume=resume, device=device, threads=threads, progress=progress,
+            data, image=image, space=space, out=out, settings=settings, sweep=sweep, weights=weights,
+            start_from=start_from, resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
-    call = f"`qnas.evaluate_ghn(ghn={str(out)!r}, data={data!r})`"
+    call = f"`qnas.evaluate_ghn({arguments(with_size(data, image))}, ghn={str(out)!r})`"
     say(f"Checkpoint: {out}. Measure it with: {in_options(call)}")
 
 
 def eval_ghn(
     ghn: Annotated[str, typer.Option(help="Checkpoint: a shipped one, or a folder. Default: the data's.")] = "",
     data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
+    image: Image = "",
     space: Annotated[str, typer.Option(help="Search space. Default: the checkpoint's.")] = "",
     networks: Annotated[int, typer.Option(help="Unseen networks a split.")] = 100,
     split: Annotated[list[str] | None, typer.Option(help="Split: id, deep, wide, bn_free; repeatable.")] = None,
@@ -104,7 +108,7 @@ def eval_ghn(
 
     with shown() as progress:
         table = qnas.evaluate_ghn(
-            ghn, data=data, space=space, networks=networks, splits=split or (), bits=bits or (), part=part,
+            ghn, data=data, image=image, space=space, networks=networks, splits=split or (), bits=bits or (), part=part,
             images=images, seed=seed, weights=weights, closed_head=closed_head, device=device, threads=threads,
             card=card, progress=progress,
         )  # fmt: skip

@@ -11,6 +11,7 @@ import typer
 from qnas.cli.data import data
 from qnas.cli.errors import in_options
 from qnas.cli.fit import eval_ghn, fit_ghn
+from qnas.cli.options import say_in_words
 from qnas.cli.search import export, search
 from qnas.cli.show import report, sample, show
 from qnas.cli.study import app as study_app
@@ -22,11 +23,12 @@ app = typer.Typer(
     help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 for command in (search, train, show, report, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
 app.add_typer(study_app, name="study")
+for registered in (*app.registered_commands, *study_app.registered_commands):
+    say_in_words(registered.callback)
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where a terminal or a name knows not all letters
     try:
-        app()
+        app(prog_name="qnas")
     except QnasError as error:
         _end(in_options(str(error)))
     except OSError as error:

@@ -3,10 +3,11 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from qnas.cli.errors import in_options
 from qnas.errors import printable_lines
@@ -41,15 +43,30 @@ class Lines:
             self.said, self.share = self.said + passed, share
             print(f"{stage}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
 
+    def watch(self, rows: list[dict[str, Any]]) -> None:
+        """Lines have no room for more than the best, which their remarks tell."""
+
+
+class BarsAndTable(Progress):
+    """Bars, and below them a table where there is one."""
+
+    table: Table | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """See ``rich.progress.Progress``."""
+        yield from super().get_renderables()
+        if self.table:
+            yield self.table
+
 
 class Bars:
-    """The stages of a command as bars, one below the other.
+    """The stages of a command as bars, one below the other, and below them what is best so far.
 
     Args:
         progress: that shows them.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: BarsAndTable) -> None:
         self.progress = progress
         self.tasks: dict[str, TaskID] = {}
 
@@ -58,6 +75,13 @@ class Bars:
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, total=1.0)
         self.progress.update(self.tasks[stage], completed=share, description=f"{stage}  {remark}")
+
+    def watch(self, rows: list[dict[str, Any]]) -> None:
+        """See ``qnas.runs.progress.Watch``."""
+        from qnas.reports.search import leaders_table
+        from qnas.reports.tables import narrowed
+
+        self.progress.table = narrowed(leaders_table(rows), self.progress.console.width)
 
 
 @contextmanager
@@ -82,8 +106,9 @@ def shown(stopped: str = "") -> Iterator[Lines | Bars]:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console) as progress:
+        with BarsAndTable(*columns, console=console) as progress:
             yield Bars(progress)
+            progress.table = None  # the result has it, and more
     except KeyboardInterrupt:
         say(f"Stopped. {stopped}".strip())
         raise

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qnas.cli.options import Grid, Target
+from qnas.cli.options import Grid, Image, Target
 from qnas.nas.settings import SearchSettings
 
 
@@ -15,11 +15,17 @@ def search(
     ] = "",
     target: Target = "",
     grid: Grid = "",
-    max_params: Annotated[float, typer.Option(help="Most parameters.")] = 0,
-    max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image.")] = 0,
-    max_weight_bytes: Annotated[float, typer.Option(help="Most bytes of packed weights and biases.")] = 0,
-    max_activation_bytes: Annotated[float, typer.Option(help="Most bytes of activations alive at once.")] = 0,
-    max_latency: Annotated[float, typer.Option(help="Most milliseconds an image in onnxruntime, measured here.")] = 0,
+    max_params: Annotated[float, typer.Option(help="Most parameters. Default: no limit.")] = 0,
+    max_macs: Annotated[float, typer.Option(help="Most multiply-accumulates an image. Default: no limit.")] = 0,
+    max_weight_bytes: Annotated[
+        float, typer.Option(help="Most bytes of packed weights and biases. Default: no limit.")
+    ] = 0,
+    max_activation_bytes: Annotated[
+        float, typer.Option(help="Most bytes of activations alive at once. Default: no limit.")
+    ] = 0,
+    max_latency: Annotated[
+        float, typer.Option(help="Most milliseconds an image in onnxruntime, measured here. Default: no limit.")
+    ] = 0,
     pareto: Annotated[
         str, typer.Option(help="Costs to keep small beside a high accuracy, such as params,weight_bytes.")
     ] = "",
@@ -30,6 +36,7 @@ def search(
         int, typer.Option(help="Bits of the weights of the first and last layer, such as 8. Default: as all others.")
     ] = SearchSettings.edges,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
+    image: Image = "",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
     sampler: Annotated[
@@ -41,8 +48,10 @@ def search(
     minutes: Annotated[
         float, typer.Option(help="Time of the whole search. Default: 10, if no other length is given.")
     ] = SearchSettings.minutes,
-    epochs: Annotated[float, typer.Option(help="Passes over the training images in a full run, instead.")] = 0.0,
-    steps: Annotated[int, typer.Option(help="Training steps of a full run, instead.")] = 0,
+    epochs: Annotated[
+        float, typer.Option(help="Passes over the training images in a full run, instead of minutes.")
+    ] = 0.0,
+    steps: Annotated[int, typer.Option(help="Training steps of a full run, instead of minutes.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: named after the settings.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = SearchSettings.seed,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -66,9 +75,9 @@ def search(
         run = qnas.search(
             bits, target=target, grid=grid, max_params=max_params, max_macs=max_macs,
             max_weight_bytes=max_weight_bytes, max_activation_bytes=max_activation_bytes, max_latency=max_latency,
-            pareto=pareto, mixed=mixed, edges=edges, data=data, space=space, ghn=ghn, sampler=sampler, trials=trials,
-            top=top, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out, device=device,
-            workers=workers, storage=storage, dry_run=dry_run, progress=progress,
+            pareto=pareto, mixed=mixed, edges=edges, data=data, image=image, space=space, ghn=ghn, sampler=sampler,
+            trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out,
+            device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress, watch=progress.watch,
         )  # fmt: skip
         if not dry_run:
             keep_page(run.folder, in_options)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qnas.cli.errors import in_options
+from qnas.cli.options import Image
 from qnas.studies.settings import TableSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -22,6 +23,7 @@ def study() -> None:
 @app.command()
 def table(
     data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
+    image: Image = "",
     space: Annotated[str, typer.Option(help="Search space: a shipped one or a .toml file. Default: the data's.")] = "",
     ghn: Annotated[str, typer.Option(help="Hypernetwork checkpoint. Default: the data's.")] = "",
     networks: Annotated[int, typer.Option(help="Genotypes.")] = USUAL.networks,
@@ -32,8 +34,10 @@ def table(
         int, typer.Option(help=f"Training steps of a full run. Default: the recipe's, else {USUAL.recipe.steps}.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the genotypes.")] = USUAL.seed,
-    max_weight_bytes: Annotated[float, typer.Option(help="Of every network, at the first bit widths.")] = 0,
-    max_macs: Annotated[float, typer.Option(help="Of every network.")] = 0,
+    max_weight_bytes: Annotated[
+        float, typer.Option(help="Of every network, at the first bit widths. Default: no limit.")
+    ] = 0,
+    max_macs: Annotated[float, typer.Option(help="Of every network. Default: no limit.")] = 0,
     parts: Annotated[
         Path | None, typer.Option(help="TOML file of [[runs]]: what is trained, at which bits, from where, how long.")
     ] = None,
@@ -50,9 +54,9 @@ def table(
     use_threads(1)
     with shown(GOES_ON) as progress:
         path = qnas.benchmark_table(
-            data, space=space, ghn=ghn, networks=networks, bits=bits or (), seeds=seeds, recipe=recipe, steps=steps,
-            seed=seed, max_weight_bytes=max_weight_bytes, max_macs=max_macs, parts=parts or (), workers=workers,
-            device=device, start_from=start_from, out=out, progress=progress,
+            data, image=image, space=space, ghn=ghn, networks=networks, bits=bits or (), seeds=seeds, recipe=recipe,
+            steps=steps, seed=seed, max_weight_bytes=max_weight_bytes, max_macs=max_macs, parts=parts or (),
+            workers=workers, device=device, start_from=start_from, out=out, progress=progress,
         )  # fmt: skip
     say(f"Table: {path}. Next: qnas eval-proxy --table {shlex.quote(str(path))}")
 
@@ -70,6 +74,7 @@ def layers(
     bits: Annotated[str, typer.Option(help="Bit widths, such as w4a4. Default: the networks' own.")] = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
+    image: Image = "",
     ghn: Annotated[
         str, typer.Option(help="Checkpoint that predicts untrained networks, or none. Default: the data's.")
     ] = "",
@@ -90,7 +95,7 @@ def layers(
     use_threads(1)
     with shown() as progress:
         found = qnas.study_layers(
-            networks, bits, width=width, data=data, ghn=None if ghn == "none" else ghn, images=images,
+            networks, bits, width=width, data=data, image=image, ghn=None if ghn == "none" else ghn, images=images,
             remedies=remedies, seed=seed, device=device, progress=progress,
         )  # fmt: skip
     print_layers(found.networks, found.to_json(), "json" if json_output else "csv" if csv_output else "table")
@@ -103,6 +108,7 @@ def layers(
 @app.command()
 def init(
     data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "fashion",
+    image: Image = "",
     preset: Annotated[
         str, typer.Option(help="quick: minutes; middle: about ten hours of two cores; paper: its protocol.")
     ] = "quick",
@@ -129,8 +135,8 @@ def init(
 
     with shown() as progress:
         study = qnas.study_init(
-            data, preset=preset, seeds=seeds, blocks=blocks or (), initializers=initializers or (), epochs=epochs,
-            width=width, ghn=ghn, workers=workers, device=device, out=out, progress=progress,
+            data, image=image, preset=preset, seeds=seeds, blocks=blocks or (), initializers=initializers or (),
+            epochs=epochs, width=width, ghn=ghn, workers=workers, device=device, out=out, progress=progress,
         )  # fmt: skip
     if json_output:
         print(json.dumps(study.to_json()))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from qnas.cli.options import Grid, Target
+from qnas.cli.options import Grid, Image, Target
 from qnas.training.recipe import Recipe
 
 
@@ -21,8 +21,11 @@ def train(
     target: Target = "",
     grid: Grid = "",
     width: Annotated[int, typer.Option(help="Channels of a hand-made network's first layers; 0: the usual.")] = 0,
-    edges: Annotated[int, typer.Option(help="Bits of the weights of the first and last layer, such as 8.")] = 0,
+    edges: Annotated[
+        int, typer.Option(help="Bits of the weights of the first and last layer, such as 8. Default: as it has.")
+    ] = 0,
     data: Annotated[str, typer.Option(help="auto, fashion, digits, cifar10, or a folder.")] = "auto",
+    image: Image = "",
     ghn: Annotated[
         str, typer.Option(help="Checkpoint that predicts the start, or none. Default: the data's, for genotypes.")
     ] = "",
@@ -43,7 +46,7 @@ def train(
 
     with shown(GOES_ON) as progress:
         winner = qnas.train(
-            network, bits, target=target, grid=grid, width=width, edges=edges, data=data,
+            network, bits, target=target, grid=grid, width=width, edges=edges, data=data, image=image,
             ghn=None if ghn == "none" else ghn, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed,
             device=device, threads=threads, out=out, progress=progress,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from qnas.data.kept import kept
 from qnas.data.listing import list_images
 from qnas.data.pixels import read_images, upright_size
 from qnas.errors import QnasError
+from qnas.runs.progress import counted
 
 log = logging.getLogger("qnas")
 LONGEST_SIDE, SHORTEST_SIDE = 64, 8
@@ -43,7 +44,7 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     files, labels = [path for path, _ in entries], np.array([label for _, label in entries])
     if len(files) >= MANY:
         log.info("Reading %d images of %s.", len(files), folder)
-    sizes = [upright_size(path) for path in files]
+    sizes = list(counted(map(upright_size, files), len(files), "Looked at"))
     size = size or usual_size(sizes)
     pixels = _decoded(files, size, folder)
     if all(np.array_equal(one, pixels[0]) for one in pixels):
@@ -88,13 +89,13 @@ def _resized(sizes: Sequence[tuple[int, int] | None], size: tuple[int, int]) -> 
     if small:
         width, height = min(small)
         told.append(
-            f"{len(small)} of {len(known)} images have fewer than {SHORTEST_SIDE} pixels on a side (one has {width} x "
-            f"{height}): there is little to see."
+            f"{len(small)} of {len(known)} images have fewer than {SHORTEST_SIDE} pixels on a side (one has {height} x "
+            f"{width}): there is little to see."
         )
     if stretched:
         told.append(
             f"{stretched} of {len(known)} images lose their proportions, by {STRETCHED:g} times or more, as all get "
-            f"{size[1]} x {size[0]} pixels."
+            f"{size[0]} x {size[1]} pixels (height x width)."
         )
     return told
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from qnas.errors import QnasError, printable
+from qnas.runs.progress import counted
 from qnas.task import Task
 
 RESAMPLING = Image.Resampling.BICUBIC
@@ -55,7 +56,7 @@ def read_images(files: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint
             return f"{printable(str(path))} is not ({_reason(path, error)})"
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(read, files))
+        found = list(counted(pool.map(read, files), len(files), "Read"))
     bad = [one for one in found if isinstance(one, str)]
     if bad:
         several = "" if len(bad) == 1 else f" ({len(bad)} of {len(files)} are not)"

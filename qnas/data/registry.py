@@ -21,7 +21,9 @@ from qnas.resources import CACHE, cache
 
 VARIABLE = "QNAS_DATA"
 SIZED, SMALLEST, LARGEST = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?"), 4, 1024
-"""Width and height after the last @ of a folder of images, and what they may be."""
+"""How a size is written, in one number or two, and what its numbers may be."""
+Size = str | int | tuple[int, int]
+"""Height and width of images, such as ``48x64`` or (48, 64), or one number for both; empty for the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,8 @@ def find_data(data: str) -> DataSet:
     """Load a data set.
 
     Args:
-        data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one of images; after it
-            their width and height, such as ``photos@64x48`` or ``photos@64``, else they get their usual size
-            (``qnas.data.folder.usual_size``).
+        data: a name of ``SOURCES``, a folder that holds such a data set or IDX files, or one of images, with their
+            size (``with_size``), else they get their usual one (``qnas.data.folder.usual_size``).
 
     Raises:
         QnasError: there is no such data, or it cannot be used.
@@ -97,11 +98,7 @@ def find_data(data: str) -> DataSet:
     source = SOURCES.get(known_as(data))
     if source is None:
         place, size = sized(data)
-        if is_image_folder(data):
-            return image_folder(place, size)
-        if size:
-            raise QnasError(f"Images in IDX files are as large as they are, got {data!r}; write `data={str(place)!r}`.")
-        return idx_folder(place)
+        return image_folder(place, size) if is_image_folder(data) else idx_folder(place)
     given = source.find(Path(data)) if source.find and data != source.name else source.place
     return source.load(given or Path())
 
@@ -138,37 +135,80 @@ def is_image_folder(data: str) -> bool:
     return known_as(data) not in SOURCES and not holds_idx(sized(data)[0])
 
 
+def with_size(data: str, image: Size) -> str:
+    """What a folder is called whose images get a size: after it @, width x height, as settings of runs have it.
+
+    Raises:
+        QnasError: the size is none, or the folder has one already.
+    """
+    text = "x".join(map(str, image)) if isinstance(image, tuple) else str(image)
+    if not text:
+        return data
+    asked = SIZED.fullmatch(text)
+    if not asked:
+        raise _no_size(text)
+    place, size = sized(data)
+    if size:
+        raise QnasError(f"Images get one size, got {said(size)} in {data!r} and `image={text!r}`; leave one out.")
+    height, width = asked[1], asked[2] or asked[1]
+    named = f"{place}@{width}x{height}"
+    if Path(named).exists():
+        raise QnasError(
+            f"A folder that is called {named!r} stands for one of its own; rename it, or leave `image` out."
+        )
+    return named
+
+
 def sized(data: str) -> tuple[Path, tuple[int, int] | None]:
-    """The folder that a text names, and the height and width that its images get, where it ends in such as @64x48."""
+    """The folder that a text names, and the height and width that its images get, where it says so (``with_size``)."""
     place, _, tail = data.rpartition("@")
     asked = SIZED.fullmatch(tail)
     if not asked or not place or Path(data).exists():
         return Path(data), None
-    width, height = int(asked[1]), int(asked[2] or asked[1])
-    if not SMALLEST <= min(width, height) <= max(width, height) <= LARGEST:
-        raise QnasError(
-            f"Images are {SMALLEST} to {LARGEST} pixels wide and high, got {width} x {height}; write `data` such as "
-            f"{place}@64x48."
-        )
-    return Path(place), (height, width)
+    return Path(place), (int(asked[2] or asked[1]), int(asked[1]))
+
+
+def said(size: tuple[int, int]) -> str:
+    """Height and width as a user gives them."""
+    return f"{size[0]}x{size[1]}"
+
+
+def arguments(data: str) -> str:
+    """How a call gives data whose images may have a size of their own (``with_size``)."""
+    place, size = sized(data)
+    return f"data={str(place)!r}" + (f", image={said(size)!r}" if size else "")
+
+
+def _no_size(text: str) -> QnasError:
+    return QnasError(
+        f"Images are {SMALLEST} to {LARGEST} pixels high and wide, got {shown(text)}; give `image=64`, or height and "
+        "width, `image='48x64'`."
+    )
 
 
 def check_data(data: str) -> None:
     """Check, without reading the images, that there is such data.
 
     Raises:
-        QnasError: the name is unknown, or nothing lies there.
+        QnasError: the name is unknown, nothing lies there, or its images cannot get the size.
     """
-    source = SOURCES.get(data)
+    source, (place, size) = SOURCES.get(data), sized(data)
+    if size and (known_as(str(place)) in SOURCES or holds_idx(place)):
+        raise QnasError(
+            f"Images of {place} are as large as they are, got a size of {said(size)}; leave `image` out, or give a "
+            "folder of image files as `data`."
+        )
     if source is not None and source.place is None:
         raise QnasError(
             f"The data set {data} is not on this machine (looked below ${VARIABLE} and in {CACHE}); {source.remedy}, "
             "or give its folder as `data`."
         )
-    if source is None and not sized(data)[0].is_dir():
+    if source is None and not place.is_dir():
         raise QnasError(
             f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; give one of them as `data`."
         )
+    if size and not SMALLEST <= min(size) <= max(size) <= LARGEST:
+        raise _no_size(said(size))
     if source is None and UNPRINTABLE.search(str(Path(data).resolve())):
         raise QnasError(
             f"Data lie where a terminal can show it, got {shown(Path(data).resolve().name)}; rename the folder."

@@ -28,8 +28,8 @@ class Survey:
         image: channels, height and width that networks see.
         classes: names.
         counts: images of each class, for each part.
-        repeated: images of each part that the training part has too, pixel for pixel as networks see them; in the
-            training part those that occur again.
+        repeated: images of each part that a part before it has too (training, validation, test), pixel for pixel as
+            networks see them; in the training part those that occur again.
         sizes: smallest, median and largest width and height of the files, where there are files.
         modes: how many files are of each of Pillow's modes, likewise.
         remarks: on how it was read, and what was left out.
@@ -79,8 +79,9 @@ def survey(data: DataSet, files: Sequence[Path] = ()) -> Survey:
     digests = {sha256(one).digest() for one in known}
     repeated = {"train": len(known) - len(digests)}
     for part in PARTS[1:]:
-        images = _pixels(getattr(data, part))
-        repeated[part] = sum(sha256(one.tobytes()).digest() in digests for one in images)
+        own = [sha256(one.tobytes()).digest() for one in _pixels(getattr(data, part))]
+        repeated[part] = sum(one in digests for one in own)
+        digests.update(own)
     counts = {part: _counts(getattr(data, part), data.task.classes) for part in PARTS}
     kinds = dict(modes.most_common())
     return Survey(

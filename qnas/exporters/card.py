@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from qnas.data.pixels import eight_bit
+from qnas.data.registry import said, sized
 from qnas.errors import printable
 from qnas.exporters.registry import MODEL, find_profile
 from qnas.quant.choices import USUAL
@@ -70,7 +71,7 @@ def card(manifest: dict[str, Any], predict: bool) -> str:
         accuracies=accuracies(manifest),
         needs=find_profile(manifest["profile"]).needs,
         predict=predict,
-        call=call_of(relative(settings)),
+        call=call_of(settings, near=True),
         recipe=recipe_of(settings),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -85,25 +86,28 @@ def accuracies(manifest: dict[str, Any]) -> list[tuple[str, float, int, float, f
     return [(part, found, counts[part], *interval(found, counts[part])) for part, found in measured.items()]
 
 
-def relative(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings whose paths are the names of what lies there: a stranger has it elsewhere."""
-    return {**settings, **{key: Path(settings[key]).name for key in ("data", "ghn", "space") if settings.get(key)}}
-
-
-def call_of(settings: dict[str, Any]) -> str:
+def call_of(settings: dict[str, Any], near: bool = False) -> str:
     """The call that makes such a run: all that was decided then, whatever defaults will be, but not the folder.
 
     Nothing for a network that went on from the weights of another, and where settings do not say enough.
+
+    Args:
+        settings: of the run.
+        near: whether paths become the names of what lies there: a stranger has it elsewhere.
     """
     if "seed" not in settings or "start" in settings:
         return ""
     network = settings.get("network")
     if network is None:
-        names = ("mixed", "edges", "data", "space", "ghn", "sampler", "trials", "top")
+        names = ("mixed", "edges", "data", "image", "space", "ghn", "sampler", "trials", "top")
         given = {f"max_{name}": limit for name, limit in settings.get("limits", {}).items()}
         given |= {"pareto": ",".join(settings.get("pareto", ())), **{name: settings.get(name) for name in names}}
     else:
-        given = {"data": settings["data"], "ghn": settings["ghn"], "threads": settings["threads"]}
+        given = {name: settings.get(name) for name in ("data", "image", "ghn", "threads")}
+    place, size = sized(settings["data"])
+    given |= {"data": str(place), "image": said(size) if size else ""}
+    if near:
+        given |= {name: Path(given[name]).name for name in ("data", "ghn", "space") if given.get(name)}
     grid = Recipe.from_json(settings["recipe"]).grid if settings.get("recipe") else USUAL
     given |= {"target": (settings.get("target") or {}).get("name", ""), "grid": "" if grid == USUAL else grid}
     given |= {"recipe": "recipe.toml" if recipe_of(settings) else ""}

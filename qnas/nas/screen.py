@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Protocol
@@ -18,7 +18,6 @@ from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
-from qnas.runs.progress import Report
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
 from qnas.space.space import SearchSpace
@@ -89,12 +88,14 @@ class Screen:
         self.settings, self.space = settings, space
         self.limits = settings.limits.within(space)
         self.found: dict[str, Candidate] = {}
-        self.best = 0.0
         self.failures = Failures()
         self.cuts: dict[tuple[float, ...], float] = {}
 
-    def run(self, report: Report) -> list[Candidate]:
+    def run(self, look: Callable[[], None]) -> list[Candidate]:
         """All scored candidates, in the order they were proposed.
+
+        Args:
+            look: called whenever the queue has new answers.
 
         Raises:
             QnasError: the proposals ran out before any network kept the budgets, or scoring fails again and again.
@@ -106,12 +107,12 @@ class Screen:
             if all(task in self.queue.done for task in tasks):
                 proposals.recall([self.queue.done[task] for task in tasks])
             else:
-                self._answer(tasks, proposals.propose(size), report)
+                self._answer(tasks, proposals.propose(size), look)
                 answers = [self.queue.done[task] for task in tasks]
                 proposals.tell([(one.values, one.constraints[BUDGET]) for one in answers])
             for task in tasks:
                 self._note(self.queue.done[task])
-            report(min(1.0, len(self.found) / trials), f"{len(self.found)} networks, best score {self.best:.1f} %")
+            look()
         if not self.found:
             answered = self.queue.done.values()
             different = {self.settings.decode(self.space, trial.params).key for trial in answered}
@@ -121,7 +122,7 @@ class Screen:
             )
         return list(self.found.values())
 
-    def _answer(self, tasks: list[str], batch: list[Proposal], report: Report) -> None:
+    def _answer(self, tasks: list[str], batch: list[Proposal], look: Callable[[], None]) -> None:
         """Answer those proposals of a batch that no other process does, and wait for the others."""
         pairs = list(zip(tasks, batch, strict=True))
         order = random.Random(self.queue.address.worker + str(os.getpid()))  # so that two seldom want the same one
@@ -131,8 +132,7 @@ class Screen:
             for task, proposal in left.items():
                 if task not in self.queue.done:
                     self._consider(task, proposal)
-                    share = len(self.found) / self.settings.trials
-                    report(share, f"{len(self.found)} networks, best score {self.best:.1f} %")
+                    look()
             left = {task: proposal for task, proposal in left.items() if task not in self.queue.done}
             if left:
                 time.sleep(WAIT)
@@ -211,5 +211,4 @@ class Screen:
             own = replace(costs(plan), latency=payload["latency"])
             paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0
             self.found[genotype.key] = Candidate.of(genotype, plan, own, score, paid)
-            self.best = max(self.best, score.top1)
             self.cuts.clear()

@@ -21,6 +21,7 @@ from qnas.exporters.latency import LatencyTable
 from qnas.nas.budgets import CostModel, check_possible
 from qnas.nas.candidate import Candidate
 from qnas.nas.foresight import Foresight
+from qnas.nas.leaders import Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
@@ -37,7 +38,7 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import locked, read_run
 from qnas.runs.identity import IMAGES, refuse_changes
-from qnas.runs.progress import Progress, Report, silent, stage
+from qnas.runs.progress import Progress, Watch, silent, stage, unwatched
 from qnas.sampling.generator import stream
 from qnas.scores.closed_form import predictor_for
 from qnas.scores.race import Racer
@@ -49,7 +50,7 @@ from qnas.training.start import grids_of
 from qnas.work.failures import Failures
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
-from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
+from qnas.work.queue import StudyAddress, WorkQueue, new_worker
 
 LATENCY, SETTINGS = "latency.jsonl", "settings"
 TRIALS = "trials.journal"
@@ -69,6 +70,7 @@ class Means:
         workers: processes that screen and train candidates.
         storage: URL of a database through which other hosts share in; the run folder's journal if there is none.
         progress: told how far each stage is.
+        watch: told which networks are best so far.
         scorer: makes what scores candidates.
         do: does a training job.
     """
@@ -77,6 +79,7 @@ class Means:
     workers: int = 1
     storage: str = ""
     progress: Progress = silent
+    watch: Watch = unwatched
     scorer: MakeScorer = Racer
     do: Callable[[Job], Result] = run_job
 
@@ -114,8 +117,9 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
             others = stack.enter_context(closing(WorkQueue(replace(address, name=f"{address.name}/training"))))
             ledger = SharedLedger(folder / LEDGER, others, lambda result: result.get("top1", 0.0))
         pool = stack.enter_context(Pool(partial(attempted, means.do), ledger, means.workers, one_thread))
-        found = _screen_everywhere(settings, prepared, folder, means, queue, pool)
-        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES])
+        leaders = Leaders(means.watch, settings, prepared.space)
+        found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
+        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
         chosen = select(found, trainer, settings, foresight_of(settings, prepared))
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
@@ -135,15 +139,22 @@ class JobTrainer:
         means: with what.
         folder: for the weights of full runs.
         images: the fingerprint of the run's images; empty where nobody holds them against it.
+        leaders: takes note of accuracies.
 
     Raises:
         QnasError: the training of one after another fails.
     """
 
     def __init__(
-        self, settings: SearchSettings, pool: Pool[Job], means: Means, folder: str, images: dict[str, Any] | None = None
+        self,
+        settings: SearchSettings,
+        pool: Pool[Job],
+        means: Means,
+        folder: str,
+        images: dict[str, Any] | None = None,
+        leaders: Leaders | None = None,
     ) -> None:
-        self.settings, self.pool, self.means, self.folder = settings, pool, means, folder
+        self.settings, self.pool, self.means, self.folder, self.leaders = settings, pool, means, folder, leaders
         self.images = json.dumps(images) if images else ""
         self.failures = Failures()
 
@@ -151,10 +162,13 @@ class JobTrainer:
         """See ``qnas.nas.rungs.Trainer``."""
         report, outcomes, best = stage(self.means.progress, rung.name), dict[str, float | str](), 0.0
         jobs = [self.job(one, rung) for one in candidates]
+        trained = dict(zip((job.name for job in jobs), candidates, strict=True))
         for done, (job, result) in enumerate(self.pool.run(jobs), 1):
             self.failures.note(job.genotype.key, result.get("failed", ""))
             outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
             best = max(best, result.get("top1", 0.0))
+            if self.leaders:
+                self.leaders.note([trained[job.name].after(rung.steps, outcomes[job.name])])
             report(done / len(jobs), f"{done} of {len(jobs)} networks, {rung.steps} steps, best {best:.1f} %")
         return [outcomes[job.name] for job in jobs]
 
@@ -184,23 +198,45 @@ def _agree(queue: WorkQueue, identity: dict[str, Any], folder: Path) -> None:
 
 
 def _screen_everywhere(
-    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, queue: WorkQueue, pool: Pool[Job]
+    settings: SearchSettings,
+    prepared: Prepared,
+    folder: Path,
+    means: Means,
+    queue: WorkQueue,
+    pool: Pool[Job],
+    leaders: Leaders,
 ) -> list[Candidate]:
     """Screen in all processes, if there are several, and take over what they found."""
     report = stage(means.progress, "screen")
+
+    def look() -> None:
+        leaders.look(queue)
+        share = min(1.0, leaders.scored / settings.trials)
+        best = f", best score {leaders.best:.1f} %" if leaders.scored else ""
+        report(share, f"{leaders.scored} of {settings.trials} networks{best}")
+
+    def look_again() -> None:
+        queue.refresh()
+        look()
+
     if means.workers > 1:
-        apart = replace(means, progress=silent)
+        apart = replace(means, progress=silent, watch=unwatched)
         addresses = (replace(queue.address, worker=new_worker()) for _ in count())
         pool.everywhere(
             _screen_apart,
             lambda: (settings, folder, apart, next(addresses)),
-            lambda: _watch(queue, settings, report),
+            look_again,
         )
-    return _screen(settings, prepared, folder, means, queue, report)
+    return _screen(settings, prepared, folder, means, queue, look)
 
 
 def _screen(
-    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, queue: WorkQueue, report: Report
+    settings: SearchSettings,
+    prepared: Prepared,
+    folder: Path,
+    means: Means,
+    queue: WorkQueue,
+    look: Callable[[], None],
 ) -> list[Candidate]:
     space = prepared.space
     genes = gene_choices(space, settings.layer_choices)
@@ -214,13 +250,13 @@ def _screen(
     proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose, excess)
     data = prepared.data.to(torch.device(means.device))
     scorer = means.scorer(space, settings.bits, data, predictor_for(prepared.checkpoint, data), settings.seed)
-    return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(report)
+    return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(look)
 
 
 def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address: StudyAddress) -> None:
     """Screen in a process of its own, as long as the process that began it lives."""
 
-    def report(share: float, remark: str) -> None:
+    def look() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
             raise SystemExit("the search was stopped")
@@ -229,14 +265,7 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
     begun = read_run(folder)["settings"]
     refuse_changes({IMAGES: begun[IMAGES]}, {IMAGES: prepared.identity[IMAGES]}, folder)
     with closing(WorkQueue(address, settings.directions)) as queue:
-        _screen(settings, prepared, folder, means, queue, report)
-
-
-def _watch(queue: WorkQueue, settings: SearchSettings, report: Report) -> None:
-    """Report the progress of others."""
-    queue.refresh()
-    scored = sum(payload_of(trial)["images"] > 0 for trial in queue.done.values())
-    report(min(1.0, scored / settings.trials), f"{scored} networks")
+        _screen(settings, prepared, folder, means, queue, look)
 
 
 def cost_model_for(settings: SearchSettings, space: SearchSpace, folder: Path) -> CostModel:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
-from qnas.data.registry import SOURCES
+from qnas.data.registry import SOURCES, arguments
 from qnas.errors import QnasError
 from qnas.exporters.card import PREDICT
 from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
@@ -52,7 +52,10 @@ def show_anything(what: str, typed: Typed = str) -> None:
     elif (path / MANIFEST).is_file():
         _show_winner(path)
     elif (path / RUN).is_file():
-        show(_facts(f"unfinished run {path}", read_run(path)["settings"]))
+        settings = read_run(path)["settings"]
+        if isinstance(limits := settings.get("limits"), dict):
+            settings["limits"] = {name: limit or "no limit" for name, limit in limits.items()}
+        show(_facts(f"unfinished run {path}", settings))
         print("Next: the command that began it, which continues it.")
     elif path.is_file() and path.suffix == ".json":
         _show_genotype(path, typed)
@@ -93,15 +96,27 @@ def _everything(typed: Typed) -> Table:
 def _facts(title: str, facts: dict[str, Any]) -> Table:
     table = Table("", "", title=title, show_header=False)
     for key, value in facts.items():
-        table.add_row(key, _text(value))
+        if _is_said(value):
+            table.add_row(key, _text(value))
     return table
 
 
+def _is_said(value: Any) -> bool:
+    return value is not None and value not in ("", {}, [], ())
+
+
 def _text(value: Any) -> str:
+    """A value for people; lists within lists are told apart by what stands between their items."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return "; ".join(_text(item) for item in value)
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items() if _is_said(item))
+    if isinstance(value, list | tuple):
+        texts = [_text(item) for item in value]
+        between = (
+            " | " if any("; " in text for text in texts) else "; " if any(", " in text for text in texts) else ", "
+        )
+        return between.join(texts)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if type(value) is int:
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -110,11 +125,15 @@ def _text(value: Any) -> str:
 def _show_winner(folder: Path) -> None:
     manifest = read_manifest(folder)
     accuracy = manifest["facts"]["accuracy"]
+    trained = accuracy.get("trained")
+    if isinstance(trained, dict):
+        trained = ", ".join(f"{_text(top1)} after {steps} steps" for steps, top1 in trained.items())
     spent = {name: value for name, value in manifest["costs"].items() if value or name != "latency"}  # not measured
     facts = {"bits": manifest["facts"]["settings"]["bits"], **spent, "model_bytes": model_bytes(manifest)}
     show(
         _facts(
-            f"winner {folder}", {**facts, **accuracy, "parity": manifest["parity"], "versions": manifest["versions"]}
+            f"winner {folder}",
+            {**facts, **accuracy, "trained": trained, "parity": manifest["parity"], "versions": manifest["versions"]},
         )
     )
     if PREDICT in manifest.get("guides", ()):
@@ -158,11 +177,11 @@ def _show_checkpoint(name: str, typed: Typed) -> None:
     card = read_card(folder)
     table = card.pop("table", None)
     data = card.get("place") or card.get("settings", {}).get("data", folder.name)
-    search = f"`qnas.search(data={data!r}, ghn={name!r})`"
+    search = f"`qnas.search({arguments(data)}, ghn={name!r})`"
     show(_facts(f"checkpoint {folder.name}", {"bytes": (folder / WEIGHTS).stat().st_size, **card}))
     if table:
         rows = Table("split", "bits", "n", "top-1 %", title=f"{table['data']}, {table['part']} images, no training")
         for row in table["rows"]:
             rows.add_row(row["split"], row["bits"], str(row["n"]), f"{row['top1_mean']:.1f} ± {row['top1_sem']:.1f}")
         show(rows)
-    print(typed(f"Next: `qnas.evaluate_ghn(ghn={name!r}, data={data!r}, networks=20)`; {search}"))
+    print(typed(f"Next: `qnas.evaluate_ghn({arguments(data)}, ghn={name!r}, networks=20)`; {search}"))

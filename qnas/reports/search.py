@@ -42,7 +42,7 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         print(line)
     parity, model = Parity.from_json(manifest["parity"]), winner / manifest.get("model", MODEL)
     print(
-        f"Winner: {model} ({model_bytes(manifest):,} bytes). In {parity.runtime}: "
+        f"Winner: {model} ({model_bytes(manifest):,} bytes; a file holds more than weights). In {parity.runtime}: "
         f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
         f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
     )
@@ -54,6 +54,17 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         print(f"Report: {folder / PAGE}")
     others = f"; `qnas.export({str(folder)!r}, pick=2)`" if len(result["picks"]) > 1 else ""
     print(typed(f"Next: `qnas.show({str(winner)!r})`; `qnas.report({str(folder)!r})`{others}"))
+
+
+def leaders_table(rows: list[dict[str, Any]]) -> Table:
+    """The best networks of a search that goes on (``qnas.nas.leaders``), one line each."""
+    table = Table("network", "accuracy", "training", *COSTS.values(), title="best so far, on validation images")
+    for one in rows:
+        known = (
+            (f"{one['trained']:.1f}", f"{one['steps']:,} steps") if one["steps"] else (f"{one['score']:.1f}", "none")
+        )
+        table.add_row(one["key"], *known, *(f"{one[key]:,}" for key in COSTS))
+    return table
 
 
 def classes_line(found: dict[str, Any], names: list[str]) -> str:

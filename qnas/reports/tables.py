@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from qnas.data.folder import LONGEST_SIDE
 from qnas.data.survey import PARTS, Survey
 from qnas.errors import printable_lines
 from qnas.studies.ghn_tables import Row
@@ -141,24 +142,32 @@ def proxy_table(rows: list[ProxyRow], title: str) -> Table:
     return table
 
 
-def data_table(found: Survey) -> Table:
-    """One line a class with its images in every part, and below it what else there is to know."""
+def data_table(found: Survey, typed: Callable[[str], str] = str) -> Table:
+    """One line a class with its images in every part, and below it what else there is to know.
+
+    Args:
+        found: what the data hold.
+        typed: writes an argument between backticks as its reader types it.
+    """
     channels, height, width = found.image
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    title = f"{found.data}: {kind}, {width} x {height} pixels as networks see them"
-    table = Table("class", *PARTS, title=title)
+    title = f"{found.data}: {kind}, {height}x{width} pixels (height x width)"
+    table = Table("class", *PARTS, title=title, caption_justify="left")
     for place, name in enumerate(found.classes):
         table.add_row(name, *(f"{found.counts[part][place]:,}" for part in PARTS))
     table.add_section()
     table.add_row("all", *(f"{sum(found.counts[part]):,}" for part in PARTS))
-    table.add_row("repeats of training images", *(f"{found.repeated[part]:,}" for part in PARTS))
+    table.add_row("repeats of the parts before", *(f"{found.repeated[part]:,}" for part in PARTS))
     notes = [
         f"Always guessing the commonest class is right for {found.majority:.1f} % of the test images; the largest "
         f"class has {found.imbalance:.1f} times as many training images as the smallest."
     ]
     if found.sizes:
-        sizes = ", ".join(f"{width} x {height}" for width, height in found.sizes)
+        sizes = ", ".join(f"{height}x{width}" for width, height in found.sizes)
         modes = ", ".join(f"{count:,} {mode}" for mode, count in found.modes.items())
-        notes.append(f"Files, smallest, median and largest width and height: {sizes}; Pillow's modes: {modes}.")
+        notes.append(f"Files, smallest, median and largest height and width: {sizes}; Pillow's modes: {modes}.")
+        notes.append(
+            typed(f"Images get the medians, in proportion at most {LONGEST_SIDE}, unless `image='48x64'` says a size.")
+        )
     table.caption = "\n".join([*notes, *found.remarks])
     return table

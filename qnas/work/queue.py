@@ -27,6 +27,8 @@ from qnas.work.journal import JournalFile
 BEAT, GRACE = 5.0, 30.0
 TASK, WORKER, PAYLOAD = "task", "owner", "facts"
 """Names of a trial's attributes in a storage."""
+LATE = ("IntegrityError", "ProgrammingError")
+"""SQLAlchemy's names for errors of who makes tables that another has just made."""
 
 
 Directions = tuple[Literal["maximize", "minimize"], ...]
@@ -66,7 +68,8 @@ class StudyAddress:
         if not self.shared:
             return JournalStorage(JournalFile(Path(self.storage))), lambda: None
         try:
-            backend = RDBStorage(self.storage.replace("postgresql://", "postgresql+psycopg://", 1))
+            url = self.storage.replace("postgresql://", "postgresql+psycopg://", 1)
+            backend = with_tables(lambda: RDBStorage(url))
         except Exception as error:  # of whatever driver the URL names
             reason = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]
             raise QnasError(
@@ -75,6 +78,22 @@ class StudyAddress:
                 "driver with: python -m pip install 'qnas[postgres]'"
             ) from error
         return get_storage(backend), backend.engine.dispose
+
+
+def with_tables(connect: Callable[[], RDBStorage], pause: float = 1.0) -> RDBStorage:
+    """A database with its tables. Of hosts that make them at once the first succeeds, and the others find them then.
+
+    Args:
+        connect: connects, and makes the tables if there are none.
+        pause: seconds before it is tried again.
+    """
+    try:
+        return connect()
+    except Exception as error:
+        if type(error).__name__ not in LATE:
+            raise
+    time.sleep(pause)
+    return connect()
 
 
 def without_password(url: str) -> str:

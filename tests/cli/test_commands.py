@@ -1,6 +1,7 @@
 """What every command says of itself, and the commands that only look or draw."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -132,6 +133,13 @@ def test_a_sample_that_breaks_off_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "old"
 
 
+def test_a_shell_completes_commands_and_options() -> None:
+    asked = {"_QNAS_COMPLETE": "complete_bash", "COMP_WORDS": "qnas search --im", "COMP_CWORD": "2"}
+    command = [sys.executable, "-m", "qnas"]
+    ended = subprocess.run(command, cwd=ROOT, env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["--image"]
+
+
 def test_show_lists_what_there_is_with_what_to_run_next(qnas: Qnas) -> None:
     printed = qnas("show")
     for name in (*space_names(), *checkpoint_names()):
@@ -143,14 +151,16 @@ def test_show_tells_the_choices_of_a_space(qnas: Qnas, name: str) -> None:
     printed = qnas("show", name)
     space = find_space(name)
     assert f"space {name}" in printed
-    for value in (str(space.channels), f"{space.max_params:,}", *space.operations):
+    for value in (", ".join(map(str, space.channels)), f"{space.max_params:,}", *space.operations):
         assert value in printed
+    assert "(" not in printed
     assert f"qnas sample --space {name}" in printed
 
 
 def test_show_tells_the_size_of_a_checkpoint(qnas: Qnas) -> None:
     printed = qnas("show", "digits")
     assert "checkpoint digits" in printed
+    assert " start " not in printed  # from which it has none
     assert "qnas eval-ghn" in printed
 
 
@@ -161,6 +171,7 @@ def test_show_tells_the_costs_of_a_genotype(qnas: Qnas, tmp_path: Path, genotype
     assert genotype.key in printed
     assert f"{spent.params:,}" in printed
     assert f"{spent.macs:,}" in printed
+    assert "0, sep_conv, 3; 1, conv, 5 | 1, max_pool, 3; 2, avg_pool, 3 | " in printed
 
 
 def test_a_line_of_a_sample_can_be_shown(qnas: Qnas, tmp_path: Path) -> None:
@@ -170,8 +181,13 @@ def test_a_line_of_a_sample_can_be_shown(qnas: Qnas, tmp_path: Path) -> None:
 
 def test_show_tells_the_settings_of_an_unfinished_run(qnas: Qnas, tmp_path: Path) -> None:
     (tmp_path / "runs" / "mine").mkdir(parents=True)
-    (tmp_path / "runs" / "mine" / "run.json").write_text('{"settings": {"trials": 123}}', encoding="utf-8")
-    assert "123" in qnas("show", "runs/mine")
+    settings = {"trials": 123, "limits": {"params": 0, "macs": 4000}, "pareto": [], "target": None}
+    (tmp_path / "runs" / "mine" / "run.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
+    printed = qnas("show", "runs/mine")
+    assert "123" in printed
+    assert "params no limit, macs 4,000" in printed
+    assert "pareto" not in printed
+    assert "target" not in printed
     assert "qnas show runs/mine" in qnas("show")
 
 

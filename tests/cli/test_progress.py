@@ -1,18 +1,46 @@
 """Progress goes on where a run does, and a stopped command says how it goes on."""
 
-import pytest
-from rich.progress import Progress
+import io
 
-from qnas.cli.progress import GOES_ON, Bars, Lines, shown
+import pytest
+from rich.console import Console
+
+from qnas.cli.progress import GOES_ON, Bars, BarsAndTable, Lines, shown
 
 
 def test_a_bar_begins_where_the_run_goes_on() -> None:
-    progress = Progress()
+    progress = BarsAndTable()
     bars = Bars(progress)
     bars("train", 0.4, "step 40")
     (task,) = progress.tasks
     assert (task.completed, task.description) == (0.4, "train  step 40")
     assert task.speed is None  # what was done before says nothing of the speed
+
+
+BEST = {
+    "key": "280ca8a45a622725-w4a4", "score": 74.8, "trained": 92.4, "steps": 1200, "params": 63_386,
+    "macs": 1_590_976, "weight_bytes": 32_304, "activation_bytes": 3_136,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_best_so_far_stand_below_the_bars(width: int) -> None:
+    progress = BarsAndTable(console=Console(width=width, force_terminal=True, file=io.StringIO()))
+    bars = Bars(progress)
+    bars("finish", 0.5, "1 of 2 networks")
+    bars.watch([BEST, BEST | {"key": "132d8feddc522365-w4a4", "steps": 0, "trained": None}])
+    with progress.console.capture() as capture:
+        progress.console.print(progress.get_renderable())
+    text = capture.get()
+    assert text.index("finish") < text.index("280ca8a45a622725-w4a4") < text.index("132d8feddc522365-w4a4")
+    assert {"92.4", "1,200", "74.8", "none"} <= set(text.split())
+
+
+def test_lines_have_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown() as progress:
+        progress.watch([BEST])
+    assert isinstance(progress, Lines)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_lines_count_from_where_the_run_goes_on() -> None:

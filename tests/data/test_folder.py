@@ -242,8 +242,8 @@ def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
     [
         ((1, 1), ["10 of 20 images have fewer than 8 pixels on a side (one has 1 x 1): there is little to see."]),
         ((20_000, 2), [
-            "10 of 20 images have fewer than 8 pixels on a side (one has 20000 x 2): there is little to see.",
-            "10 of 20 images lose their proportions, by 2 times or more, as all get 12 x 12 pixels.",
+            "10 of 20 images have fewer than 8 pixels on a side (one has 2 x 20000): there is little to see.",
+            "10 of 20 images lose their proportions, by 2 times or more, as all get 12 x 12 pixels (height x width).",
         ]),
         ((30, 16), []),
     ],

@@ -50,7 +50,7 @@ def test_a_folder_is_read_as_it_was_written(folder: Path) -> None:
 
 
 def test_a_size_is_refused(folder: Path) -> None:
-    with pytest.raises(QnasError, match=r"Images in IDX files are as large as they are, got .*@14'; write `data="):
+    with pytest.raises(QnasError, match="are as large as they are, got a size of 14x14; leave `image` out"):
         find_data(f"{folder}@14")
 
 

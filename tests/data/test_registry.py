@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qnas.data.registry import SOURCES, default_space, find_again, find_data, sized
+from qnas.data.registry import (
+    SOURCES,
+    Size,
+    arguments,
+    check_data,
+    default_space,
+    find_again,
+    find_data,
+    sized,
+    with_size,
+)
 from qnas.errors import QnasError
 from qnas.space.space import space_names
 
@@ -107,16 +117,6 @@ def test_every_data_set_has_a_shipped_space(data: str, space: str) -> None:
     assert space in space_names()
 
 
-@pytest.mark.parametrize(("tail", "image"), [("", (1, 10, 20)), ("@16", (1, 16, 16)), ("@24x16", (1, 16, 24))])
-def test_the_size_of_images_may_follow_their_folder(tmp_path: Path, tail: str, image: tuple[int, int, int]) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("L", (20, 10), number).save(tmp_path / "photos" / name / f"{number}.png")
-    data = find_data(f"{tmp_path / 'photos'}{tail}")
-    assert (data.task.image, data.name) == (image, "photos")
-
-
 def test_images_that_have_changed_are_no_longer_those_of_a_run(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -129,10 +129,66 @@ def test_images_that_have_changed_are_no_longer_those_of_a_run(tmp_path: Path) -
         find_again(settings["data"], settings["images"])
 
 
-@pytest.mark.parametrize("tail", ["@0", "@2", "@2000", "@5000", "@64x3", "@0x0"])
-def test_a_size_out_of_range_is_refused(tmp_path: Path, tail: str) -> None:
-    with pytest.raises(QnasError, match=r"Images are 4 to 1024 pixels wide and high, got .*; write `data` such as"):
-        find_data(f"{tmp_path}{tail}")
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    """Class folders of images that are 20 pixels wide and 10 high."""
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("L", (20, 10), number).save(tmp_path / "photos" / name / f"{number}.png")
+    return str(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("image", "shape", "typed"),
+    [
+        ("", (10, 20), ""),
+        ("16", (16, 16), "16x16"),
+        (7, (7, 7), "7x7"),
+        ("24x16", (24, 16), "24x16"),
+        ((9, 30), (9, 30), "9x30"),
+    ],
+)
+def test_a_size_is_height_and_width(photos: str, image: Size, shape: tuple[int, int], typed: str) -> None:
+    data = with_size(photos, image)
+    assert find_data(data).task.image == (1, *shape)
+    assert arguments(data) == f"data={photos!r}" + (f", image={typed!r}" if typed else "")
+
+
+@pytest.mark.parametrize("image", ["0", "2", "2000", "5000", "64x3", "0x0", "-5", "64 x 48", "48x64x3", "big", (3, 64)])
+def test_a_size_out_of_range_is_refused(photos: str, image: Size) -> None:
+    with pytest.raises(QnasError, match=r"Images are 4 to 1024 pixels high and wide, got .*; give `image=64`, or"):
+        check_data(with_size(photos, image))
+
+
+@pytest.mark.parametrize("tail", ["@0", "@64x3"])
+def test_a_size_out_of_range_that_settings_have_is_refused(photos: str, tail: str) -> None:
+    with pytest.raises(QnasError, match="Images are 4 to 1024 pixels high and wide"):
+        find_data(f"{photos}{tail}")
+
+
+@pytest.mark.parametrize("kind", ["digits", "cifar10", "idx"])
+def test_images_of_a_size_of_their_own_get_no_other(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / kind
+    if kind == "cifar10":
+        put_cifar10(place)
+    elif kind == "idx":
+        place.mkdir()
+        (place / "train-images-idx3-ubyte").write_bytes(b"")
+    data = kind if kind == "digits" else str(place)
+    with pytest.raises(QnasError, match=r"are as large as they are, got a size of 48x64; leave `image` out, or give"):
+        check_data(with_size(data, "48x64"))
+
+
+def test_a_folder_gets_one_size(photos: str) -> None:
+    with pytest.raises(QnasError, match=r"Images get one size, got 48x64 in .* and `image='32'`; leave one out"):
+        with_size(f"{photos}@64x48", "32")
+
+
+def test_a_folder_that_is_called_like_another_with_a_size_is_told_apart(photos: str) -> None:
+    Path(f"{photos}@64x48").mkdir()
+    with pytest.raises(QnasError, match=r"photos@64x48' stands for one of its own; rename it"):
+        with_size(photos, "48x64")
 
 
 def test_a_folder_whose_name_looks_like_a_size_is_that_folder(tmp_path: Path) -> None:

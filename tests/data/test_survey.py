@@ -32,6 +32,11 @@ def test_a_survey_counts_classes_and_repetitions(made: DataSet) -> None:
     assert found.to_json()["majority"] == 50
 
 
+def test_a_test_image_that_was_scored_on_is_a_repetition(made: DataSet) -> None:
+    made.test.pixels[4] = made.validation.pixels[0]
+    assert survey(made).repeated == {"train": 1, "validation": 0, "test": 2 + 1}
+
+
 def test_files_have_sizes_and_modes(made: DataSet, tmp_path: Path) -> None:
     sizes = [(10, 20), (30, 12), (14, 16), (15, 17), (16, 18)]
     for number, size in enumerate(sizes):
@@ -65,6 +70,7 @@ def test_a_folder_is_surveyed_with_what_is_left_out(tmp_path: Path) -> None:
         for number in range(10):
             Image.new("L", (8, 8 + number), 20 * number).save(tmp_path / name / f"{number}.png")
     (tmp_path / "cat" / "notes.txt").touch()
+    assert qnas.survey(tmp_path, image="6x9").image == (1, 6, 9)
     found = qnas.survey(tmp_path, sheet=tmp_path / "sheet.png")
     assert found.counts == {"train": [6, 6], "validation": [2, 2], "test": [2, 2]}
     assert found.sizes == ((8, 8), (8, 12), (8, 17))

@@ -208,7 +208,7 @@ def test_a_card_says_the_call_that_made_it(
         return inspect.signature(verb).bind(*arguments, **named).arguments
 
     given = eval(call, {"qnas": type("qnas", (), {verb.__name__: staticmethod(bound)})})
-    assert given["data"] == "photos@12"
+    assert (given["data"], given["image"]) == ("photos", "12x12")
     assert given["seed"] == 3
     assert {key: given[key] for key in expected} == expected
     assert ("steps" in given) == ("epochs" not in expected)

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 
 from qnas.errors import QnasError
 from qnas.nas.candidate import Candidate
+from qnas.nas.leaders import MOST, Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.proposer import Proposal
 from qnas.nas.screen import Screen
@@ -110,8 +111,8 @@ def here(tmp_path: Path) -> Here:
     return Here(tmp_path / "journal", Counting())
 
 
-def silent(share: float, remark: str) -> None:
-    assert 0 <= share <= 1
+def silent() -> None:
+    """Look at nothing."""
 
 
 def genotype_of(genes: Genes) -> Genotype:
@@ -210,10 +211,22 @@ def test_known_answers_are_taken_over_without_scoring(here: Here) -> None:
     assert len(proposer.recalled) == proposer.told
 
 
+def test_whoever_watches_a_screen_is_told_the_best_scores(here: Here) -> None:
+    told: list[list[dict[str, Any]]] = []
+    screen = here.screen(Listed(keepers(8)), 8)
+    leaders = Leaders(told.append, screen.settings, SPACE)
+    found = screen.run(lambda: leaders.look(screen.queue))
+    best = sorted((one.score for one in found), reverse=True)
+    assert [row["score"] for row in told[-1]] == best[:MOST]
+    assert (leaders.scored, leaders.best) == (8, best[0])
+    spent = {one.key: one.costs.params for one in found}
+    assert all(row["params"] == spent[row["key"]] for row in told[-1])
+
+
 def test_a_screen_that_was_broken_off_within_a_batch_scores_only_the_rest(here: Here) -> None:
     genes = keepers(6)
 
-    def stop(share: float, remark: str) -> None:
+    def stop() -> None:
         if len(here.scored) == 4:
             raise KeyboardInterrupt
 

@@ -1,13 +1,17 @@
 """Tables on narrow terminals: columns are left out whole, so that no figure is cut."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from qnas.cli.errors import in_options
+from qnas.data.images import DataSet
+from qnas.data.survey import survey
 from qnas.reports.search import picks_table
-from qnas.reports.tables import narrowed
+from qnas.reports.tables import data_table, narrowed
 
 PICK = {
     "key": "9b78ff19f9cfa2ca-w4a4", "score": 91.23, "estimate": 92.34, "test": 94.56,
@@ -42,6 +46,14 @@ def test_accuracies_and_names_stay_whole(width: int, there: list[str], missing: 
     assert all(name in " ".join(below.split()) for name in missing)
     assert bool(below) == bool(missing)
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_data_are_told_in_the_words_of_whoever_reads(digits_data: DataSet) -> None:
+    found = replace(survey(digits_data), sizes=((9, 12), (10, 20), (11, 30)))
+    text = printed(data_table(found, in_options), 100)
+    assert "digits: grey, 8x8 pixels (height x width)" in text
+    assert "largest height and width: 12x9, 20x10, 30x11;" in " ".join(text.split())
+    assert "at most 64, unless --image 48x64 says a size." in " ".join(text.split())
 
 
 def test_what_is_left_out_is_said_once_and_in_order() -> None:

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import pytest
 from optuna.distributions import CategoricalDistribution
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from qnas.errors import QnasError
-from qnas.work.queue import BEAT, GRACE, Directions, StudyAddress, WorkQueue, new_worker, payload_of
+from qnas.work.queue import BEAT, GRACE, Directions, StudyAddress, WorkQueue, new_worker, payload_of, with_tables
 
 Opened = Callable[..., WorkQueue]
 
@@ -251,6 +252,32 @@ def test_a_storage_that_cannot_be_opened_is_refused_in_a_sentence(storage: str) 
 @pytest.mark.parametrize(("storage", "shared"), [("sqlite:///x", True), ("postgresql://a/b", True), ("/a/b", False)])
 def test_a_database_is_shared_and_a_journal_is_not(storage: str, shared: bool) -> None:
     assert StudyAddress(storage, "study", "me").shared == shared
+
+
+class IntegrityError(Exception):
+    """As SQLAlchemy calls it."""
+
+
+class Late:
+    """Connects to tables that another host has just made: the first time there is an error."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = [*errors]
+
+    def __call__(self) -> RDBStorage:
+        if self.errors:
+            raise self.errors.pop(0)
+        return RDBStorage("sqlite://")
+
+
+def test_hosts_that_begin_at_once_share_the_tables_of_one() -> None:
+    assert isinstance(with_tables(Late(IntegrityError("duplicate key")), pause=0.0), RDBStorage)
+
+
+@pytest.mark.parametrize("errors", [[OSError("no route")], [IntegrityError("one"), IntegrityError("two")]])
+def test_another_error_of_a_database_is_none_to_wait_for(errors: list[Exception]) -> None:
+    with pytest.raises(type(errors[-1]), match=str(errors[-1])):
+        with_tables(Late(*errors), pause=0.0)
 
 
 def test_workers_are_told_apart() -> None:
