@@ -73,10 +73,10 @@ def main() -> None:
             screen = Screen(MadeUp(), proposer, queue, costs, settings, space)
             found = screen.run(lambda share, remark: marks.append((time.process_time(), time.perf_counter())))
     late = marks[-(1 + max(1, len(marks) // 10)) :]
-    count = len(late) - 1
+    count = (len(late) - 1) * proposer.told / len(marks)  # each batch is reported once more
     processor, clock = (1000 * (late[-1][place] - late[0][place]) / count for place in (0, 1))
     finish(
-        networks=len(found), proposals=len(marks), sampler=given.sampler,
+        networks=len(found), proposals=proposer.told, sampler=given.sampler,
         storage=given.storage.split(":")[0] or "journal", overhead_milliseconds=round(clock, 2),
         overhead_processor_milliseconds=round(processor, 2), score_milliseconds=round(1000 * score, 1),
         share=round(processor / 1000 / score, 3), space=space.name,

@@ -127,7 +127,8 @@ def nearest(space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0) -> G
 
 
 def _least(networks: Iterable[Small], cost: str) -> float:
-    return min(getattr(one.costs, cost) for one in networks)
+    least: float = min(getattr(one.costs, cost) for one in networks)
+    return least
 
 
 def _small_cells(space: SearchSpace) -> list[Cell]:

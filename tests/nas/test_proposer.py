@@ -218,8 +218,13 @@ def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampl
         return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 192 keep them
 
     small = {"a": 1, "b": "skip 1", "c": True, "d": 24, "e": 0, "f": 0, "g": 7}
-    looked: list[str] = []
-    budgets = Budgets(excess, lambda: looked.append("once") or small)
+    looked: list[Genes] = []
+
+    def found() -> Genes:
+        looked.append(small)
+        return small
+
+    budgets = Budgets(excess, found)
     one, plain, again = (Proposer(sampler, 0, CHOICES, budgets=given) for given in (budgets, None, budgets))
     first = one.propose(LED_AFTER)
     assert first == plain.propose(LED_AFTER)
@@ -234,7 +239,7 @@ def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampl
     assert max(excess(genes) for genes in one.propose(245)) > 0  # who found some looks for more alone
     one.tell([([0.0], 0.1)] * 245)
     assert max(excess(genes) for genes in one.propose(5)) == 0  # but not for long without a find
-    assert looked == ["once"] * 2
+    assert looked == [small] * 2  # once each
 
 
 def budgets_of(space: SearchSpace, limits: Limits) -> Budgets:

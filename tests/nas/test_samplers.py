@@ -128,7 +128,8 @@ def test_networks_beyond_the_budget_are_no_parents() -> None:
 @pytest.mark.parametrize("objectives", [1, 2])
 def test_nsga2_that_is_told_its_generations_proposes_what_optunas_own_looks_for(objectives: int) -> None:
     directions = ["maximize", "minimize"][:objectives]
-    own, told, generations = (*(optuna.create_study(directions=directions) for _ in range(2)), Generations())
+    own, told = (optuna.create_study(directions=directions) for _ in range(2))
+    generations = Generations()
     for number, size in enumerate([20, 8, 12, 20, 5, 20, 20, 7]):
         generations.begin(told)
         batch = []
