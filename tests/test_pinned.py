@@ -84,7 +84,7 @@ def searched(folder: Path, *options: str) -> dict[str, Any]:
 def resumed(folder: Path) -> dict[str, Any]:
     """The search at W4A4 after it was stopped early in its training and again while it screened."""
     searched(folder, "--bits", "w4a4", "--workers", "1")
-    for name, kept in (("training.jsonl", 4), ("trials.journal", 30)):
+    for name, kept in (("training.jsonl", 4), ("trials.journal", 8)):
         path = folder / name
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         path.write_text("".join(lines[:kept]), encoding="utf-8")

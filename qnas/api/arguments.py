@@ -36,7 +36,8 @@ def as_whole(name: str, value: float) -> int:
     """A number such as 1e7, which may come as a float, as an integer."""
     if float(value).is_integer():
         return int(value)
-    raise QnasError(f"A budget is a whole number, got `{name}={value}`; give for example `{name}=1e7`.")
+    near = int(value) if 1 <= value < float("inf") else "1e7"
+    raise QnasError(f"A budget is a whole number, got `{name}={value}`; give for example `{name}={near}`.")
 
 
 def scored_images(data: DataSet, part: str, images: int) -> Images:

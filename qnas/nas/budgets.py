@@ -1,11 +1,13 @@
 """Whether any network of a space keeps the budgets, before anything is spent."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from dataclasses import astuple, fields, replace
 from itertools import combinations_with_replacement, compress, product
+from typing import NamedTuple
 
 from qnas.errors import QnasError
 from qnas.nas.limits import Limits
+from qnas.nas.pareto import fronts
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
@@ -18,12 +20,20 @@ from qnas.space.space import SearchSpace
 
 CostModel = Callable[[Plan], Costs]
 """What gives a network's costs."""
+NAMES = tuple(item.name for item in fields(Limits))
+
+
+class Small(NamedTuple):
+    """A small network, at one width for all layers, and what it costs, with wider edges where these are asked for."""
+
+    genotype: Genotype
+    costs: Costs
 
 
 def check_possible(
     space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0, cost_model: CostModel = costs
 ) -> None:
-    """Make sure, before anything is spent, that some network of the space keeps each limit.
+    """Make sure, before anything is spent, that some network of the space keeps each limit, and all together.
 
     Args:
         space: with its limits counted for the data.
@@ -33,17 +43,30 @@ def check_possible(
         cost_model: gives a network's costs.
 
     Raises:
-        QnasError: a limit is below the smallest network's cost, which the message states.
+        QnasError: no network keeps them; the message states the least that is possible.
     """
-    for item in fields(limits):
-        limit = getattr(limits, item.name)
-        if limit:
-            smallest = smallest_cost(space, item.name, bits, edges, cost_model)
-            if smallest > limit:
-                raise QnasError(
-                    f"No network of space {space.name!r} keeps `max_{item.name}={limit:,}`: the smallest needs "
-                    f"{smallest:,}; raise the budget, or take a smaller `space`."
-                )
+    given = {name: limit for name in NAMES if (limit := getattr(limits, name))}
+    if not given:
+        return
+    small = small_networks(space, bits, edges, cost_model)
+    for name, limit in given.items():
+        smallest = _least(small, name)
+        if smallest > limit:
+            raise QnasError(
+                f"No network of space {space.name!r} keeps `max_{name}={limit:,}`: the smallest needs "
+                f"{smallest:,}; raise the budget, or take a smaller `space`."
+            )
+    if min(limits.excess(one.costs) for one in small) > 0:
+        tight = [name for name, limit in given.items() if any(getattr(one.costs, name) > limit for one in small)]
+        kept = {name: replace(limits, **{name: 0}) for name in tight}
+        within = {name: [one for one in small if rest.excess(one.costs) <= 0] for name, rest in kept.items()}
+        least = [f"`max_{name}={_least(left, name):,}`" for name, left in within.items() if left]
+        beside = f"beside the others the least is {' or '.join(least)}" if least else "not even without one of them"
+        raise QnasError(
+            f"No network of space {space.name!r} keeps "
+            f"{' and '.join(f'`max_{name}={given[name]:,}`' for name in tight)} together, though each alone can be "
+            f"kept: {beside}; raise budgets, or take a smaller `space`."
+        )
 
 
 def fitting(genotypes: Iterable[Genotype], limits: Limits, space: SearchSpace) -> Iterator[Genotype]:
@@ -51,31 +74,61 @@ def fitting(genotypes: Iterable[Genotype], limits: Limits, space: SearchSpace) -
     return (one for one in genotypes if limits.excess(costs(build_plan(one, space.task))) <= 0)
 
 
-def smallest_cost(space: SearchSpace, cost: str, bits: Bits, edges: int = 0, cost_model: CostModel = costs) -> float:
-    """The least of one cost over the space, searched cell by cell from its smallest outer sizes.
+def small_networks(space: SearchSpace, bits: Bits, edges: int = 0, cost_model: CostModel = costs) -> list[Small]:
+    """Networks of a space among which there is, for any other one, one that costs no more of anything.
 
-    Exact for parameters, MACs, weight bytes and latency, to which the two kinds of cells contribute independently.
+    They have the smallest outer sizes, and cells of which none costs no more of anything than another one: measured
+    beside the cell of the other kind that is the least of a burden to the memory, which hides the least of theirs.
+
+    Args:
+        space: with its limits counted for the data.
+        bits: of all layers.
+        edges: bits of the weights of the first and of the last layer, where that is more.
+        cost_model: gives a network's costs.
     """
-    cells, smallest = _small_cells(space), []
+    cells, found = _small_cells(space), []
+    strides, norms = ({min(space.stem_strides), max(space.stem_strides)}, {space.batch_norm > 0, space.batch_norm == 1})
     kinds = {space.projected > 0, space.projected == 1}
-    for batch_norm in {space.batch_norm > 0, space.batch_norm == 1}:
-        for stem_stride, projected in product({min(space.stem_strides), max(space.stem_strides)}, kinds):
-            outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
+    for batch_norm, stem_stride, projected in product(sorted(norms), sorted(strides), sorted(kinds)):
+        outer = (min(space.stem_kernels), stem_stride, min(space.channels), space.cells[0], batch_norm)
 
-            def cost_of(
-                normal: Cell,
-                reduction: Cell,
-                outer: tuple[int, int, int, int, bool] = outer,
-                projected: bool = projected,
-            ) -> float:
-                genotype = Genotype(*outer, normal, reduction, bits, projected=projected)
-                plan = build_plan(genotype.with_edges(edges) if edges else genotype, space.task)
-                value: float = getattr(cost_model(plan), cost)
-                return value
+        def costed(
+            normal: Cell,
+            reduction: Cell,
+            outer: tuple[int, int, int, int, bool] = outer,
+            projected: bool = projected,
+        ) -> Small:
+            genotype = Genotype(*outer, normal, reduction, bits, projected=projected)
+            built = genotype.with_edges(edges) if edges else genotype
+            return Small(genotype, cost_model(build_plan(built, space.task)))
 
-            reduction = min(cells, key=lambda cell: cost_of(cells[0], cell))
-            smallest.append(min(cost_of(cell, reduction) for cell in cells))
-    return min(smallest)
+        def memory(one: Small) -> int:
+            return one.costs.activation_bytes
+
+        reduction = min((costed(cells[0], cell) for cell in cells), key=memory).genotype.reduction
+        beside = [costed(cell, reduction) for cell in cells]
+        normals, normal = cheapest(beside), min(beside, key=memory).genotype.normal
+        reductions = cheapest([costed(normal, cell) for cell in cells])
+        pairs = product((one.genotype.normal for one in normals), (one.genotype.reduction for one in reductions))
+        found += [costed(*pair) for pair in pairs]
+    return cheapest(found)
+
+
+def cheapest(networks: Iterable[Small]) -> list[Small]:
+    """Those of some networks that no other one undercuts; of those of equal costs the first."""
+    different = {astuple(one.costs): one for one in reversed([*networks])}
+    kept = set(fronts([*different])[0])
+    return [one for place, one in enumerate(different.values()) if place in kept]
+
+
+def nearest(space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0) -> Genotype:
+    """The small network that exceeds the limits by the least share, or is furthest within them."""
+    return min(small_networks(space, bits, edges), key=lambda one: limits.excess(one.costs)).genotype
+
+
+def _least(networks: Iterable[Small], cost: str) -> float:
+    least: float = min(getattr(one.costs, cost) for one in networks)
+    return least
 
 
 def _small_cells(space: SearchSpace) -> list[Cell]:

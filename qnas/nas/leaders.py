@@ -5,11 +5,13 @@ from heapq import nlargest
 from typing import Any
 
 from qnas.nas.candidate import Candidate
+from qnas.nas.screen import genes_of
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.runs.progress import Watch
 from qnas.scores.predicted import Score
+from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
 from qnas.work.queue import WorkQueue, payload_of
 
@@ -28,6 +30,7 @@ class Leaders:
 
     def __init__(self, watch: Watch, settings: SearchSettings, space: SearchSpace) -> None:
         self.watch, self.settings, self.space = watch, settings, space
+        self.choices = gene_choices(space, settings.layer_choices)
         self.first: list[Candidate] = []
         self.seen: set[str] = set()
         self.scored, self.best = 0, 0.0
@@ -40,7 +43,7 @@ class Leaders:
         self.scored += len(scored)
         leading = []
         for trial, score in nlargest(MOST, scored, key=lambda pair: pair[1].top1):
-            genotype = self.settings.decode(self.space, trial.params)
+            genotype = self.settings.decode(self.space, genes_of(self.choices, trial))
             leading.append(Candidate(genotype, costs(build_plan(genotype, self.space.task)), score))
             self.best = max(self.best, score.top1)
         self.note(leading)

@@ -209,7 +209,7 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
     guess = replace(settings, usual_price=GUESS, recipe=settings.recipe.of(steps))
     choose, genes = Foresight(prepared.outlook, guess, space).choose, gene_choices(space, settings.layer_choices)
     proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
-    proposed = {one.key: one for one in (settings.decode(space, proposal.genes) for proposal in proposals)}
+    proposed = {one.key: one for one in (settings.decode(space, proposal) for proposal in proposals)}
     return list(fitting(proposed.values(), settings.limits.within(space), space))
 
 

@@ -6,41 +6,38 @@ processes propose the same, and a run that is continued proposes what an unbroke
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from random import Random
-from typing import Any
+from typing import NamedTuple
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import NSGAIISampler
-from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
-from qnas.nas.samplers import Choose, FixedSpace, Genes, check_sampler, first, led, make_sampler
+from qnas.nas.samplers import Choose, Generations, Genes, check_sampler, drawn, first, led, make_sampler
 from qnas.space.genes import Choices
 from qnas.work.queue import Directions
 
+STUDY = "proposals"
 BUDGET = "budget"
 LED_AFTER = 50
-"""Proposals none of which keeps the budgets, after which others are led to them."""
+"""Proposals of which at least one keeps the budgets, or others are led to them."""
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """Genes, what the sampler wants remembered of them, and how they are kept in an Optuna storage."""
+class Answer(NamedTuple):
+    """What became of a proposal: its genes, its values, and by what share its network exceeds the budgets."""
 
-    genes: dict[str, Any]
-    attributes: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    genes: Genes
+    values: list[float]
+    excess: float
 
-    def trial(self, excess: float) -> dict[str, Any]:
-        """Arguments of ``optuna.trial.create_trial``, for a network that exceeds the budget by this share."""
-        return {
-            "params": self.genes,
-            "distributions": self.distributions,
-            "system_attrs": self.attributes,
-            "constraints": {BUDGET: excess},
-        }
+
+class Budgets(NamedTuple):
+    """By what share a network of some genes exceeds the budgets, and finds genes of a network that keeps them."""
+
+    excess: Callable[[Genes], float]
+    small: Callable[[], Genes]
 
 
 class Proposer:
@@ -52,8 +49,8 @@ class Proposer:
         choices: of every gene.
         directions: of the values, ``maximize`` or ``minimize``.
         choose: finds the most promising of some sets of genes, where the sampler asks.
-        excess: by what share a network of some genes exceeds the budgets. Where none of ``LED_AFTER`` keeps them,
-            proposals are led to them.
+        budgets: what is known of them; where fewer than one in ``LED_AFTER`` proposals keeps them, others are led
+            to them.
     """
 
     def __init__(
@@ -63,74 +60,68 @@ class Proposer:
         choices: Choices,
         directions: Directions = ("maximize",),
         choose: Choose = first,
-        excess: Callable[[Genes], float] | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_sampler(sampler)
         self.sampler, self.seed, self.choices = sampler, seed, choices
         self.single = {name: values[0] for name, values in choices.items() if len(values) == 1}
         self.choose: Choose = lambda drawn: choose([{**self.single, **genes} for genes in drawn])
-        self.distributions: dict[str, BaseDistribution] = {
-            name: CategoricalDistribution(values) for name, values in choices.items()
+        self.space = {
+            name: CategoricalDistribution(values) for name, values in choices.items() if name not in self.single
         }
-        self.study = optuna.create_study(directions=directions, sampler=make_sampler(sampler, seed))
-        self.asked: list[Trial] = []
+        self.storage = InMemoryStorage()
+        self.study = optuna.create_study(storage=self.storage, study_name=STUDY, directions=directions)
+        self.generations = Generations()
+        self.asked: list[int] = []
         self.told = 0
-        self.has_recalled, self.has_kept, self.excess = True, False, excess
+        self.kept, self.budgets = 0, budgets
 
-    def propose(self, count: int) -> list[Proposal]:
+    def propose(self, count: int) -> list[Genes]:
         """The next batch."""
-        if not self.has_recalled:
-            self._recall_parents()
-        result = []
-        for number in range(self.told, self.told + count):
+        self._begin(count)
+        batch, is_led = [], self.told >= LED_AFTER * (self.kept + 1)
+        for number, asked in enumerate(self.asked, self.told):
             seed = self.seed * 1_000_003 + number
-            sampler = make_sampler(self.sampler, seed, self.choose)
-            self.study.sampler = FixedSpace(sampler, self.distributions, self._lead(seed))
-            trial = self.study.ask()
-            genes = {name: trial.suggest_categorical(name, values) for name, values in self.choices.items()}
-            self.asked.append(trial)
-            result.append(Proposal(genes, {}, self.distributions))
-        trials = self.study.get_trials(deepcopy=False)[-count:]
-        return [replace(one, attributes=dict(trial.system_attrs)) for one, trial in zip(result, trials, strict=True)]
+            sampler = make_sampler(self.sampler, seed, self.choose, self.generations)
+            genes = drawn(sampler, self.study, self.storage.get_trial(asked), self.space)
+            if is_led:
+                genes = self._led(genes, Random(seed))
+            genes |= self.single
+            batch.append({name: genes[name] for name in self.choices})
+            self.storage.get_trial(asked).params = batch[-1]
+        return batch
 
-    def _lead(self, seed: int) -> Callable[[Genes], Genes] | None:
-        """Leads genes to the budgets, where nothing that keeps them is known after some proposals."""
-        excess = self.excess
-        if excess is None or self.has_kept or self.told < LED_AFTER:
-            return None
-        choices = {name: values for name, values in self.choices.items() if name not in self.single}
-        return partial(led, choices=choices, excess=lambda genes: excess({**self.single, **genes}), rng=Random(seed))
+    def _begin(self, count: int) -> None:
+        self.study = optuna.load_study(storage=self.storage, study_name=STUDY)  # which reads earlier trials once
+        self.generations.begin(self.study)
+        identity = self.storage.get_study_id_from_name(STUDY)
+        self.asked = [self.storage.create_new_trial(identity) for _ in range(count)]
+
+    def _led(self, genes: Genes, rng: Random) -> Genes:
+        """Genes that keep the budgets."""
+        if self.budgets is None:
+            return genes
+        excess, choices = self.budgets.excess, {name: one.choices for name, one in self.space.items()}
+        return led(genes, self.small, choices, lambda some: excess({**self.single, **some}), rng)
+
+    @cached_property
+    def small(self) -> Genes:
+        """Genes of a small network, which is looked for when it is needed."""
+        return self.budgets.small() if self.budgets else {}
 
     def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
         """Values of the proposed batch, and by what share each network exceeds the budget: 0 or less if it keeps it."""
-        for trial, (values, excess) in zip(self.asked, outcomes, strict=True):
-            trial.set_constraint(BUDGET, excess)
-            self.study.tell(trial, values)
-            self.has_kept |= excess <= 0
+        for asked, (values, excess) in zip(self.asked, outcomes, strict=True):
+            self.storage.get_trial(asked).set_constraint(BUDGET, excess)
+            self.storage.set_trial_state_values(asked, TrialState.COMPLETE, values)
+            self.kept += excess <= 0
+        self.generations.end([self.storage.get_trial(asked) for asked in self.asked])
         self.told += len(self.asked)
-        self.asked = []
 
-    def recall(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take over a batch that was proposed and answered before, as it is kept in a storage."""
-        self.study.add_trials([
-            create_trial(
-                values=one.values,
-                params=one.params,
-                distributions=self.distributions,
-                system_attrs=one.system_attrs,
-            )
-            for one in trials
-        ])  # fmt: skip
-        self.told += len(trials)
-        self.has_kept |= any(one.constraints[BUDGET] <= 0 for one in trials)
-        self.has_recalled = False
-
-    def _recall_parents(self) -> None:
-        """Let the study remember each generation's parents in the order in which a running one remembers them."""
-        inner, trials = make_sampler(self.sampler, self.seed), self.study.get_trials(deepcopy=False)
-        if isinstance(inner, NSGAIISampler) and trials:
-            self.study.sampler = inner
-            for generation in range(1, inner.get_trial_generation(self.study, trials[-1]) + 1):
-                inner.get_parent_population(self.study, generation)
-        self.has_recalled = True
+    def recall(self, answers: Sequence[Answer]) -> None:
+        """Take over a batch that was proposed and answered before."""
+        self._begin(len(answers))
+        for asked, answer in zip(self.asked, answers, strict=True):
+            self.storage.get_trial(asked).params = answer.genes
+        self.tell([(answer.values, answer.excess) for answer in answers])

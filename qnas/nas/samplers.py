@@ -4,6 +4,7 @@ A new sampler is a row in ``SAMPLERS``, at the end: from a seed to an ``optuna.s
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
 from typing import Any
@@ -17,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from qnas.errors import SEEDS, check_known
 
 POPULATION = 20
-CHANGES = 400
-"""Changes after which genes are led no further."""
+CHANGES = 16
+"""Changes that are tried with genes that were led to the budgets."""
 Genes = dict[str, Any]
 
 Choose = Callable[[Sequence[Mapping[str, Any]]], int]
@@ -30,37 +31,53 @@ def first(drawn: Sequence[Mapping[str, Any]]) -> int:
     return 0
 
 
-def led(genes: Genes, choices: Mapping[str, Sequence[Any]], excess: Callable[[Genes], float], rng: Random) -> Genes:
-    """Genes that keep the budgets, by changes of one or two that never lead away from them.
+def led(
+    genes: Genes,
+    small: Genes,
+    choices: Mapping[str, Sequence[Any]],
+    excess: Callable[[Genes], float],
+    rng: Random,
+) -> Genes:
+    """Genes that keep the budgets, with about as many of the given ones as can be; then changed within the budgets.
 
     Args:
         genes: to begin with.
+        small: of a network that keeps the budgets, which lends the others.
         choices: of every gene that has any.
         excess: by what share a network of some genes exceeds the budgets; 0 or less if it keeps them.
-        rng: of the changes.
-
-    Returns:
-        The nearest that was found, if ``CHANGES`` are not enough.
+        rng: of the order in which genes are lent, and of the changes.
     """
-    over = excess(genes)
+    if excess(genes) <= 0:
+        return genes
+    names = rng.sample([*choices], len(choices))
+
+    def lent(count: int) -> Genes:
+        return genes | {name: small[name] for name in names[:count]}
+
+    few, many = 0, len(names)
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if excess(lent(middle)) <= 0 else (middle, many)
+    found = lent(many)
     for _ in range(CHANGES):
-        if over <= 0:
-            break
-        changed = genes | {name: rng.choice(choices[name]) for name in rng.sample([*choices], min(2, len(choices)))}
-        if (less := excess(changed)) <= over:
-            genes, over = changed, less
-    return genes
+        changed = found | {name: rng.choice(choices[name]) for name in rng.sample([*choices], min(2, len(choices)))}
+        found = changed if excess(changed) <= 0 else found
+    return found
 
 
-def make_sampler(name: str, seed: int, choose: Choose = first) -> BaseSampler:
+def make_sampler(name: str, seed: int, choose: Choose = first, generations: "Generations | None" = None) -> BaseSampler:
     """A sampler by its name, fresh.
 
     Args:
         name: one of ``SAMPLERS``.
         seed: of its choices.
         choose: whom ``EXPECTED`` asks.
+        generations: what NSGA-II knows of earlier trials.
     """
-    return ClimbingSampler(seed, choose) if name == EXPECTED else SAMPLERS[name](seed)
+    sampler = ClimbingSampler(seed, choose) if name == EXPECTED else SAMPLERS[name](seed)
+    if isinstance(sampler, GenerationSampler) and generations:
+        sampler.generations = generations
+    return sampler
 
 
 def check_sampler(name: str) -> None:
@@ -172,58 +189,75 @@ def _choices(distribution: BaseDistribution) -> tuple[Any, ...]:
     return distribution.choices
 
 
-class FixedSpace(BaseSampler):
-    """A sampler that is told the search space, which never changes, instead of inferring it from all trials each time.
+@dataclass
+class Generations:
+    """All that NSGA-II needs of earlier trials, so that it does not look for it among all of them each time.
 
     Args:
-        inner: does the sampling.
-        distributions: of every gene.
-        lead: what is made of the genes that it says, if anything.
+        last: members of the last generation that were told; the first one is random.
+        parents: of the last generation, those of a new one best first, later by number.
     """
 
-    def __init__(
-        self,
-        inner: BaseSampler,
-        distributions: dict[str, BaseDistribution],
-        lead: Callable[[Genes], Genes] | None = None,
-    ) -> None:
-        self.inner, self.distributions, self.lead = inner, distributions, lead
+    last: list[FrozenTrial] = field(default_factory=list)
+    parents: list[FrozenTrial] = field(default_factory=list)
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All genes that have a choice."""
-        return {name: choices for name, choices in self.distributions.items() if not choices.single()}
+    def begin(self, study: Study) -> None:
+        """Turn to the next generation, where the last one is complete."""
+        if len(self.last) >= POPULATION:
+            self.parents = GenerationSampler(0, self).select_parent(study, 0)
+            self.last = []
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """What the inner sampler says, or what that is led to."""
-        genes = self.inner.sample_relative(study, trial, search_space)
-        if self.lead is None:
-            return genes
-        independent = self.inner.sample_independent
-        others = {name: one for name, one in search_space.items() if name not in genes}
-        return self.lead(genes | {name: independent(study, trial, name, one) for name, one in others.items()})
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
-    ) -> Any:
-        """What the inner sampler says."""
-        return self.inner.sample_independent(study, trial, param_name, distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """What the inner sampler does."""
-        self.inner.before_trial(study, trial)
+    def end(self, batch: Sequence[FrozenTrial]) -> None:
+        """Take a batch of trials into the last generation."""
+        self.last += batch
+        self.parents.sort()
 
 
-def _nsga2(seed: int) -> BaseSampler:
-    return NSGAIISampler(seed=seed % SEEDS, population_size=POPULATION)
+class GenerationSampler(NSGAIISampler):
+    """NSGA-II (Deb et al., 2002) as Optuna has it, with the same proposals, which is told who is alive.
+
+    Args:
+        seed: of the choices.
+        generations: of the run; none yet if there are none.
+    """
+
+    def __init__(self, seed: int, generations: Generations | None = None) -> None:
+        super().__init__(seed=seed % SEEDS, population_size=POPULATION)
+        self.generations = generations or Generations()
+
+    def get_trial_generation(self, study: Study, trial: FrozenTrial) -> int:
+        """No number: the one that is told."""
+        return 0
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """The last generation."""
+        return self.generations.last
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """Its parents; as Optuna remembers them, only who asks first is told them best first."""
+        parents = self.generations.parents
+        self.generations.parents = sorted(parents)
+        return parents
+
+
+def drawn(sampler: BaseSampler, study: Study, trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Genes:
+    """All genes of a trial as a sampler says, whose space is not inferred from all trials, as it never changes."""
+    sampler.before_trial(study, trial)
+    genes = sampler.sample_relative(study, trial, dict(space))
+    one_by_one = sampler.sample_independent
+    return {
+        name: genes[name] if name in genes else one_by_one(study, trial, name, choices)
+        for name, choices in space.items()
+    }
 
 
 EXPECTED = "expected"
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "auto": _nsga2,  # the better one of genes under a budget at some hundred trials
+    "auto": lambda seed: GenerationSampler(
+        seed, Generations()
+    ),  # the better one of genes under a budget at some hundred trials
     "tpe": lambda seed: TPESampler(seed=seed % SEEDS, multivariate=True),
-    "nsga2": _nsga2,
+    "nsga2": GenerationSampler,
     "evolution": EvolutionSampler,
     "random": lambda seed: RandomSampler(seed=seed % SEEDS),
     EXPECTED: ClimbingSampler,

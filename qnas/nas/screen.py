@@ -3,23 +3,29 @@
 import os
 import random
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import isfinite
-from typing import Protocol
+from itertools import islice
+from math import inf, isfinite
+from operator import le
+from typing import Any, NamedTuple, Protocol
 
 from optuna.trial import FrozenTrial
 
 from qnas.errors import QnasError
 from qnas.nas.budgets import CostModel
 from qnas.nas.candidate import Candidate
-from qnas.nas.proposer import BUDGET, Proposal
+from qnas.nas.proposer import BUDGET, Answer
+from qnas.nas.samplers import Genes
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.plan import Plan
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
+from qnas.space.genes import Choices, gene_choices, genes_at, places_of
+from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
 from qnas.work.failures import Failed, Failures, memory_may_lack
@@ -30,6 +36,8 @@ BATCH = 20
 """Proposals that do not wait for one another."""
 WAIT = 0.05
 """Seconds between looks at what other processes have done."""
+GENES = "genes"
+"""Where an answer keeps the places of its genes (``qnas.space.genes.places_of``)."""
 INFEASIBLE = Score(0.0, 0.0, 0.0)
 
 
@@ -49,14 +57,27 @@ class Proposes(Protocol):
 
     told: int
 
-    def propose(self, count: int) -> list[Proposal]:
+    def propose(self, count: int) -> list[Genes]:
         """The next batch."""
 
     def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
         """What became of it: values, and by what share each network exceeds the budget."""
 
-    def recall(self, trials: Sequence[FrozenTrial]) -> None:
+    def recall(self, answers: Sequence[Answer]) -> None:
         """Take over a batch that was proposed and answered before."""
+
+
+class Costed(NamedTuple):
+    """A proposal that was looked at."""
+
+    genotype: Genotype
+    plan: Plan
+    costs: Costs
+
+
+def genes_of(choices: Choices, trial: FrozenTrial) -> Genes:
+    """The genes of an answered trial, which earlier versions kept among its parameters."""
+    return trial.params or genes_at(choices, payload_of(trial)[GENES])
 
 
 class Screen:
@@ -87,7 +108,10 @@ class Screen:
         self.scorer, self.proposer, self.queue, self.cost_model = scorer, proposer, queue, cost_model
         self.settings, self.space = settings, space
         self.limits = settings.limits.within(space)
+        self.choices = gene_choices(space, settings.layer_choices)
         self.found: dict[str, Candidate] = {}
+        self.looked_at: dict[str, Costed] = {}
+        self.ranked: list[tuple[int, tuple[float, ...]]] = []
         self.failures = Failures()
         self.cuts: dict[tuple[float, ...], float] = {}
 
@@ -105,57 +129,62 @@ class Screen:
             size = min(BATCH, trials - len(self.found))
             tasks = [str(number) for number in range(proposals.told, proposals.told + size)]
             if all(task in self.queue.done for task in tasks):
-                proposals.recall([self.queue.done[task] for task in tasks])
+                done = [self.queue.done[task] for task in tasks]
+                proposals.recall(
+                    [Answer(genes_of(self.choices, one), one.values, one.constraints[BUDGET]) for one in done]
+                )
             else:
                 self._answer(tasks, proposals.propose(size), look)
-                answers = [self.queue.done[task] for task in tasks]
-                proposals.tell([(one.values, one.constraints[BUDGET]) for one in answers])
-            for task in tasks:
-                self._note(self.queue.done[task])
+                done = [self.queue.done[task] for task in tasks]
+                proposals.tell([(one.values, one.constraints[BUDGET]) for one in done])
+            for task, trial in zip(tasks, done, strict=True):
+                self._note(task, trial)
+            self.looked_at.clear()
             look()
         if not self.found:
             answered = self.queue.done.values()
-            different = {self.settings.decode(self.space, trial.params).key for trial in answered}
+            different = {self.settings.decode(self.space, genes_of(self.choices, trial)).key for trial in answered}
             raise QnasError(
                 f"None of {proposals.told} proposals ({len(different)} different networks) keeps all budgets together "
                 f"({self.limits}); raise one of them."
             )
         return list(self.found.values())
 
-    def _answer(self, tasks: list[str], batch: list[Proposal], look: Callable[[], None]) -> None:
+    def _answer(self, tasks: list[str], batch: list[Genes], look: Callable[[], None]) -> None:
         """Answer those proposals of a batch that no other process does, and wait for the others."""
         pairs = list(zip(tasks, batch, strict=True))
         order = random.Random(self.queue.address.worker + str(os.getpid()))  # so that two seldom want the same one
         order.shuffle(pairs)
         left = dict(pairs)
         while left:
-            for task, proposal in left.items():
+            for task, genes in left.items():
                 if task not in self.queue.done:
-                    self._consider(task, proposal)
+                    self._consider(task, genes)
                     look()
-            left = {task: proposal for task, proposal in left.items() if task not in self.queue.done}
+            left = {task: genes for task, genes in left.items() if task not in self.queue.done}
             if left:
                 time.sleep(WAIT)
                 self.queue.refresh()
 
-    def _consider(self, task: str, proposal: Proposal) -> None:
+    def _consider(self, task: str, genes: Genes) -> None:
         """Claim a proposal and answer it, unless another process is at it."""
-        genotype = self.settings.decode(self.space, proposal.genes)
+        genotype = self.settings.decode(self.space, genes)
         plan = build_plan(genotype, self.space.task)
         own = self.cost_model(plan)
+        self.looked_at[task] = Costed(genotype, plan, own)
         excess = self.limits.excess(own)
-        claimed = self.queue.claim(task, **proposal.trial(excess))
+        claimed = self.queue.claim(task, constraints={BUDGET: excess})
         if claimed is None:
             return
         known = self.found.get(genotype.key)
         score, images = (INFEASIBLE if known is None else known.predicted), 0
-        payload = {}
+        payload: dict[str, Any] = {GENES: places_of(self.choices, genes)}
         if excess <= 0 and known is None:
             try:
                 outcome = self._scored(plan, own)
                 score, images = outcome.score, outcome.images
             except Failed as reason:
-                payload = {"failed": str(reason)}
+                payload["failed"] = str(reason)
         values = [score.top1, *(float(getattr(own, cost)) for cost in self.settings.pareto)]
         ranked_by = [score.top1, score.loss, score.margin]
         self.queue.finish(claimed, values, score=ranked_by, images=images, latency=own.latency, **payload)
@@ -184,31 +213,34 @@ class Screen:
         return self.cuts[counted]
 
     def _cut(self, most: tuple[float, ...]) -> float:
-        rivals = [
-            candidate
-            for candidate in self.found.values()
-            if all(
-                getattr(candidate.costs, cost) <= limit for cost, limit in zip(self.settings.pareto, most, strict=True)
-            )
-        ]
-        wanted, total = self.settings.labels + self.settings.survivors, self.scorer.images
-        if len(rivals) < wanted:
-            return float("inf")
-        missed = sorted(round((100 - candidate.score) / 100 * total) for candidate in rivals)
-        return float(missed[wanted - 1])
+        wanted = self.settings.labels + self.settings.survivors
+        rivals = (missed for missed, spent in self.ranked if all(map(le, spent, most)))
+        return float(next(islice(rivals, wanted - 1, None), inf))
 
-    def _note(self, trial: FrozenTrial) -> None:
+    def _note(self, task: str, trial: FrozenTrial) -> None:
         """Take over an answer."""
         if trial.constraints[BUDGET] > 0:
             return
+        genotype, plan, own = self.looked_at.get(task) or self._looked_at_again(trial)
+        if genotype.key in self.found:
+            return
         payload = payload_of(trial)
-        genotype = self.settings.decode(self.space, trial.params)
-        if genotype.key not in self.found:
-            self.failures.note(genotype.key, payload.get("failed", ""))
-            if "failed" in payload:
-                return
-            plan, score = build_plan(genotype, self.space.task), Score(*payload["score"])
-            own = replace(costs(plan), latency=payload["latency"])
-            paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0
-            self.found[genotype.key] = Candidate.of(genotype, plan, own, score, paid)
-            self.cuts.clear()
+        self.failures.note(genotype.key, payload.get("failed", ""))
+        if "failed" in payload:
+            return
+        paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0
+        own = replace(own, latency=payload["latency"])
+        self.add(Candidate.of(genotype, plan, own, Score(*payload["score"]), paid))
+
+    def _looked_at_again(self, trial: FrozenTrial) -> Costed:
+        """What another process, or an earlier one, looked at."""
+        genotype = self.settings.decode(self.space, genes_of(self.choices, trial))
+        plan = build_plan(genotype, self.space.task)
+        return Costed(genotype, plan, costs(plan))
+
+    def add(self, candidate: Candidate) -> None:
+        """Take a candidate among those found."""
+        self.found[candidate.key] = candidate
+        missed = round((100 - candidate.score) / 100 * self.scorer.images)
+        insort(self.ranked, (missed, tuple(map(candidate.cost, self.settings.pareto))))
+        self.cuts.clear()

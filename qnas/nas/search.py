@@ -18,14 +18,14 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
-from qnas.nas.budgets import CostModel, check_possible
+from qnas.nas.budgets import CostModel, check_possible, nearest
 from qnas.nas.candidate import Candidate
 from qnas.nas.foresight import Foresight
 from qnas.nas.leaders import Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
-from qnas.nas.proposer import Proposer
+from qnas.nas.proposer import Budgets, Proposer
 from qnas.nas.result import PICKS, write_result
 from qnas.nas.rungs import Rung, select
 from qnas.nas.samplers import first
@@ -42,7 +42,7 @@ from qnas.runs.progress import Progress, Watch, silent, stage, unwatched
 from qnas.sampling.generator import stream
 from qnas.scores.closed_form import predictor_for
 from qnas.scores.race import Racer
-from qnas.space.genes import gene_choices
+from qnas.space.genes import encode, gene_choices
 from qnas.space.space import SearchSpace
 from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
@@ -247,7 +247,11 @@ def _screen(
     def excess(genes: dict[str, Any]) -> float:
         return limits.excess(costs(build_plan(settings.decode(space, genes), space.task)))
 
-    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose, excess)
+    def small() -> dict[str, Any]:
+        found = nearest(space, limits, settings.narrowest, settings.edges)
+        return encode(space, found, settings.layer_choices)
+
+    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose, Budgets(excess, small))
     data = prepared.data.to(torch.device(means.device))
     scorer = means.scorer(space, settings.bits, data, predictor_for(prepared.checkpoint, data), settings.seed)
     return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(look)

@@ -4,7 +4,7 @@ Genes of steps that a genotype does not have are ignored when it is decoded, and
 every choice of genes is a network; different genes may give the same one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,16 @@ def gene_choices(space: SearchSpace, layer_choices: tuple[Bits, ...] = ()) -> Ch
     return choices | {name: tuple(str(bits) for bits in layer_choices) for name in _bit_genes(space) if layer_choices}
 
 
+def places_of(choices: Choices, genes: Mapping[str, Any]) -> list[int]:
+    """Genes as the places of what they are among their choices."""
+    return [values.index(genes[name]) for name, values in choices.items()]
+
+
+def genes_at(choices: Choices, places: Sequence[int]) -> dict[str, Any]:
+    """The genes of which ``places_of`` gave the places."""
+    return {name: values[place] for (name, values), place in zip(choices.items(), places, strict=True)}
+
+
 def _bit_genes(space: SearchSpace) -> list[str]:
     most, steps = space.cells[1], space.steps[1]
     inner = [f"bits_cell{position}_inputs" for position in range(most)]
@@ -74,6 +84,26 @@ def decode(space: SearchSpace, genes: Mapping[str, Any], bits: Bits) -> Genotype
         projected=genes.get("projected", space.projected == 1),
     )
     return (_with_layer_bits(genotype, genes) if "bits_stem" in genes else genotype).canonical()
+
+
+def encode(space: SearchSpace, genotype: Genotype, layer_choices: tuple[Bits, ...] = ()) -> dict[str, Any]:
+    """Genes that decode to an architecture whose cells have equally many steps, as all of a space's choices of genes.
+
+    Args:
+        space: of the architecture.
+        genotype: of one width.
+        layer_choices: bits that each layer may have; all get the first.
+    """
+    genes = {name: values[0] for name, values in gene_choices(space, layer_choices).items()}
+    plain = ("stem_kernel", "stem_stride", "channels", "cells", "batch_norm", "projected")
+    genes |= {name: getattr(genotype, name) for name in plain if name in genes} | {"steps": len(genotype.reduction)}
+    for cell in CELLS:
+        for number, step in enumerate(getattr(genotype, cell)):
+            genes |= {f"{cell}{number}_branches": len(step)} if space.branches[0] < space.branches[1] else {}
+            for side, branch in zip(SIDES, step, strict=False):
+                genes[f"{cell}{number}_{side}_state"] = branch.state
+                genes[f"{cell}{number}_{side}"] = f"{branch.operation} {branch.kernel}"
+    return genes
 
 
 def _with_layer_bits(genotype: Genotype, genes: Mapping[str, Any]) -> Genotype:

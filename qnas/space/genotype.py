@@ -93,6 +93,10 @@ class Genotype:
                     f"The {name} cell has 1 to {MOST_STEPS} steps of an operation or two that read earlier states, one "
                     f"state {PREVIOUS}, and no skip alone, got {shown(cell)}; draw one with `qnas.sample(count=1)`."
                 )
+        if self.layer_bits or any(branch.bits for _, _, branch in self._branches()):
+            self._check_widths()
+
+    def _check_widths(self) -> None:
         counts = [len(self.layer_bits), *(len(branch.bits) for _, _, branch in self._branches())]
         wanted = [self.cells + 2, *(len(self.positions(reduction)) for reduction, _, _ in self._branches())]
         if any(bits.is_float for bits in self.layer_bits) or any(
@@ -174,8 +178,7 @@ class Genotype:
 
     @cached_property
     def _canonical(self) -> "Genotype":
-        normal = self.normal if self.has_normal_cells else ()
-        form = replace(self, normal=normal)
+        form = self if self.has_normal_cells or not self.normal else replace(self, normal=())
         if self.is_mixed:
             form = form._with_used_bits()
         form = replace(form, normal=canonical_cell(form.normal), reduction=canonical_cell(form.reduction))
@@ -241,7 +244,8 @@ class Genotype:
     @cached_property
     def architecture(self) -> str:
         """Hash of the canonical architecture without its bit widths, 16 hexadecimal digits."""
-        return digest_of(self.with_bits(self.bits).canonical()._architecture_json())
+        form = self.with_bits(self.bits) if self.is_mixed else self
+        return digest_of(form.canonical()._architecture_json())
 
     @cached_property
     def key(self) -> str:

@@ -3,8 +3,8 @@
 Unlike Optuna's own, it can be opened again after a kill in the middle of a line, its lock dies with its owner, and it
 leaves the moment of writing to the operating system, which a killed process, though not a power cut, survives.
 
-All trials of a search choose from the same genes. Their choices are written once, with the first trial, and named by
-their hash after that; the chosen values are then written without names. Logs without such short forms are read too.
+Earlier versions wrote genes as parameters: their choices once, with the first trial, named by their hash after that,
+and the chosen values then without names. Such logs are read too.
 """
 
 import json
@@ -76,7 +76,7 @@ class JournalFile(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add logs at the end."""
-        text = "".join(json.dumps(self._short(one), separators=(",", ":")) + "\n" for one in logs).encode()
+        text = "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in logs).encode()
         with self.lock, self.path.open("r+b") as file:
             file.seek(max(0, file.seek(0, 2) - 1))
             if file.read(1) not in (b"", b"\n"):
@@ -85,10 +85,3 @@ class JournalFile(BaseJournalBackend):
                 log.info("Dropped the last line of %s, which was cut off.", self.path)
             file.seek(0, 2)
             file.write(text)
-
-    def _short(self, full: dict[str, Any]) -> dict[str, Any]:
-        """A log that names its choices by their hash, where they were read in the file before."""
-        choices = full.get(CHOICES)
-        if not choices or (name := digest_of(choices)) not in self.known:
-            return full
-        return {**full, CHOICES: name, CHOSEN: [full[CHOSEN][gene] for gene in choices]}

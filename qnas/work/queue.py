@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -155,6 +156,8 @@ class WorkQueue:
         self.running: dict[str, FrozenTrial] = {}
         self.settled = 0
         self.beats: dict[str, tuple[object, float]] = {}
+        self.claims: dict[int, tuple[str, dict[str, Any]]] = {}
+        self.unwritten = count(-1, -1)
         self.stopped = threading.Event()
         self.beating = threading.Thread(target=self._beat, daemon=True)
         if address.shared:
@@ -178,11 +181,11 @@ class WorkQueue:
         self.disconnect()
 
     def _beat(self) -> None:
-        count = 0
-        while not self.stopped.is_set():
+        for beat in count():
+            if self.stopped.is_set():
+                break
             with suppress(StorageInternalError):  # a database that hiccups may answer the next time
-                self.study.set_user_attr(f"alive/{self.address.worker}", count)
-            count += 1
+                self.study.set_user_attr(f"alive/{self.address.worker}", beat)
             self.stopped.wait(self.beat)
         self.storage.remove_session()
 
@@ -206,7 +209,8 @@ class WorkQueue:
             trial: what else its trial holds (``optuna.trial.create_trial``).
 
         Returns:
-            A number to ``finish`` it with; nothing if it is done, or another process is at it.
+            A number to ``finish`` it with; nothing if it is done, or another process is at it. Who is alone writes
+            nothing before that, and gets numbers below 0.
         """
         if not self.address.alone:
             self.refresh()
@@ -214,9 +218,11 @@ class WorkQueue:
             return None
         if (held := self.running.get(task)) is not None:
             return held.number if self._is_abandoned(held) else None
-        mine = self._add(task, TrialState.RUNNING, trial)
         if self.address.alone:
+            mine = next(self.unwritten)
+            self.claims[mine] = task, trial
             return mine
+        mine = self._add(task, TrialState.RUNNING, trial)
         self.refresh()
         first = self.done.get(task) or self.running[task]
         if first.number != mine:
@@ -227,6 +233,11 @@ class WorkQueue:
 
     def finish(self, number: int, values: list[float], **payload: Any) -> None:
         """Tell the result of a claimed task; if another process has told it meanwhile, theirs stays."""
+        if number in self.claims:
+            task, given = self.claims.pop(number)
+            self.done[task] = self._trial(task, TrialState.COMPLETE, {**given, "values": values}, **{PAYLOAD: payload})
+            self.storage.create_new_trial(self.id, self.done[task])
+            return
         trial = self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
         try:
             self.storage.set_trial_user_attr(trial, PAYLOAD, payload)
@@ -238,10 +249,11 @@ class WorkQueue:
         self.running.pop(told.user_attrs[TASK], None)
 
     def _add(self, task: str, state: TrialState, trial: dict[str, Any]) -> int:
-        attributes = {TASK: task, WORKER: self.address.worker}
-        template = create_trial(state=state, user_attrs=attributes, **trial)
-        identity = self.storage.create_new_trial(self.id, template)
+        identity = self.storage.create_new_trial(self.id, self._trial(task, state, trial))
         return self.storage.get_trial_number_from_id(identity)
+
+    def _trial(self, task: str, state: TrialState, trial: dict[str, Any], **facts: Any) -> FrozenTrial:
+        return create_trial(state=state, user_attrs={TASK: task, WORKER: self.address.worker, **facts}, **trial)
 
     def _is_abandoned(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's worker is dead.

@@ -101,6 +101,7 @@ SEARCHES = [
     ("--storage postgresql://me:secret@127.0.0.1:9/none", ["database that answers", "me:***@127.0.0.1", "start it"]),
     ("--max-params 0.5", ["--max-params"]),
     ("--max-params nan", ["--max-params"]),
+    ("--max-weight-bytes 979.9999999999999", ["got --max-weight-bytes 979.9999999999999", "--max-weight-bytes 979."]),
     ("--data nowhere", ["'nowhere'", "give one of them as --data"]),
     ("--data cifar10", ["cifar10 is not on this machine", "as --data"]),
     ("--space nowhere", ["'nowhere'", "tiny"]),

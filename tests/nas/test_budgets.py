@@ -1,13 +1,14 @@
 """Budgets: the smallest network of a space held against the enumeration of every network of small spaces."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from itertools import combinations_with_replacement, islice, product
+from operator import le
 from typing import Any
 
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import check_possible, fitting, smallest_cost
+from qnas.nas.budgets import check_possible, fitting, nearest, small_networks
 from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
@@ -40,6 +41,9 @@ SPACES = {
     "bottlenecks": small_space(operations=("mb_conv3", "mb_conv6", "skip"), cells=(2, 2), steps=(1, 1)),
     "chains": small_space(operations=("conv", "sep_conv", "skip"), cells=(2, 3), steps=(1, 1), branches=(1, 1)),
     "chains and sums": small_space(operations=("conv", "skip"), cells=(2, 2), steps=(1, 2), branches=(1, 2)),
+    "parameters or memory": small_space(
+        operations=("conv", "mb_conv3"), cells=(2, 2), steps=(1, 1), branches=(1, 1), channels=(16,)
+    ),
     "one kernel of its own": small_space(operations=("conv1x1", "mb_conv3"), cells=(2, 2), steps=(1, 1)),
 }
 
@@ -78,15 +82,21 @@ def every_cost(space: SearchSpace, bits: Bits) -> list[Costs]:
     return found
 
 
+def smallest_cost(space: SearchSpace, cost: str, bits: Bits, edges: int = 0) -> float:
+    least: float = min(getattr(one.costs, cost) for one in small_networks(space, bits, edges))
+    return least
+
+
 @pytest.fixture(scope="module")
-def smallest() -> dict[tuple[str, str], dict[str, int]]:
+def every() -> dict[tuple[str, str], list[Costs]]:
+    """The costs of every network of each space."""
+    return {(name, str(bits)): every_cost(space, bits) for name, space in SPACES.items() for bits in (Bits(4, 4), FP32)}
+
+
+@pytest.fixture(scope="module")
+def smallest(every: dict[tuple[str, str], list[Costs]]) -> dict[tuple[str, str], dict[str, int]]:
     """The least of each cost over each space, by enumeration."""
-    found = {}
-    for name, space in SPACES.items():
-        for bits in (Bits(4, 4), FP32):
-            spent = every_cost(space, bits)
-            found[name, str(bits)] = {cost: min(getattr(one, cost) for one in spent) for cost in COSTS}
-    return found
+    return {key: {cost: min(getattr(one, cost) for one in spent) for cost in COSTS} for key, spent in every.items()}
 
 
 @EACH_COST
@@ -96,6 +106,56 @@ def test_the_smallest_network_is_that_of_the_enumeration(
     smallest: dict[tuple[str, str], dict[str, int]], name: str, bits: Bits, cost: str
 ) -> None:
     assert smallest_cost(SPACES[name], cost, bits) == smallest[name, str(bits)][cost]
+
+
+@pytest.mark.parametrize("bits", [Bits(4, 4), FP32], ids=str)
+@pytest.mark.parametrize("name", SPACES)
+def test_every_network_has_a_small_one_that_costs_no_more_of_anything(
+    every: dict[tuple[str, str], list[Costs]], name: str, bits: Bits
+) -> None:
+    small = [astuple(one.costs) for one in small_networks(SPACES[name], bits)]
+    different = {astuple(one) for one in every[name, str(bits)]}
+    assert set(small) <= different
+    left = [one for one in different if not any(all(map(le, own, one)) for own in small)]
+    assert left == []
+    assert not any(one != other and all(map(le, one, other)) for one in small for other in small)
+
+
+def test_budgets_that_no_network_keeps_together_are_refused_with_the_least_beside_the_others(
+    every: dict[tuple[str, str], list[Costs]],
+) -> None:
+    space, spent = SPACES["parameters or memory"], every["parameters or memory", "w4a4"]
+    params, memory = (min(getattr(one, cost) for one in spent) for cost in ("params", "activation_bytes"))
+    most_params = min(one.params for one in spent if one.activation_bytes == memory)
+    most_memory = min(one.activation_bytes for one in spent if one.params == params)
+    assert most_params > params
+    assert most_memory > memory
+    for limits in (Limits(most_params, activation_bytes=memory), Limits(params, 10**9, 10**9, most_memory)):
+        check_possible(space, limits, Bits(4, 4))
+    told = (
+        f"`max_params={params:,}` and `max_activation_bytes={memory:,}` together, though each alone can be kept: "
+        f"beside the others the least is `max_params={most_params:,}` or `max_activation_bytes={most_memory:,}`; raise"
+    )
+    with pytest.raises(QnasError, match=told):
+        check_possible(space, Limits(params, 10**9, activation_bytes=memory), Bits(4, 4))
+
+
+@pytest.mark.parametrize("costs_of", [("params", "macs"), ("weight_bytes", "activation_bytes"), COSTS], ids=str)
+@pytest.mark.parametrize("name", ["strides and biases", "parameters or memory"])
+def test_budgets_are_refused_where_the_enumeration_has_no_network_and_only_there(
+    every: dict[tuple[str, str], list[Costs]], name: str, costs_of: tuple[str, ...]
+) -> None:
+    space, spent = SPACES[name], every[name, "w4a4"]
+    grids = [sorted({getattr(one, cost) for one in spent})[:2] for cost in costs_of]
+    for values in product(*grids):
+        limits = Limits(**dict(zip(costs_of, values, strict=True)))
+        if any(limits.excess(one) <= 0 for one in spent):
+            check_possible(space, limits, Bits(4, 4))
+            found = nearest(space, limits, Bits(4, 4))
+            assert limits.excess(costs(build_plan(found, space.task))) <= 0
+        else:
+            with pytest.raises(QnasError, match="together, though each alone"):
+                check_possible(space, limits, Bits(4, 4))
 
 
 @EACH_COST

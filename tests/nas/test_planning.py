@@ -144,4 +144,4 @@ def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: py
     known = replace(settings, usual_price=planning.GUESS, recipe=settings.recipe.of(steps))
     choose = Foresight(timed.outlook, known, timed.space).choose
     first = Proposer("expected", 0, gene_choices(timed.space), choose=choose).propose(1)[0]
-    assert seen[0].genotype == settings.decode(timed.space, first.genes)
+    assert seen[0].genotype == settings.decode(timed.space, first)

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from qnas.errors import QnasError
+from qnas.nas.budgets import nearest
 from qnas.nas.limits import Limits
-from qnas.nas.proposer import BUDGET, LED_AFTER, Proposal, Proposer
+from qnas.nas.proposer import BUDGET, LED_AFTER, Answer, Budgets, Proposer
 from qnas.nas.samplers import SAMPLERS
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.space.genes import decode, gene_choices
-from qnas.space.space import find_space
-from qnas.task import Task
-from qnas.work.queue import Directions, StudyAddress, WorkQueue
+from qnas.space.genes import decode, encode, gene_choices, genes_at, places_of
+from qnas.space.space import SearchSpace, find_space
+from qnas.work.queue import Directions, StudyAddress, WorkQueue, payload_of
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "a": (1, 2, 3),
@@ -29,7 +29,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 EVERY = pytest.mark.parametrize("sampler", SAMPLERS)
 SIZES = [20, 7, 20, 13, 10, 4]  # into the fourth generation of NSGA-II, whose population is 20
 TRIALS = sum(SIZES)
-TASK = Task((1, 8, 8), 10, "digits")
 TWO: Directions = ("maximize", "minimize")
 Genes = dict[str, Any]
 
@@ -48,7 +47,7 @@ def go_on(proposer: Proposer, sizes: list[int]) -> list[Genes]:
     """Genes of some more batches."""
     seen, objectives = [], len(proposer.study.directions)
     for size in sizes:
-        batch = [proposal.genes for proposal in proposer.propose(size)]
+        batch = proposer.propose(size)
         proposer.tell([answer(genes, objectives) for genes in batch])
         seen += batch
     return seen
@@ -70,14 +69,14 @@ def keep(proposer: Proposer, journal: Path, directions: Directions) -> Kept:
     queue = kept.queue()
     for size in SIZES:
         batch = proposer.propose(size)
-        for proposal in batch:
-            values, excess = answer(proposal.genes, len(directions))
-            claimed = queue.claim(str(number), **proposal.trial(excess))
+        for genes in batch:
+            values, excess = answer(genes, len(directions))
+            claimed = queue.claim(str(number), constraints={BUDGET: excess})
             assert claimed is not None
-            queue.finish(claimed, values)
+            queue.finish(claimed, values, genes=places_of(CHOICES, genes))
             number += 1
-        proposer.tell([answer(proposal.genes, len(directions)) for proposal in batch])
-        kept.genes.extend(proposal.genes for proposal in batch)
+        proposer.tell([answer(genes, len(directions)) for genes in batch])
+        kept.genes.extend(batch)
     return kept
 
 
@@ -93,11 +92,18 @@ def unbroken_pareto(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]
     return {name: keep(fresh(name, directions=TWO), folder / name, TWO) for name in SAMPLERS}
 
 
+def answers(queue: WorkQueue, numbers: range) -> list[Answer]:
+    """What a queue has of some proposals."""
+    done = [queue.done[str(number)] for number in numbers]
+    genes = [genes_at(CHOICES, payload_of(one)["genes"]) for one in done]
+    return [Answer(some, one.values, one.constraints[BUDGET]) for some, one in zip(genes, done, strict=True)]
+
+
 def recalled(kept: Kept, sampler: str, batches: int) -> Proposer:
     """A proposer that is told from the journal what the first batches gave."""
-    proposer, done = fresh(sampler, directions=kept.directions), kept.queue().done
+    proposer, queue = fresh(sampler, directions=kept.directions), kept.queue()
     for size in SIZES[:batches]:
-        proposer.recall([done[str(proposer.told + place)] for place in range(size)])
+        proposer.recall(answers(queue, range(proposer.told, proposer.told + size)))
     return proposer
 
 
@@ -130,7 +136,7 @@ def test_what_is_proposed_depends_on_the_batches_before_alone(unbroken: dict[str
     assert go_on(one, SIZES) == unbroken[sampler].genes
     for size in SIZES:
         batch = other.propose(size)
-        outcomes = {place: answer(batch[place].genes) for place in reversed(range(size))}  # answered in any order
+        outcomes = {place: answer(batch[place]) for place in reversed(range(size))}  # answered in any order
         other.tell([outcomes[place] for place in range(size)])
     assert [trial.params for trial in other.study.trials] == unbroken[sampler].genes
 
@@ -139,7 +145,7 @@ def test_what_is_proposed_depends_on_the_batches_before_alone(unbroken: dict[str
 def test_later_proposals_depend_on_what_was_told(unbroken: dict[str, Kept], sampler: str) -> None:
     proposer = fresh(sampler)
     for size in SIZES:
-        proposer.tell([([-value for value in answer(one.genes)[0]], 0.0) for one in proposer.propose(size)])
+        proposer.tell([([-value for value in answer(genes)[0]], 0.0) for genes in proposer.propose(size)])
     found = [trial.params for trial in proposer.study.trials]
     assert found[:20] == unbroken[sampler].genes[:20]
     assert (found == unbroken[sampler].genes) == (sampler in ("random", "expected"))
@@ -164,12 +170,12 @@ def test_with_two_objectives_a_proposer_that_recalls_goes_on_as_if_unbroken(
 
 @EVERY
 def test_batches_may_be_answered_and_recalled_by_turns(unbroken: dict[str, Kept], sampler: str) -> None:
-    proposer, done = fresh(sampler), unbroken[sampler].queue().done
+    proposer, queue = fresh(sampler), unbroken[sampler].queue()
     found = []
     for place, size in enumerate(SIZES):
         numbers = range(proposer.told, proposer.told + size)
         if place % 2:
-            proposer.recall([done[str(number)] for number in numbers])
+            proposer.recall(answers(queue, numbers))
             found += unbroken[sampler].genes[numbers.start : numbers.stop]
         else:
             found += go_on(proposer, [size])
@@ -194,15 +200,6 @@ def test_infeasible_proposals_are_not_the_best() -> None:
     assert proposer.study.best_value < max(values[0] for values, _ in told)
 
 
-def test_a_proposal_tells_all_that_its_trial_holds() -> None:
-    (proposal,) = fresh("nsga2").propose(1)
-    assert isinstance(proposal, Proposal)
-    held = proposal.trial(0.25)
-    assert held["params"] == proposal.genes
-    assert held["constraints"] == {BUDGET: 0.25}
-    assert held["distributions"].keys() == CHOICES.keys()
-
-
 def test_as_many_outcomes_are_told_as_were_proposed() -> None:
     proposer = fresh("random")
     proposer.propose(2)
@@ -216,38 +213,58 @@ def test_an_unknown_sampler_is_refused() -> None:
 
 
 @EVERY
-def test_where_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str, tmp_path: Path) -> None:
+def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str) -> None:
     def excess(genes: Genes) -> float:
         return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 192 keep them
 
-    led, plain = (Proposer(sampler, 0, CHOICES, excess=one) for one in (excess, None))
-    first = led.propose(LED_AFTER)
+    small = {"a": 1, "b": "skip 1", "c": True, "d": 24, "e": 0, "f": 0, "g": 7}
+    looked: list[Genes] = []
+
+    def found() -> Genes:
+        looked.append(small)
+        return small
+
+    budgets = Budgets(excess, found)
+    one, plain, again = (Proposer(sampler, 0, CHOICES, budgets=given) for given in (budgets, None, budgets))
+    first = one.propose(LED_AFTER)
     assert first == plain.propose(LED_AFTER)
-    outcomes = [([0.0], max(0.1, excess(proposal.genes))) for proposal in first]
-    led.tell(outcomes)
-    again = Proposer(sampler, 0, CHOICES, excess=excess)
-    queue = WorkQueue(StudyAddress(str(tmp_path / "journal"), "study", "anyone"), ("maximize",))
-    for number, (proposal, (values, over)) in enumerate(zip(first, outcomes, strict=True)):
-        claimed = queue.claim(str(number), **proposal.trial(over))
-        assert claimed is not None
-        queue.finish(claimed, values)
-    again.recall([queue.done[str(number)] for number in range(LED_AFTER)])
-    later = [proposal.genes for proposal in led.propose(5)]
+    outcomes = [([0.0], max(0.1, excess(genes))) for genes in first]
+    one.tell(outcomes)
+    assert looked == []
+    later = one.propose(5)
     assert [excess(genes) for genes in later] == [0] * 5
-    assert [proposal.genes for proposal in again.propose(5)] == later
-    led.tell([([0.0], 0.0)] * 5)
-    assert max(excess(proposal.genes) for proposal in led.propose(20)) > 0  # who found one looks for more alone
+    again.recall([Answer(genes, *told) for genes, told in zip(first, outcomes, strict=True)])
+    assert again.propose(5) == later
+    one.tell([([0.0], 0.0)] * 5)
+    assert max(excess(genes) for genes in one.propose(245)) > 0  # who found some looks for more alone
+    one.tell([([0.0], 0.1)] * 245)
+    assert max(excess(genes) for genes in one.propose(5)) == 0  # but not for long without a find
+    assert looked == [small] * 2  # once each
 
 
-def test_two_budgets_that_few_networks_keep_together_are_found() -> None:
-    """Of 1,000 random networks of this seed none keeps both."""
-    space, limits = find_space("tiny").for_task(TASK), Limits(params=2_950, macs=33_000)
+def budgets_of(space: SearchSpace, limits: Limits) -> Budgets:
+    """As a search has them."""
 
     def excess(genes: Genes) -> float:
-        return limits.excess(costs(build_plan(decode(space, genes, Bits(4, 4)), TASK)))
+        return limits.excess(costs(build_plan(decode(space, genes, Bits(4, 4)), space.task)))
 
-    proposer = Proposer("random", 518, gene_choices(space), excess=excess)
-    before = [excess(proposal.genes) for proposal in proposer.propose(LED_AFTER)]
+    return Budgets(excess, lambda: encode(space, nearest(space, limits, Bits(4, 4))))
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("tiny", Limits(params=2_950, macs=33_000)),  # of 1,000 random networks of this seed none keeps both
+        ("fashion", Limits(weight_bytes=1_000, activation_bytes=1_600)),
+        ("mobile-small", Limits(params=3_060, macs=170_000)),
+    ],
+)
+def test_budgets_that_few_networks_keep_together_are_kept_after_fifty_proposals(name: str, limits: Limits) -> None:
+    budgets = budgets_of(space := find_space(name), limits)
+    proposer = Proposer("random", 518, gene_choices(space), budgets=budgets)
+    before = [budgets.excess(genes) for genes in proposer.propose(LED_AFTER)]
     assert min(before) > 0
     proposer.tell([([0.0], over) for over in before])
-    assert min(excess(proposal.genes) for proposal in proposer.propose(20)) <= 0
+    found = proposer.propose(20)
+    assert max(map(budgets.excess, found)) <= 0
+    assert len({decode(space, genes, Bits(4, 4)).key for genes in found}) > 1

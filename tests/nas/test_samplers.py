@@ -7,15 +7,27 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import create_trial
+from optuna.samplers import NSGAIISampler
+from optuna.trial import TrialState, create_trial
 
 from qnas.errors import QnasError
-from qnas.nas.samplers import EXPECTED, SAMPLERS, EvolutionSampler, FixedSpace, check_sampler, make_sampler
+from qnas.nas.samplers import (
+    EXPECTED,
+    POPULATION,
+    SAMPLERS,
+    EvolutionSampler,
+    Generations,
+    check_sampler,
+    drawn,
+    led,
+    make_sampler,
+)  # fmt: skip
 
 SPACE: dict[str, BaseDistribution] = {
     "a": CategoricalDistribution(tuple(range(21))),
     "b": CategoricalDistribution(("x", "y")),
 }
+RUNNING = create_trial(state=TrialState.RUNNING)
 Point = tuple[float, ...]
 
 
@@ -33,10 +45,11 @@ def test_a_close_sampler_is_suggested() -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_listed_sampler_is_known_and_proposes(name: str) -> None:
     check_sampler(name)
-    study = optuna.create_study(sampler=FixedSpace(make_sampler(name, 0), SPACE))
+    study = optuna.create_study()
     for _ in range(2):
-        trial = study.ask(SPACE)
-        assert trial.params.keys() == SPACE.keys()
+        trial = study.ask()
+        genes = drawn(make_sampler(name, 0), study, study.trials[-1], SPACE)
+        assert genes.keys() == SPACE.keys()
         study.tell(trial, 1.0)
 
 
@@ -53,12 +66,12 @@ def test_a_climb_begins_with_the_best_of_some_draws_and_ends_where_no_neighbour_
     study = optuna.create_study()
     found = []
     for seed in range(20):
-        study.sampler = FixedSpace(make_sampler(EXPECTED, seed, best), SPACE)
-        found.append(study.ask(SPACE).params)
+        found.append(drawn(make_sampler(EXPECTED, seed, best), study, RUNNING, SPACE))
     assert asked == [32, *[13] * 8] * 20
     assert [value(one) for one in found].count(20) >= 18  # the best there is
-    study.sampler = FixedSpace(make_sampler(EXPECTED, 3), SPACE)
-    assert study.ask(SPACE).params == first_of_draws(3)  # who has no idea stays where it began
+    assert drawn(make_sampler(EXPECTED, 3), study, RUNNING, SPACE) == first_of_draws(
+        3
+    )  # who has no idea stays where it began
 
 
 def first_of_draws(seed: int) -> dict[str, Any]:
@@ -112,8 +125,50 @@ def test_networks_beyond_the_budget_are_no_parents() -> None:
     assert 0 in parents(points[:-1], ["maximize"])
 
 
-def test_genes_without_a_choice_are_left_out_of_the_space() -> None:
-    fixed = FixedSpace(make_sampler("random", 0), {**SPACE, "c": CategoricalDistribution((1,))})
-    study = optuna.create_study()
-    trial = study.ask()
-    assert fixed.infer_relative_search_space(study, study.trials[trial.number]).keys() == SPACE.keys()
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_nsga2_that_is_told_its_generations_proposes_what_optunas_own_looks_for(objectives: int) -> None:
+    directions = ["maximize", "minimize"][:objectives]
+    own, told = (optuna.create_study(directions=directions) for _ in range(2))
+    generations = Generations()
+    for number, size in enumerate([20, 8, 12, 20, 5, 20, 20, 7]):
+        generations.begin(told)
+        batch = []
+        for seed in range(100 * number, 100 * number + size):
+            own.sampler = NSGAIISampler(seed=seed, population_size=POPULATION)
+            trial = own.ask(SPACE)
+            assert drawn(make_sampler("nsga2", seed, generations=generations), told, RUNNING, SPACE) == trial.params
+            batch.append(trial)
+        for trial in batch:
+            a, b = trial.params["a"], trial.params["b"]
+            values, over = [float(a % 7 + (b == "x")), float(a)][:objectives], {"budget": a - 15.0}
+            trial.set_constraint("budget", over["budget"])
+            own.tell(trial, values)
+            told.add_trial(create_trial(values=values, params=trial.params, distributions=SPACE, constraints=over))
+        generations.end(told.trials[-size:])
+
+
+def over(genes: Mapping[str, Any]) -> float:
+    """How far three of six genes are above 1: one in 27 of all networks keeps the budget."""
+    return float(sum(max(0, genes[name] - 1) for name in "abc"))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_genes_are_led_to_the_budgets_and_keep_what_does_not_matter(seed: int) -> None:
+    choices = dict.fromkeys("abcdef", range(6))
+    genes, small = dict.fromkeys("abcdef", 5), dict.fromkeys("abcdef", 0)
+    asked: list[Mapping[str, Any]] = []
+
+    def excess(some: Mapping[str, Any]) -> float:
+        asked.append(some)
+        return over(some)
+
+    found = led(genes, small, choices, excess, Random(seed))
+    assert over(found) == 0
+    assert len(asked) <= 1 + 3 + 16
+    assert led(small | {"d": 3}, genes, choices, over, Random(seed)) == small | {"d": 3}  # which keeps them
+
+
+def test_who_is_led_ends_in_many_places() -> None:
+    choices = dict.fromkeys("abcdef", range(6))
+    genes, small = dict.fromkeys("abcdef", 5), dict.fromkeys("abcdef", 0)
+    assert len({tuple(led(genes, small, choices, over, Random(seed)).values()) for seed in range(30)}) > 25

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial
+from optuna.distributions import CategoricalDistribution
 
 from qnas.errors import QnasError
 from qnas.nas.candidate import Candidate
 from qnas.nas.leaders import MOST, Leaders
 from qnas.nas.limits import Limits
-from qnas.nas.proposer import Proposal
+from qnas.nas.proposer import Answer
 from qnas.nas.screen import Screen
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
@@ -24,7 +23,7 @@ from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
 from qnas.space.cells import Branch
-from qnas.space.genes import decode, gene_choices
+from qnas.space.genes import decode, gene_choices, places_of
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
 from qnas.training.price import price
@@ -34,9 +33,6 @@ BITS = Bits(4, 4)
 SPACE = find_space("tiny")
 LIMITS = Limits(params=12_000)
 Genes = dict[str, Any]
-DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    name: CategoricalDistribution(choices) for name, choices in gene_choices(SPACE).items()
-}
 
 
 def random_genes(count: int) -> list[Genes]:
@@ -54,20 +50,19 @@ class Listed:
     def __init__(self, genes: list[Genes]) -> None:
         self.genes, self.told, self.proposed = genes, 0, 0
         self.outcomes: list[tuple[list[float], float]] = []
-        self.recalled: list[FrozenTrial] = []
+        self.recalled: list[Answer] = []
 
-    def propose(self, count: int) -> list[Proposal]:
+    def propose(self, count: int) -> list[Genes]:
         self.proposed += count
-        numbers = range(self.told, self.told + count)
-        return [Proposal(self.genes[number % len(self.genes)], {}, DISTRIBUTIONS) for number in numbers]
+        return [self.genes[number % len(self.genes)] for number in range(self.told, self.told + count)]
 
     def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
         self.outcomes += outcomes
         self.told += len(outcomes)
 
-    def recall(self, trials: Sequence[FrozenTrial]) -> None:
-        self.recalled += trials
-        self.told += len(trials)
+    def recall(self, answers: Sequence[Answer]) -> None:
+        self.recalled += answers
+        self.told += len(answers)
 
 
 def scored_at(top1: float) -> Score:
@@ -200,7 +195,8 @@ def test_a_small_space_ends_the_screen_with_fewer_networks(here: Here) -> None:
 
 def test_known_answers_are_taken_over_without_scoring(here: Here) -> None:
     genes = random_genes(200)
-    first = here.screen(Listed(genes), 8).run(silent)
+    first = here.screen(before := Listed(genes), 8).run(silent)
+    told = before.outcomes
     here.scored.clear()
     proposer = Listed(genes)
     again = here.screen(proposer, 8).run(silent)
@@ -209,6 +205,8 @@ def test_known_answers_are_taken_over_without_scoring(here: Here) -> None:
     assert here.scored == []
     assert (proposer.proposed, proposer.outcomes) == (0, [])
     assert len(proposer.recalled) == proposer.told
+    assert [one.genes for one in proposer.recalled] == genes[: proposer.told]
+    assert [(one.values, one.excess) for one in proposer.recalled] == told
 
 
 def test_whoever_watches_a_screen_is_told_the_best_scores(here: Here) -> None:
@@ -316,7 +314,8 @@ def test_all_may_be_missed_while_too_few_are_found(here: Here) -> None:
 def with_found(here: Here, scores: list[float], **more: Any) -> Screen:
     """A screen that has found networks of these scores, the later the costlier."""
     screen = here.screen(Listed([]), 99, labels=2, survivors=1, **more)
-    screen.found = {candidate.key: candidate for candidate in candidates(scores)}
+    for candidate in candidates(scores):
+        screen.add(candidate)
     return screen
 
 
@@ -344,7 +343,19 @@ def test_an_answer_holds_what_candidates_are_ranked_by_and_on_how_many_images(he
     assert len(answers) == 3
     for place, candidate in enumerate(found):
         payload = payload_of(answers[str(place)])
-        assert payload == {"score": [*candidate.predicted[:3]], "images": 7, "latency": 0.0}
+        places = places_of(gene_choices(SPACE), genes[place])
+        assert payload == {"score": [*candidate.predicted[:3]], "images": 7, "latency": 0.0, "genes": places}
+
+
+def test_answers_of_earlier_versions_have_their_genes_as_parameters(here: Here) -> None:
+    genes, queue = keepers(3), here.queue()
+    space = {name: CategoricalDistribution(values) for name, values in gene_choices(SPACE).items()}
+    for number, one in enumerate(genes):
+        claimed = queue.claim(str(number), params=one, distributions=space, constraints={"budget": -0.5})
+        assert claimed is not None
+        queue.finish(claimed, [50.0], score=[50.0, 1.0, 1.0], images=7, latency=0.0)
+    assert keys(here.screen(Listed([]), 3).run(silent)) == [genotype_of(one).key for one in genes]
+    assert here.scored == []
 
 
 def test_candidates_know_their_features(here: Here) -> None:

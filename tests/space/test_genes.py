@@ -1,7 +1,7 @@
 """Any choice of genes held against the rules of its space, and the gene table against the space's own choices."""
 
 from dataclasses import replace
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, islice, product
 from typing import Any
 
 import pytest
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from qnas.network.build import build_plan
 from qnas.quant.scheme import FP32, MIXED, Bits
+from qnas.sampling.generator import stream
 from qnas.space.cells import PREVIOUS
-from qnas.space.genes import decode, gene_choices, operation_choices
+from qnas.space.genes import decode, encode, gene_choices, genes_at, operation_choices, places_of
 from qnas.space.genotype import Genotype
 from qnas.space.operations import OPERATIONS, learning
 from qnas.space.space import SearchSpace, find_space
@@ -270,3 +271,22 @@ def test_choices_of_widths_are_text_that_json_can_hold() -> None:
     ]
     assert {type(name) for name in names} == {str}
     assert {Bits.parse(name) for name in names} == set(MIXED)
+
+
+@pytest.mark.parametrize("name", ["tiny", "fashion", "mobile", "mobile-small"])
+def test_a_genotype_has_genes_that_decode_to_it(name: str) -> None:
+    space = find_space(name)
+    for genotype in islice(stream(space, 0, bits=Bits(4, 4)), 20):
+        if len(genotype.normal) in (0, len(genotype.reduction)):
+            assert decode(space, encode(space, genotype), Bits(4, 4)) == genotype
+            mixed = decode(space, encode(space, genotype, MIXED), Bits(8, 8))
+            assert mixed == genotype.with_bits(MIXED[0])
+
+
+@given(spaces_and_mixed_genes())
+def test_genes_come_back_from_their_places(drawn: tuple[SearchSpace, Genes]) -> None:
+    space, genes = drawn
+    choices = gene_choices(space, MIXED)
+    places = places_of(choices, genes)
+    assert all(values[place] == genes[name] for (name, values), place in zip(choices.items(), places, strict=True))
+    assert genes_at(choices, places) == genes

@@ -1,18 +1,22 @@
 """A log that several read and write, and whose last line a kill may have cut off."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, distribution_to_json
 from optuna.storages import JournalStorage
 
+from qnas.digest import digest_of
 from qnas.errors import QnasError
 from qnas.nas.proposer import Proposer
 from qnas.quant.scheme import MIXED
-from qnas.space.genes import gene_choices
+from qnas.space.genes import gene_choices, genes_at, places_of
 from qnas.space.space import find_space
 from qnas.work.journal import JournalFile
+from qnas.work.queue import StudyAddress, WorkQueue, payload_of
 
 LOGS = [{"op": number, "text": "é" * number} for number in range(6)]
 
@@ -101,15 +105,29 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: bytes) ->
         read(JournalFile(tmp_path / "log"))
 
 
-def test_trials_of_many_genes_take_little_room_and_come_back(tmp_path: Path) -> None:
-    proposer = Proposer("random", 0, gene_choices(find_space("mobile"), MIXED))
-    storage = JournalStorage(JournalFile(tmp_path / "log"))
-    study = optuna.create_study(storage=storage, study_name="it")
-    proposals = proposer.propose(20)
-    for one in proposals:
-        study.add_trial(optuna.trial.create_trial(value=1.0, params=one.genes, distributions=one.distributions))
-    first = (tmp_path / "log").read_bytes().splitlines()[1]
-    assert ((tmp_path / "log").stat().st_size - len(first)) / 19 < 2048
-    again = optuna.load_study(storage=JournalStorage(JournalFile(tmp_path / "log")), study_name="it")
-    assert [trial.params for trial in again.trials] == [one.genes for one in proposals]
-    assert again.trials[-1].distributions == proposals[-1].distributions
+def test_trials_of_many_genes_take_little_room(tmp_path: Path) -> None:
+    choices = gene_choices(find_space("mobile"), MIXED)
+    queue = WorkQueue(StudyAddress(str(tmp_path / "log"), "it", "me", alone=True))
+    proposals = Proposer("random", 0, choices).propose(20)
+    for number, genes in enumerate(proposals):
+        claimed = queue.claim(str(number), constraints={"budget": 0.1})
+        assert claimed is not None
+        queue.finish(claimed, [1.0], genes=places_of(choices, genes), score=[1.0, 0.5, 0.25], images=64, latency=0.0)
+    assert (tmp_path / "log").stat().st_size / 20 < 2048
+    done = WorkQueue(StudyAddress(str(tmp_path / "log"), "it", "other")).done
+    assert [genes_at(choices, payload_of(done[str(number)])["genes"]) for number in range(20)] == proposals
+
+
+def test_genes_that_earlier_versions_wrote_as_parameters_are_read(tmp_path: Path) -> None:
+    space = {"kernel": CategoricalDistribution((3, 5, 7)), "op": CategoricalDistribution(("conv", "skip"))}
+    texts = {name: distribution_to_json(one) for name, one in space.items()}
+    trial = {"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": "2026-01-01T00:00:00", "state": 0}
+    logs = [
+        {"op_code": 0, "worker_id": "w", "study_name": "it", "directions": [2]},
+        {**trial, "distributions": texts, "params": {"kernel": 2, "op": 1}},
+        {**trial, "distributions": digest_of(texts), "params": [1, 0]},
+    ]
+    (tmp_path / "log").write_text("".join(json.dumps(log) + "\n" for log in logs), encoding="utf-8")
+    trials = optuna.load_study(storage=JournalStorage(JournalFile(tmp_path / "log")), study_name="it").trials
+    assert [trial.params for trial in trials] == [{"kernel": 7, "op": "skip"}, {"kernel": 5, "op": "conv"}]
+    assert [trial.distributions for trial in trials] == [space, space]

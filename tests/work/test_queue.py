@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -228,15 +229,26 @@ def test_who_is_alone_claims_finishes_and_goes_on(tmp_path: Path) -> None:
         return WorkQueue(StudyAddress(str(tmp_path / "journal"), "study", new_worker(), alone=True))
 
     one = alone()
-    one.finish(claimed(one, "a"), [1.0])
-    left = claimed(one, "b")
+    first, left = claimed(one, "a"), claimed(one, "b")
+    one.finish(first, [1.0], images=7)
     assert one.claim("a") is None
-    other = alone()
+    other = alone()  # where nobody knows of the claim that was left
     assert other.claim("a") is None
-    assert other.claim("b") == left
-    other.finish(left, [2.0])
+    other.finish(claimed(other, "b"), [2.0])
     assert {task: trial.value for task, trial in alone().done.items()} == {"a": 1, "b": 2}
+    assert payload_of(alone().done["a"]) == payload_of(one.done["a"]) == {"images": 7}
     assert states(other) == [TrialState.COMPLETE] * 2
+    assert left not in (first, None)
+
+
+def test_who_is_alone_takes_up_what_several_had_begun(tmp_path: Path) -> None:
+    address = StudyAddress(str(tmp_path / "journal"), "study", "dead")
+    number = claimed(WorkQueue(address), "a")
+    alone = WorkQueue(replace(address, worker="me", alone=True))
+    assert alone.claim("a") == number
+    alone.finish(number, [3.0])
+    assert states(alone) == [TrialState.COMPLETE]
+    assert WorkQueue(address).done["a"].value == 3
 
 
 @pytest.mark.parametrize(
