@@ -3,8 +3,8 @@
 QONNX carries real numbers and says by ``Quant`` nodes how many bits they need (Pappalardo et al., 2022; the operator is
 ``IntQuant`` of version 1, under the name by which FINN, Brevitas and qonnx's own clean-up know it). Layout, as FINN
 converts it: every zero point is 0; a Quant without a sign stands behind a Relu, which changes nothing where no value is
-negative; biases are added by nodes of their own, and linear layers multiply by matrices; one image at a time. Halves go
-to the next even integer; where a grid has all halves go up, a constant before the rounding sees to it, as in ONNX.
+negative; linear layers are matrix products; one image at a time. Halves go to the next even integer; where a grid has
+all halves go up, a constant before the rounding sees to it, as in ONNX.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,8 +53,7 @@ class _Graph(Graph):
     def quantized(self, value: str, grid: Grid) -> str:
         """A real value put on a grid and back.
 
-        Only the image may have a zero point that is none of a sign: its integers without it take one bit more, all of
-        whose range no image leaves.
+        Only the image may have a zero point that is no sign's: without it, its integers take a sign and one bit more.
         """
         zero, name = int(grid.zero_point), f"{value}/rounded"
         if grid.tie_break:
@@ -76,12 +75,11 @@ class _Graph(Graph):
         return self.quant(self.constant(f"{name}/real", real), name, scale, layer.grid.bits, signed=True)
 
     def layer(self, node: Node, kind: str, value: str, **attributes: Any) -> str:
-        """A convolution or matrix product, and its bias."""
-        if node.kind == "linear":
-            kind, attributes = "MatMul", {}
-        product = self.add(kind, [value, self.weight(node)], f"{node.name}/product", **attributes)
-        shape = (1, -1, 1, 1) if node.kind == "conv" else (1, -1)
-        bias = self.constant(f"{node.name}/bias", self.network.real_bias(node).numpy().reshape(shape))
+        """A convolution with its bias; or a matrix product, and its bias by a node of its own."""
+        bias = self.constant(f"{node.name}/bias", self.network.real_bias(node).numpy())
+        if node.kind == "conv":
+            return self.add(kind, [value, self.weight(node), bias], f"{node.name}/sum", **attributes)
+        product = self.add("MatMul", [value, self.weight(node)], f"{node.name}/product")
         is_last = node is self.network.plan.nodes[-1]
         return self.add("Add", [product, bias], OUTPUT if is_last else f"{node.name}/sum")
 
