@@ -4,7 +4,8 @@ QONNX carries real numbers and says by ``Quant`` nodes how many bits they need (
 ``IntQuant`` of version 1, under the name by which FINN, Brevitas and qonnx's own clean-up know it). Layout, as FINN
 converts it: every zero point is 0; a Quant without a sign stands behind a Relu, which changes nothing where no value is
 negative; linear layers are matrix products; one image at a time. Halves go to the next even integer; where a grid has
-all halves go up, a constant before the rounding sees to it, as in ONNX.
+all halves go up, a constant before the rounding sees to it, as in ONNX; here it is part of a layer's bias, if there is
+one, for hls4ml adds no single number to a convolution.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,11 @@ MOST_VALUES, NODES_A_LAYER = 1 << 27, 5
 
 
 class _Graph(Graph):
-    """Quant nodes where ONNX has QuantizeLinear and DequantizeLinear."""
+    """Quant nodes where ONNX has QuantizeLinear and DequantizeLinear; ``untied`` are values that break ties already."""
+
+    def __init__(self, network: DeployedNetwork, pixels: Task | None) -> None:
+        super().__init__(network, 0, pixels)
+        self.untied: set[str] = set()
 
     def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
         """A node; a value is doubled, not added to itself: qonnx renames the first of two equal inputs alone."""
@@ -56,9 +61,8 @@ class _Graph(Graph):
         Only the image may have a zero point that is no sign's: without it, its integers take a sign and one bit more.
         """
         zero, name = int(grid.zero_point), f"{value}/rounded"
-        if grid.tie_break:
-            nudge = self.constant(f"{value}/tie_break", grid.tie_break * float(grid.scale))
-            value = self.add("Add", [value, nudge], f"{value}/untied")
+        if grid.tie_break and value not in self.untied:
+            value = self.add("Add", [value, self.constant(f"{value}/tie_break", _nudge(grid))], f"{value}/untied")
         if not zero:
             value = self.add("Relu", [value], f"{value}/positive")
         return self.quant(value, name, grid.scale, grid.bits + (zero not in (0, _middle(grid))), signed=zero > 0)
@@ -75,13 +79,16 @@ class _Graph(Graph):
         return self.quant(self.constant(f"{name}/real", real), name, scale, layer.grid.bits, signed=True)
 
     def layer(self, node: Node, kind: str, value: str, **attributes: Any) -> str:
-        """A convolution with its bias; or a matrix product, and its bias by a node of its own."""
-        bias = self.constant(f"{node.name}/bias", self.network.real_bias(node).numpy())
+        """A convolution with its bias, or a matrix product and its bias by a node of its own; the bias breaks ties."""
+        name = OUTPUT if node is self.network.plan.nodes[-1] else f"{node.name}/sum"
+        grid, bias = self.network.activations.get(node.name), self.network.real_bias(node).numpy()
+        if grid is not None:
+            bias, self.untied = bias + np.float32(_nudge(grid)), self.untied | {name}
+        constant = self.constant(f"{node.name}/bias", bias)
         if node.kind == "conv":
-            return self.add(kind, [value, self.weight(node), bias], f"{node.name}/sum", **attributes)
+            return self.add(kind, [value, self.weight(node), constant], name, **attributes)
         product = self.add("MatMul", [value, self.weight(node)], f"{node.name}/product")
-        is_last = node is self.network.plan.nodes[-1]
-        return self.add("Add", [product, bias], OUTPUT if is_last else f"{node.name}/sum")
+        return self.add("Add", [product, constant], name)
 
     def prune(self) -> None:
         """Leave out what no logit depends on, as the rounding of a sum that concatenations read unrounded."""
@@ -92,6 +99,10 @@ class _Graph(Graph):
                 needed.update(node.input)
         self.nodes = kept[::-1]
         self.initializers = [tensor for tensor in self.initializers if tensor.name in needed]
+
+
+def _nudge(grid: Grid) -> float:
+    return grid.tie_break * float(grid.scale)
 
 
 def _middle(grid: Grid) -> int:
@@ -128,7 +139,7 @@ def write_qonnx(
                 f"QONNX has zero point 0, but weights of {name} are integers around {zero:.0f}; take "
                 "`profile='compact'` or `profile='c'`, or train with `grid='power-of-two'`."
             )
-    graph = _Graph(network, 0, pixels)
+    graph = _Graph(network, pixels)
     graph.written()
     graph.prune()
     return model_of(graph, metadata, OPSET, 1, [helper.make_opsetid(DOMAIN, DOMAIN_VERSION)])
