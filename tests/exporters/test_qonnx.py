@@ -69,7 +69,7 @@ def network(genotype: Genotype, digits_data: DataSet) -> Callable[[str, Bits], N
         plan = build_plan(genotype.with_bits(bits), digits_data.task)
         parameters = he_parameters(plan, torch.Generator().manual_seed(0))
         made = Network(plan, parameters, input_range(digits_data.train), Grids(grid))
-        made.calibrate([digits_data.train.batch(slice(0, 64))[0]])
+        made.calibrate([digits_data.train.batch(slice(0, 16))[0]])
         return made
 
     return take
@@ -126,7 +126,7 @@ def test_every_value_and_constant_is_read(made: Made) -> None:
 def test_by_the_specification_a_file_computes_what_torch_does(
     made: Made, digits_data: DataSet, grid: str, bits: Bits
 ) -> None:
-    network, images = made(grid, bits), digits_data.validation.first(4)
+    network, images = made(grid, bits), digits_data.validation.first(2)
     prepared = images.batch(slice(None))[0]
     with torch.no_grad():
         expected = network(prepared).numpy()
