@@ -58,14 +58,14 @@ def as_device(target: str | Path) -> DeviceProfile | None:
     """The device profile of a name or a path, if one is given.
 
     Raises:
-        QnasError: there is none, or nothing writes its container.
+        QnasError: there is none, or nothing writes its container, or runs that here.
     """
     if not str(target):
         return None
-    from qnas.exporters.registry import find_profile  # slow to import, and few verbs need it
+    from qnas.exporters.registry import check_runs, find_profile  # slow to import, and few verbs need it
 
     device = find_device(str(target))
-    find_profile(device.container)
+    check_runs(find_profile(device.container))
     return device
 
 

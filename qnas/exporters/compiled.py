@@ -14,11 +14,9 @@ from torch import Tensor
 from qnas.data.images import Images
 from qnas.errors import QnasError
 from qnas.exporters.c import EXAMPLE, SOURCE
-from qnas.exporters.parity import Parity, held_against
+from qnas.exporters.parity import Parity, held_against, integers_of
 from qnas.network.deployed import DeployedNetwork
-from qnas.network.integers import integer_network
 from qnas.quant.fixed_point import Integers
-from qnas.task import Task
 
 log = logging.getLogger("qnas")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -82,9 +80,7 @@ def compare_c(files: dict[str, bytes], network: DeployedNetwork, images: Images,
     Raises:
         QnasError: the code does not compile, or gives other logits than the integer network.
     """
-    shape, classes = network.plan.nodes[0].shape, network.plan.classes
-    mean, deviation = (tuple(values.flatten().tolist()) for values in (images.mean, images.deviation))
-    integers = integer_network(network, Task(shape, classes, mean=mean, deviation=deviation))
+    integers = integers_of(network, images)
     expected, compiler = integers(images.pixels), compiler or find_compiler()
     if compiler is None:
         log.warning("No C compiler is found here: the code was not run, its integers were computed in Python.")

@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
+from onnx import (
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    ValueInfoProto,
+    checker,
+    helper,
+    numpy_helper,
+)
 
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.plan import Node
@@ -28,7 +37,7 @@ IR_VERSIONS = {13: 7, 21: 10}
 """The format's version of each opset that is written: that of the first release of ONNX that had it."""
 
 
-class _Graph:
+class Graph:
     """Nodes and initializers while they are written; ``values`` maps plan nodes to the names their readers use."""
 
     def __init__(self, network: DeployedNetwork, packed_bits: int, pixels: Task | None = None) -> None:
@@ -39,14 +48,25 @@ class _Graph:
         self.unrounded: dict[int, str] = {}
 
     def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        """A node of ONNX with one output, which has its name."""
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
+
+    def written(self) -> str:
+        """All nodes of the plan; the name of what the last one makes."""
+        for place, node in enumerate(self.network.plan.nodes):
+            value, grid = self.node(node), self.network.activations.get(node.name)
+            if node.kind == "sum":
+                self.unrounded[place] = value
+            self.values.append(value if grid is None else self.quantized(value, grid))
+        return self.values[-1]
 
     def node(self, node: Node) -> str:
         """A node of the plan, before its values are rounded."""
         return WRITERS[node.kind](self, node, [self.values[source] for source in node.inputs])
 
     def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
+        """Numbers by a name."""
         array = np.asarray(values)
         if kind == TensorProto.UINT4:
             tensor = helper.make_tensor(name, kind, array.shape, packed(array), raw=True)
@@ -79,6 +99,7 @@ class _Graph:
         return self.add("DequantizeLinear", [integers, f"{value}/step", f"{value}/zero_point"], f"{value}/rounded")
 
     def weight(self, node: Node) -> str:
+        """A layer's weight as real numbers."""
         layer = self.network.layers[node.name]
         name = f"{node.name}/weight"
         if layer.grid is None:
@@ -116,7 +137,7 @@ def packed(integers: NDArray[Any]) -> bytes:
     return (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
 
 
-def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _conv(graph: Graph, node: Node, inputs: list[str]) -> str:
     attributes = {
         "kernel_shape": [node.kernel] * 2,
         "strides": [node.stride] * 2,
@@ -127,25 +148,25 @@ def _conv(graph: _Graph, node: Node, inputs: list[str]) -> str:
     return _ending(graph, node, graph.layer(node, "Conv", inputs[0], **attributes))
 
 
-def _ending(graph: _Graph, node: Node, value: str) -> str:
+def _ending(graph: Graph, node: Node, value: str) -> str:
     """A layer's ReLU, if it has one: a grid from 0 saturates there, and is a ReLU itself."""
     if not node.relu or node.name in graph.network.activations:
         return value
     return graph.add("Relu", [value], node.name)
 
 
-def _linear(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _linear(graph: Graph, node: Node, inputs: list[str]) -> str:
     flat = graph.add("Flatten", inputs, f"{node.name}/flat")
     return _ending(graph, node, graph.layer(node, "Gemm", flat, transB=1))
 
 
-def _pool(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _pool(graph: Graph, node: Node, inputs: list[str]) -> str:
     kind = "MaxPool" if node.kind == "max_pool" else "AveragePool"
     sizes = {"kernel_shape": [node.kernel] * 2, "strides": [node.stride] * 2, "pads": [node.padding] * 4}
     return graph.add(kind, inputs, node.name, **sizes)
 
 
-def _input(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _input(graph: Graph, node: Node, inputs: list[str]) -> str:
     """The prepared image; of 8-bit pixels, the channels of a pixel side by side, it is made here."""
     if graph.pixels is None:
         return INPUT
@@ -156,20 +177,20 @@ def _input(graph: _Graph, node: Node, inputs: list[str]) -> str:
     return graph.add("Transpose", [normalised], f"{INPUT}/prepared", perm=[0, 3, 1, 2])
 
 
-def _global_avg(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _global_avg(graph: Graph, node: Node, inputs: list[str]) -> str:
     return graph.add("GlobalAveragePool", inputs, node.name)
 
 
-def _sum(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _sum(graph: Graph, node: Node, inputs: list[str]) -> str:
     return _ending(graph, node, graph.add("Add", inputs, f"{node.name}/sum" if node.relu else node.name))
 
 
-def _concat(graph: _Graph, node: Node, inputs: list[str]) -> str:
+def _concat(graph: Graph, node: Node, inputs: list[str]) -> str:
     parts = [graph.unrounded.get(source, graph.values[source]) for source in node.inputs]
     return graph.add("Concat", parts, node.name, axis=1)
 
 
-WRITERS: dict[str, Callable[[_Graph, Node, list[str]], str]] = {
+WRITERS: dict[str, Callable[[Graph, Node, list[str]], str]] = {
     "input": _input,
     "conv": _conv,
     "linear": _linear,
@@ -201,19 +222,34 @@ def write_onnx(
         A model from ``images`` (batch, channels, height, width), float32, or, where ``pixels`` are taken, (batch,
         height, width, channels), uint8, to ``logits`` (batch, classes).
     """
-    graph = _Graph(network, packed_bits, pixels)
-    for place, node in enumerate(network.plan.nodes):
-        value, grid = graph.node(node), network.activations.get(node.name)
-        if node.kind == "sum":
-            graph.unrounded[place] = value
-        graph.values.append(value if grid is None else graph.quantized(value, grid))
-    graph.add("Identity", [graph.values[-1]], OUTPUT)
-    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", network.plan.classes])
-    channels, height, width = network.plan.nodes[0].shape
-    images = _batch_of(INPUT, (channels, height, width))
-    if pixels is not None:
-        images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["batch", height, width, channels])
-    model = _model(graph, [images], [logits], opset)
+    graph = Graph(network, packed_bits, pixels)
+    graph.add("Identity", [graph.written()], OUTPUT)
+    return model_of(graph, metadata, opset)
+
+
+def model_of(
+    graph: Graph,
+    metadata: Mapping[str, str] | None,
+    opset: int,
+    batch: str | int = "batch",
+    domains: Sequence[OperatorSetIdProto] = (),
+) -> ModelProto:
+    """The checked model of a graph that is written, from ``images`` to ``logits``.
+
+    Args:
+        graph: of all nodes.
+        metadata: that the model carries, by name.
+        opset: of ONNX, one of ``IR_VERSIONS``.
+        batch: how many images it takes; a name for any number.
+        domains: of operators that are not ONNX's.
+    """
+    plan = graph.network.plan
+    channels, height, width = plan.nodes[0].shape
+    images = _batch_of(INPUT, (channels, height, width), batch)
+    if graph.pixels is not None:
+        images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, channels])
+    logits = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, plan.classes])
+    model = _model(graph, [images], [logits], opset, domains)
     helper.set_model_props(model, dict(metadata or {}))
     checker.check_model(model, full_check=True)
     return model
@@ -224,7 +260,7 @@ def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
 
     Layers turn what they read into real numbers and what they make into integers, as between other layers.
     """
-    graph, nodes, made = _Graph(network, PACKED_BITS), network.plan.nodes, []
+    graph, nodes, made = Graph(network, PACKED_BITS), network.plan.nodes, []
     for place, node in enumerate(nodes):
         value = node.name if place < inputs else graph.node(node)
         grid = network.activations.get(node.name)
@@ -236,14 +272,21 @@ def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
     return _model(graph, [_batch_of(node.name, node.shape) for node in nodes[:inputs]], outputs)
 
 
-def _batch_of(name: str, shape: Shape) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+def _batch_of(name: str, shape: Shape, batch: str | int = "batch") -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, *shape])
 
 
 def _model(
-    graph: _Graph, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto], opset: int = OPSET
+    graph: Graph,
+    inputs: list[ValueInfoProto],
+    outputs: list[ValueInfoProto],
+    opset: int = OPSET,
+    domains: Sequence[OperatorSetIdProto] = (),
 ) -> ModelProto:
     body = helper.make_graph(graph.nodes, "qnas", inputs, outputs, graph.initializers)
     return helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", opset)], ir_version=IR_VERSIONS[opset], producer_name="qnas"
+        body,
+        opset_imports=[helper.make_opsetid("", opset), *domains],
+        ir_version=IR_VERSIONS[opset],
+        producer_name="qnas",
     )

@@ -1,8 +1,9 @@
 """Holds an exported model against the deployed network it was written from, on the same images.
 
-The numbers are those of one runtime: onnxruntime at default settings, or the compiled C code.
+The numbers are those of one runtime: onnxruntime at default settings, the compiled C code, or another's own.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any
@@ -16,6 +17,8 @@ from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
 from qnas.exporters.onnx import INPUT
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.integers import IntegerNetwork, integer_network
+from qnas.task import Task
 
 PARITY_BATCH = 256
 ONNXRUNTIME = "onnxruntime"
@@ -25,7 +28,10 @@ LEAST_SAME = 99.0
 
 @dataclass(frozen=True)
 class Parity:
-    """How an exported model compares: images, top-1 of both (per cent), equal classes (per cent), logits apart."""
+    """How an exported model compares: images, top-1 of both (per cent), equal classes (per cent), logits apart.
+
+    Where it was asked, ``integers_same_class`` says how often the class is the integer network's (per cent).
+    """
 
     images: int
     torch_top1: float
@@ -35,6 +41,7 @@ class Parity:
     mean_logit_difference: float
     runtime: str
     runtime_version: str
+    integers_same_class: float | None = None
 
     @property
     def failure(self) -> str:
@@ -47,6 +54,7 @@ class Parity:
 
     def to_json(self) -> dict[str, Any]:
         """As manifests have it: top-1 and version carry the runtime's name, such as ``onnxruntime_top1``."""
+        asked = {} if self.integers_same_class is None else {"integers_same_class": self.integers_same_class}
         return {
             "images": self.images,
             "torch_top1": self.torch_top1,
@@ -56,6 +64,7 @@ class Parity:
             "mean_logit_difference": self.mean_logit_difference,
             f"{self.runtime}_version": self.runtime_version,
             "runtime": self.runtime,
+            **asked,
         }
 
     @classmethod
@@ -63,19 +72,36 @@ class Parity:
         """Read ``to_json``, or what manifests had before there was a runtime besides onnxruntime."""
         runtime = data.get("runtime", ONNXRUNTIME)
         own = {"runtime_top1": f"{runtime}_top1", "runtime_version": f"{runtime}_version"}
-        names = [field.name for field in fields(cls) if field.name != "runtime"]
-        return cls(runtime=runtime, **{name: data[own.get(name, name)] for name in names})
+        names = [field.name for field in fields(cls) if field.name not in ("runtime", "integers_same_class")]
+        found = {name: data[own.get(name, name)] for name in names}
+        return cls(runtime=runtime, integers_same_class=data.get("integers_same_class"), **found)
 
 
 def compare(model: bytes, network: DeployedNetwork, images: Images) -> Parity:
     """Run an ONNX model, that takes prepared images or 8-bit pixels, and its network on the same images."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    if session.get_inputs()[0].type == "tensor(uint8)":
-        batches = (x.permute(0, 2, 3, 1).numpy() for x in images.pixels.split(PARITY_BATCH))
-    else:
-        batches = (x.numpy() for x, _ in evaluation_batches(images, PARITY_BATCH))
+    batches = inputs(images, session.get_inputs()[0].type == "tensor(uint8)", PARITY_BATCH)
     logits = np.concatenate([session.run(None, {INPUT: x})[0] for x in batches])
     return held_against(network, images, logits, ONNXRUNTIME, onnxruntime.__version__)
+
+
+def inputs(images: Images, pixels: bool, size: int) -> Iterator[NDArray[Any]]:
+    """Batches of so many images as models take them: 8-bit pixels, channels last, or prepared images."""
+    if pixels:
+        return (x.permute(0, 2, 3, 1).numpy() for x in images.pixels.split(size))
+    return (x.numpy() for x, _ in evaluation_batches(images, size))
+
+
+def integers_of(network: DeployedNetwork, images: Images) -> IntegerNetwork:
+    """The integer network that reads the pixels of these images.
+
+    Raises:
+        QnasError: there is none (``qnas.network.integers.integer_network``).
+    """
+    mean, deviation = (tuple(values.flatten().tolist()) for values in (images.mean, images.deviation))
+    return integer_network(
+        network, Task(network.plan.nodes[0].shape, network.plan.classes, mean=mean, deviation=deviation)
+    )
 
 
 @torch.no_grad()

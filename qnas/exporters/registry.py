@@ -6,6 +6,7 @@ A new one is a row in ``PROFILES``: what writes it, and what holds it against to
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy as np
 import qnas
 from qnas.data.images import Images
 from qnas.data.pixels import preparation
-from qnas.errors import check_known
+from qnas.errors import QnasError, check_known
 from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
 from qnas.exporters.device_profiles import Memory
 from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
+from qnas.exporters.qonnx import QONNX, compare_qonnx, memory_of_qonnx, write_qonnx
 from qnas.network.deployed import DeployedNetwork
 from qnas.quant.grid import Grid
 from qnas.task import Task
@@ -48,9 +50,11 @@ class Profile:
         compare: runs the files beside the network on the same images.
         file: the one that is the model.
         floats: whether it holds FP32 networks.
+        zero_points: whether it holds weights on asymmetric grids.
         memory: says what the files take on a device, as far as that is known.
         pixels: whether it takes 8-bit pixels whatever is asked.
         needs: the least that runs it.
+        package: an extra of the same name that runs it here, if it takes one.
     """
 
     name: str
@@ -59,9 +63,11 @@ class Profile:
     compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
     file: str = MODEL
     floats: bool = True
+    zero_points: bool = True
     memory: Callable[[Files], Memory] = _memory_of_onnx
     pixels: bool = False
     needs: str = ""
+    package: str = ""
 
 
 def input_of(pixels: bool) -> dict[str, str]:
@@ -100,6 +106,11 @@ def _onnx(packed_bits: int, opset: int = OPSET) -> Callable[[DeployedNetwork, Ta
     return write
 
 
+def _qonnx(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+    told = metadata(network, task, pixels)
+    return {QONNX: write_qonnx(network, task if pixels else None, told).SerializeToString()}
+
+
 PROFILES = {
     row.name: row
     for row in (
@@ -132,6 +143,18 @@ PROFILES = {
             pixels=True,
             needs="a compiler of C99",
         ),
+        Profile(
+            "qonnx",
+            "QONNX, real numbers with the bits that they need, for FPGAs through FINN or hls4ml",
+            _qonnx,
+            compare_qonnx,
+            QONNX,
+            floats=False,
+            zero_points=False,
+            memory=memory_of_qonnx,
+            needs="FINN, hls4ml or the package qonnx",
+            package="qonnx",
+        ),
     )
 }
 
@@ -144,3 +167,16 @@ def find_profile(name: str) -> Profile:
     """
     check_known("export `profile`", name, PROFILES)
     return PROFILES[name]
+
+
+def check_runs(profile: Profile) -> None:
+    """Check that the package that runs what a profile writes is there: nothing is written that was not run.
+
+    Raises:
+        QnasError: it is not.
+    """
+    if profile.package and find_spec(profile.package) is None:
+        raise QnasError(
+            f"What is exported as {profile.name} is run by the package {profile.package}, which is not installed; "
+            f"`pip install 'qnas[{profile.package}]'`, or take another `profile`."
+        )

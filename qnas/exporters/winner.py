@@ -23,7 +23,7 @@ from qnas.errors import QnasError, printable, shown
 from qnas.exporters.card import guides, prepared
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import MODEL, find_profile, input_of
+from qnas.exporters.registry import MODEL, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
@@ -184,10 +184,11 @@ def write_winner(
         uint8_input: whether the model takes 8-bit pixels, which it normalises itself.
 
     Raises:
-        QnasError: no such profile, or one that cannot hold the network, or a device that cannot; then nothing is
-            written.
+        QnasError: no such profile, or one that cannot hold the network or whose package is missing, or a device that
+            cannot hold it; then nothing is written.
     """
     written = find_profile(profile)
+    check_runs(written)
     deployed, pixels = deploy(network), uint8_input or written.pixels
     files = written.write(deployed, data.task, pixels)
     if device:

@@ -61,11 +61,14 @@ class DeployedNetwork:
         integers = (layer.bias.double() / step).round()
         return None if integers.abs().max() > LARGEST_INTEGER else (integers.int(), step)
 
+    def real_bias(self, node: Node) -> Tensor:
+        """A layer's bias as real numbers, rounded where it is deployed as integers."""
+        rounded = self.integer_bias(node)
+        return self.layers[node.name].bias if rounded is None else (rounded[0] * rounded[1]).float()
+
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         """See ``qnas.network.forward.Arithmetic``."""
-        layer, rounded = self.layers[node.name], self.integer_bias(node)
-        bias = layer.bias if rounded is None else (rounded[0] * rounded[1]).float()
-        return convolve(node, x, layer.real_weight(), bias)
+        return convolve(node, x, self.layers[node.name].real_weight(), self.real_bias(node))
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         """See ``qnas.network.forward.Arithmetic``."""

@@ -33,6 +33,7 @@ def test_a_shipped_device_computes_what_it_offers_and_has_a_container_that_holds
         assert container.floats or bits != FP32
         for grid in device.grids or GRIDS:
             device.check(bits, grid)
+            assert container.zero_points or grid != "asymmetric"
     assert 0 <= device.budget("weight_bytes", 0) <= device.weight_bytes <= device.flash
     assert 0 <= device.budget("activation_bytes", 0) <= device.activation_bytes <= device.ram
     assert DeviceProfile.from_json(json.loads(json.dumps(device.to_json()))) == device
