@@ -17,8 +17,10 @@ from qnas.errors import check_known
 from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
 from qnas.exporters.device_profiles import Memory
+from qnas.exporters.litert import compare_tflite
 from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
+from qnas.exporters.tflite import TFLITE, write_tflite
 from qnas.network.deployed import DeployedNetwork
 from qnas.quant.grid import Grid
 from qnas.task import Task
@@ -34,6 +36,10 @@ def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Par
 
 def _memory_of_onnx(files: Files) -> Memory:
     return Memory(len(files[MODEL]), 0)
+
+
+def _tflite(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+    return {TFLITE: write_tflite(network, task, metadata(network, task, pixels=True))}
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,17 @@ PROFILES = {
             memory=memory_of_c,
             pixels=True,
             needs="a compiler of C99",
+        ),
+        Profile(
+            "tflite",
+            "TensorFlow Lite with activations of 8 bits, weights of 4 bits and fewer stored two a byte",
+            _tflite,
+            lambda files, network, images: compare_tflite(files[TFLITE], network, images),
+            TFLITE,
+            floats=False,
+            memory=lambda files: Memory(len(files[TFLITE]), 0),
+            pixels=True,
+            needs="LiteRT 2.3",
         ),
     )
 }
