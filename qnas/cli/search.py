@@ -85,7 +85,7 @@ def export(
         str,
         typer.Option(
             help="compact (default): 4-bit weights two a byte. unpacked: every weight in a byte. "
-            "opset13: likewise, for older runtimes. c: C99 in integers."
+            "opset13: likewise, for older runtimes. c: C99 in integers. tflite: TensorFlow Lite."
         ),
     ] = "",
     uint8_input: Annotated[
@@ -93,7 +93,7 @@ def export(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
-    """Write a pick of a finished search, or a winner, as ONNX or C and safetensors, checked where it runs."""
+    """Write a pick of a finished search, or a winner, as ONNX, C or TensorFlow Lite, and check it where it runs."""
     import json
 
     import qnas

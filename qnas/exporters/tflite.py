@@ -35,7 +35,7 @@ PACKED_BITS = 4
 MIDDLE = 128
 """What an int8 is less than the integer of its grid."""
 LEAST_WEIGHT = -127
-"""Of int8: kernels for ARM add two products in 16 bits, which hold no 2 * (-128)^2."""
+"""Of int8, by TFLite's specification: kernels may add two products in 16 bits, which do not hold 2 * (-128)^2."""
 FINER = 128
 """Steps of an int16 that is averaged in one of the int8 that it was: 255 of these fit."""
 LARGEST_SHORT = 2**15 - 1
