@@ -178,6 +178,22 @@ def test_the_same_network_gives_the_same_file_which_says_what_it_is() -> None:
     ]
 
 
+@needs_litert
+@pytest.mark.export
+def test_the_shapes_in_the_file_are_those_that_kernels_compute() -> None:
+    """LiteRT computes them anew; TFLite Micro takes them as they are."""
+    model = write_tflite(network_of("w4a8"), TASK, {})
+    litert = imported("ai_edge_litert.interpreter")
+    kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # of which each says its own shapes
+    interpreter = litert.Interpreter(model_content=model, experimental_op_resolver_type=kernels)
+    interpreter.allocate_tensors()
+    graph = opened(model).Subgraphs(0)
+    told = [graph.Tensors(place).ShapeAsNumpy().tolist() for place in range(graph.TensorsLength())]
+    found = interpreter.get_tensor_details()[: len(told)]
+    assert told == [row["shape"].tolist() for row in found]
+    assert len({row["name"] for row in found}) == len(told)
+
+
 def test_a_channel_that_is_all_but_switched_off_keeps_its_bias_in_32_bits() -> None:
     weight, steps, bias = np.full((2, 3, 3, 3), 100), np.array([1e-12, 1e-3]), np.array([0.7, -0.3])
     coarser, wider, biases = within(weight, steps, bias, 0.01)
