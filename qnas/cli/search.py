@@ -94,7 +94,8 @@ def export(
         str,
         typer.Option(
             help="compact (default): 4-bit weights two a byte. unpacked: every weight in a byte. "
-            "opset13: likewise, for older runtimes. c: C99 in integers. qonnx: for FINN and hls4ml."
+            "opset13: likewise, for older runtimes. c: C99 in integers. qonnx: for FINN and hls4ml. "
+            "tflite: TensorFlow Lite."
         ),
     ] = "",
     uint8_input: Annotated[
@@ -102,7 +103,7 @@ def export(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
-    """Write a pick of a finished search, or a winner, as ONNX, QONNX or C and safetensors, checked where it runs."""
+    """Write a pick of a finished search, or a winner, as ONNX, QONNX, TensorFlow Lite or C, checked where it runs."""
     import json
 
     import qnas

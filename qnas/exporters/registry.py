@@ -18,9 +18,11 @@ from qnas.errors import QnasError, check_known
 from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
 from qnas.exporters.device_profiles import Memory
+from qnas.exporters.litert import compare_tflite
 from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.exporters.qonnx import QONNX, compare_qonnx, memory_of_qonnx, write_qonnx
+from qnas.exporters.tflite import TFLITE, write_tflite
 from qnas.network.deployed import DeployedNetwork
 from qnas.quant.grid import Grid
 from qnas.task import Task
@@ -36,6 +38,10 @@ def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Par
 
 def _memory_of_onnx(files: Files) -> Memory:
     return Memory(len(files[MODEL]), 0)
+
+
+def _tflite(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+    return {TFLITE: write_tflite(network, task, metadata(network, task, pixels=True))}
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Profile:
         memory: says what the files take on a device, as far as that is known.
         pixels: whether it takes 8-bit pixels whatever is asked.
         needs: the least that runs it.
-        package: an extra of the same name that runs it here, if it takes one.
+        package: what runs it here, if that is an extra, which has the profile's name.
     """
 
     name: str
@@ -155,6 +161,19 @@ PROFILES = {
             needs="FINN, hls4ml or the package qonnx",
             package="qonnx",
         ),
+        Profile(
+            "tflite",
+            "TensorFlow Lite with activations of 8 bits, weights of 4 bits and fewer stored two a byte",
+            _tflite,
+            lambda files, network, images: compare_tflite(files[TFLITE], network, images),
+            TFLITE,
+            floats=False,
+            memory=lambda files: Memory(len(files[TFLITE]), 0),
+            pixels=True,
+            zero_points=False,
+            needs="LiteRT 2.3",
+            package="ai_edge_litert",
+        ),
     )
 }
 
@@ -178,5 +197,5 @@ def check_runs(profile: Profile) -> None:
     if profile.package and find_spec(profile.package) is None:
         raise QnasError(
             f"What is exported as {profile.name} is run by the package {profile.package}, which is not installed; "
-            f"`pip install 'qnas[{profile.package}]'`, or take another `profile`."
+            f"`pip install 'qnas[{profile.name}]'`, or take another `profile`."
         )

@@ -43,6 +43,7 @@ class Step:
         inputs: positions of earlier steps.
         bits: of its output; 32 for logits.
         zero_point: Z of its output's grid; values are held without it, from -Z to 2^N - 1 - Z.
+        scale: what one step of its output is.
         weight: (Cout, Cin / groups, k, k), whole steps, without its zero point.
         weight_zero: that zero point: integers of the weight's grid are ``weight + weight_zero``.
         rescaling: of its accumulators: one a channel of a layer, one an input of a sum or a concatenation, one a count
@@ -54,6 +55,7 @@ class Step:
     inputs: tuple[int, ...]
     bits: int
     zero_point: int
+    scale: float
     rescaling: Rescaling | None = None
     weight: Integers | None = None
     weight_zero: int = 0
@@ -227,7 +229,7 @@ class _Compiler:
             self.places.get((source, position), self.places.get((source, None), 0)) for source in node.inputs
         )
         name = node.name if reader is None else f"{node.name} for {self.nodes[reader].name}"
-        step = Step(name, node, inputs, grid.bits, int(grid.zero_point))
+        step = Step(name, node, inputs, grid.bits, int(grid.zero_point), float(grid.scale))
         if node.kind in ("input", "max_pool"):
             return step
         if node.kind in ("conv", "linear"):

@@ -19,7 +19,7 @@ from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.exporters.onnx import write_onnx
-from qnas.exporters.parity import compare
+from qnas.exporters.parity import Parity, compare
 from qnas.exporters.registry import PROFILES
 from qnas.ghn.model import GHN
 from qnas.network.build import build_plan
@@ -28,7 +28,7 @@ from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.network.plan import Node
-from qnas.quant.choices import GRIDS
+from qnas.quant.choices import GRIDS, USUAL
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.cells import CELL_INPUTS, Branch
@@ -76,9 +76,37 @@ SPACE = replace(
 """Offers every operation of the table: a new row is held to all that stands here."""
 
 
-LEAST = {name: 98.0 if name == "c" else 99.0 for name in PROFILES}
+LEAST = {name: 98.0 if name in ("c", "tflite") else 99.0 for name in PROFILES}
 """Per cent of the images that have torch's class. C equals the integer network to the bit, which ``compare_c`` holds,
-and that keeps biases finer than torch does where activations have 8 bits (``docs/deploying.md``)."""
+and that keeps biases finer than torch does where activations have 8 bits; TFLite's kernels round twice
+(``docs/deploying.md``)."""
+
+
+def refusal(profile: str, bits: Bits, grid: str = USUAL) -> str:
+    """What a container says that does not hold the networks of these tests at such settings; nothing where it does."""
+    if bits.is_float and not PROFILES[profile].floats:
+        return "but .* is FP32"
+    if profile in ("c", "tflite") and (grid, bits) == ("asymmetric", Bits(2, 2)):  # of one step some sums are wide
+        return "What a layer adds up must lie within"
+    if profile == "tflite" and bits.activations < 8:
+        return "TFLite has activations of 8 bits, but those of .* have"
+    if profile == "tflite" and grid == "asymmetric":
+        return "TFLite has symmetric weights, but those of .* have the zero point"
+    if grid == "asymmetric" and not PROFILES[profile].zero_points:
+        return r"zero point 0, but weights of \S+ are .*; take `profile='compact'`"
+    return ""
+
+
+def held(profile: str, network: DeployedNetwork, data: DataSet, pixels: bool, refused: str) -> Parity | None:
+    """A network in a container beside itself in torch; nothing if it is refused, as it has to be."""
+    row = PROFILES[profile]
+    if refused:
+        with pytest.raises(QnasError, match=refused):
+            row.write(network, data.task, pixels)
+        return None
+    files = row.write(network, data.task, pixels)
+    assert row.file in files
+    return row.compare(files, network, data.validation)
 
 
 @pytest.fixture(scope="session")
@@ -298,9 +326,11 @@ def test_the_linear_projections_of_inverted_bottlenecks_have_a_signed_grid(
 def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
     bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str, profile: str, pixels: bool
 ) -> None:
-    network, row = bottleneck_networks[bits], PROFILES[profile]
+    network, refused = bottleneck_networks[bits], refusal(profile, Bits.parse(bits))
     images, _ = digits_data.validation.batch(slice(None))
-    parity = row.compare(row.write(network, digits_data.task, pixels), network, digits_data.validation)
+    parity = held(profile, network, digits_data, pixels, refused)
+    if parity is None:
+        return
     assert parity.images == 360
     assert parity.same_class >= LEAST[profile]
     assert abs(parity.torch_top1 - parity.runtime_top1) <= 100 - LEAST[profile]
@@ -327,17 +357,11 @@ def gridded(ghn: GHN, digits_data: DataSet) -> Callable[[str, str], DeployedNetw
 def test_every_grid_gives_the_classes_and_logits_of_torch_in_every_container(
     gridded: Callable[[str, str], DeployedNetwork], digits_data: DataSet, grid: str, bits: str, profile: str
 ) -> None:
-    network, row = gridded(grid, bits), PROFILES[profile]
+    network, refused = gridded(grid, bits), refusal(profile, Bits.parse(bits), grid)
     images, _ = digits_data.validation.batch(slice(None))
-    if (grid, bits, profile) == ("asymmetric", "w2a2", "c"):  # one step for all channels leaves some with wide sums
-        with pytest.raises(QnasError, match="What a layer adds up must lie within"):
-            row.write(network, digits_data.task, row.pixels)
+    parity = held(profile, network, digits_data, PROFILES[profile].pixels, refused)
+    if parity is None:
         return
-    if grid == "asymmetric" and not row.zero_points:
-        with pytest.raises(QnasError, match=r"zero point 0, but weights of \S+ are .*; take `profile='compact'`"):
-            row.write(network, digits_data.task, row.pixels)
-        return
-    parity = row.compare(row.write(network, digits_data.task, row.pixels), network, digits_data.validation)
     assert parity.same_class >= LEAST[profile]
     assert parity.mean_logit_difference < 0.02 * network(images).std().item()
 
@@ -373,12 +397,6 @@ def test_a_projection_takes_values_below_0_in_onnxruntime_too(
 
 @pytest.mark.parametrize("bits", SETTINGS)
 def test_every_profile_gives_the_classes_of_torch(trained: Trained, digits_data: DataSet, bits: str) -> None:
-    network = trained(bits)[0]
-    for row in PROFILES.values():
-        if network.layers["stem"].grid is None and not row.floats:
-            with pytest.raises(QnasError, match="but stem is FP32"):
-                row.write(network, digits_data.task, False)
-            continue
-        files = row.write(network, digits_data.task, False)
-        assert row.file in files
-        assert row.compare(files, network, digits_data.validation).same_class >= LEAST[row.name], row.name
+    for name in PROFILES:
+        parity = held(name, trained(bits)[0], digits_data, False, refusal(name, Bits.parse(bits)))
+        assert parity is None or parity.same_class >= LEAST[name], name
