@@ -239,12 +239,15 @@ PLACEHOLDERS = {
     "max_{name}={asked}": ("max_weight_bytes={asked}", "max_activation_bytes={asked}"),
     "max_{cost}": ("max_weight_bytes", "max_activation_bytes"),
     "max_{name}={value}": tuple(f"max_{item.name}" for item in fields(Limits)),
-    "max_{item.name}={limit:,}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{name}={limit:,}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{name}={given[name]:,}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "max_{name}={_least(left, name):,}": tuple(f"max_{item.name}" for item in fields(Limits)),
+    "{name}={near}": tuple(f"max_{item.name}" for item in fields(Limits)),
 }
 """What stands for the parts of messages that are put in. Recipes check more than their steps, but those names are keys
 of a file where the command line is concerned, and are not quoted then."""
-NOT_TYPED = {"qnas.load(what)"}
-"""Verbs without a command."""
+NOT_TYPED = {"qnas.load(what)", "pip install 'qnas[{profile.name}]'"}
+"""Verbs without a command, and commands that are not ours."""
 
 
 def quoted() -> Iterator[tuple[str, str]]:
@@ -274,7 +277,7 @@ QUOTED = sorted(set(quoted()))
 
 def test_messages_are_found() -> None:
     assert len(QUOTED) > 40
-    assert {"qnas.fit_ghn()", "max_{item.name}={limit:,}", "resume", "qnas.load(what)"} <= {code for _, code in QUOTED}
+    assert {"qnas.fit_ghn()", "max_{name}={limit:,}", "resume", "qnas.load(what)"} <= {code for _, code in QUOTED}
 
 
 @pytest.mark.parametrize(("file", "code"), QUOTED, ids=[f"{file} {code}" for file, code in QUOTED])

@@ -211,7 +211,7 @@ def test_what_qonnx_cannot_hold_is_refused(made: Made) -> None:
 
 
 def test_a_package_that_is_missing_is_named() -> None:
-    with pytest.raises(QnasError, match=r"as qonnx is run by the package nowhere.*`pip install 'qnas\[nowhere\]'`"):
+    with pytest.raises(QnasError, match=r"as qonnx is run by the package nowhere.*`pip install 'qnas\[qonnx\]'`"):
         check_runs(replace(PROFILES["qonnx"], package="nowhere"))
     check_runs(PROFILES["compact"])
 
