@@ -464,7 +464,7 @@ def test_what_there_is_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "checkpoint digits" in shown
     assert shown.endswith(
-        "Next: `qnas.evaluate_ghn(ghn='digits', data='digits', networks=20)`; "
+        "Next: `qnas.evaluate_ghn(data='digits', ghn='digits', networks=20)`; "
         "`qnas.search(data='digits', ghn='digits')`\n"
     )
 

