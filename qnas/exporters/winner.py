@@ -27,8 +27,9 @@ from qnas.exporters.registry import MODEL, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs, costs
 from qnas.network.deployed import deploy
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.quant.choices import FORMER, check_grid
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finite, read_json, read_tensors, reading

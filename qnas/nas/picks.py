@@ -14,8 +14,9 @@ from qnas.exporters.winner import FIRST_GRIDS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.nas.settings import BEGUN, paid_steps
 from qnas.network.build import build_plan
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.quant.choices import with_grid
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.identity import IMAGES

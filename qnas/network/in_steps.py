@@ -84,7 +84,7 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
     layer = (_before_folding if network.grids.choice.is_symmetric else _after_folding)(network, steps)
 
     def ended(node: Node, count: Tensor) -> Steps:
-        untied = count + network.tie_break if network.tie_break else count
+        untied = count + network.grids.tie_break if network.grids.tie_break else count
         return Steps(rounded(untied, *layout.ends[node.name]), steps[node.name])
 
     for position, node in enumerate(network.plan.nodes):
@@ -121,7 +121,7 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
 def _steps(network: "Network", batch: int) -> NAMED:
     """The step of every node that has one, by its name, and a step of one, by none."""
     layout, image = network.layout, network.plan.nodes[0]
-    learned = network.allowed(torch.stack([network.log_steps[node.name] for node in layout.stepped]).exp())
+    learned = network.grids.allowed(torch.stack([network.log_steps[node.name] for node in layout.stepped]).exp())
     learned = scaled_gradient(learned, layout.step_gain * batch**-0.5)
     steps = dict(zip((node.name for node in layout.stepped), learned.unbind(), strict=True))
     scale = network.input_grid(image).scale

@@ -5,55 +5,26 @@ computes as it is deployed, with the moving averages of its batch norms. ``froze
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from qnas.network.forward import Parameters, convolve, forward
+from qnas.network.grids import USUAL_GRIDS, Grids
 from qnas.network.in_steps import Layout, forward_in_steps
 from qnas.network.plan import Node, Plan
-from qnas.quant.choices import GRIDS, USUAL, GridChoice, Kind
+from qnas.quant.choices import Kind
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold, ratio_and_bias
-from qnas.quant.grid import HALVES_UP, SMALLEST_SCALE, Grid, levels, symmetric_scale
-from qnas.quant.learned import integer_ends, learned_quant, power_of_two, scaled_gradient
+from qnas.quant.grid import SMALLEST_SCALE, Grid, levels, symmetric_scale
+from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
 
 MOMENTUM = 0.1
 """What a batch counts in a batch norm's moving averages."""
 GOLDEN = 0.618034
 """Its multiples modulo 1 lie apart from one another."""
-
-
-@dataclass(frozen=True)
-class Grids:
-    """How the numbers of a trained network are put on grids.
-
-    Symmetric weights are rounded before their batch norm is folded in, which then only rescales the grid. What all of a
-    layer share, or is a power of two, is so after folding: weights are rounded on steps that the moving averages of
-    batch norms make such. Asymmetric weights are rounded after folding.
-
-    Args:
-        name: of ``qnas.quant.choices.GRIDS``.
-        learned: whether the weights' steps are trained; those of asymmetric grids never are.
-        fit: how ranges are found, for steps that are not trained and for the first ones of those that are.
-    """
-
-    name: str = USUAL
-    learned: bool = True
-    fit: Fit | None = None
-
-    @property
-    def choice(self) -> GridChoice:
-        """The row of the name."""
-        return GRIDS[self.name]
-
-    @property
-    def trains_steps(self) -> bool:
-        """Whether the weights' steps are parameters."""
-        return self.learned and self.choice.is_symmetric
 
 
 class Network(nn.Module):
@@ -71,7 +42,7 @@ class Network(nn.Module):
         plan: Plan,
         parameters: Parameters,
         input_range: tuple[float, float],
-        grids: Grids = Grids(),
+        grids: Grids = USUAL_GRIDS,
     ) -> None:
         super().__init__()
         self.plan, self.grids = plan, grids
@@ -143,7 +114,7 @@ class Network(nn.Module):
         if not self.grids.choice.by_folding:
             return steps
         ratio = self.foldings()[0].detach() if layout.normed else steps.new_ones(0)
-        return self.before_folding(steps, torch.cat([ratio, ratio.new_ones(len(steps) - len(ratio))]))
+        return self.grids.before_folding(steps, torch.cat([ratio, ratio.new_ones(len(steps) - len(ratio))]))
 
     def weight_step(self, node: Node) -> Tensor:
         """The step of a layer's weight, symmetric: (Cout,), before folding; or a scalar that all share after it."""
@@ -159,32 +130,11 @@ class Network(nn.Module):
         weight = (self.slots[f"{node.name}/weight"] if per_channel else self.folded(node)[0]).detach()
         return Grid.of(weight, bits, fit=fit, kind="symmetric", axis=0 if per_channel else None)
 
-    def before_folding(self, step: Tensor, ratio: Tensor) -> Tensor:
-        """On which steps weights are rounded before folding.
-
-        Args:
-            step: by ``weight_step`` or ``weight_steps``.
-            ratio: what folding multiplies weights by, (channels,); without a gradient.
-        """
-        if not self.grids.choice.per_channel:
-            return step / ratio.clamp(min=SMALLEST_SCALE)
-        if self.grids.choice.kind == "power_of_two":
-            after = (step * ratio).detach().clamp(min=SMALLEST_SCALE)
-            return step * (power_of_two(after) / after)
-        return step
-
-    def after_folding(self, step: Tensor, ratio: Tensor) -> Tensor:
-        """What these steps are once the batch norm is folded in: a scalar where all of a layer share one."""
-        if not self.grids.choice.per_channel:
-            return step.clamp(min=SMALLEST_SCALE)
-        after = (step * ratio).clamp(min=SMALLEST_SCALE)
-        return power_of_two(after) if self.grids.choice.kind == "power_of_two" else after
-
     def weight_grid(self, node: Node) -> Grid:
         """The grid of a layer's weight: symmetric ones before folding, asymmetric ones after."""
         if not self.grids.choice.is_symmetric:
             return Grid.of(self.folded(node)[0].detach(), node.bits.weights, fit=self.grids.fit)
-        scale = self.before_folding(self.weight_step(node), self.folding(node)[0].detach())
+        scale = self.grids.before_folding(self.weight_step(node), self.folding(node)[0].detach())
         return Grid(scale, torch.full_like(scale, middle(node.bits.weights), requires_grad=False), node.bits.weights, 0)
 
     def rounded_weight(self, node: Node) -> Tensor:
@@ -224,7 +174,7 @@ class Network(nn.Module):
         grid, (ratio, bias) = self.weight_grid(node), self.folding(node)
         if not self.grids.choice.is_symmetric:
             return grid.integers(self.folded(node)[0]), grid, bias
-        scale = self.after_folding(self.weight_step(node), ratio)
+        scale = self.grids.after_folding(self.weight_step(node), ratio)
         zero_point = torch.full_like(scale, middle(grid.bits), requires_grad=False)
         folded = Grid(scale, zero_point, grid.bits, axis=0 if scale.dim() else None)
         return grid.integers(self.slots[f"{node.name}/weight"]), folded, bias
@@ -244,12 +194,7 @@ class Network(nn.Module):
     def grid_of_step(self, node: Node, step: Tensor) -> Grid:
         """The grid of a node's output with a step."""
         zero_point = float(-integer_ends(node.bits.activations, node.signed)[0])
-        return Grid(step, zero_point, node.bits.activations, tie_break=self.tie_break)
-
-    @property
-    def tie_break(self) -> float:
-        """What is added to a node's output, in steps, before it is rounded."""
-        return HALVES_UP if self.grids.choice.kind == "power_of_two" else 0.0
+        return Grid(step, zero_point, node.bits.activations, tie_break=self.grids.tie_break)
 
     def input_grid(self, node: Node) -> Grid:
         """The grid of the image, whose range is fixed."""
@@ -259,11 +204,7 @@ class Network(nn.Module):
 
     def step(self, node: Node) -> Tensor:
         """The trained step of a node's output; its logarithm is the parameter, which keeps it positive."""
-        return self.allowed(self.log_steps[node.name].exp())
-
-    def allowed(self, steps: Tensor) -> Tensor:
-        """Steps of activations as the grids allow them."""
-        return power_of_two(steps) if self.grids.choice.kind == "power_of_two" else steps
+        return self.grids.allowed(self.log_steps[node.name].exp())
 
     def restored(self, state: dict[str, Tensor]) -> Self:
         """The network with a trained state in the place of its own, its batch norms frozen, in evaluation mode."""
@@ -354,5 +295,5 @@ class _Observer:
         low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
         step = symmetric_scale(low, high, node.bits.activations)
         self.steps.setdefault(node.name, []).append(step)
-        step = self.network.allowed(step.clamp(min=SMALLEST_SCALE))
+        step = self.network.grids.allowed(step.clamp(min=SMALLEST_SCALE))
         return self.network.grid_of_step(node, step).round(x)

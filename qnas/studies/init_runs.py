@@ -26,10 +26,11 @@ from qnas.data.images import DataSet, Images, shrunk
 from qnas.data.registry import find_data
 from qnas.digest import digest
 from qnas.network.build import build_plan
+from qnas.network.grids import Grids
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
 from qnas.network.initializers import drawn_parameters, find_initializer, with_drawn_classifier
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.network.post_training import LayerRange, activation_ranges, layer_ranges, quantized
 from qnas.network.stack import Stack

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
+from qnas.network.grids import Grids
 from qnas.network.initial import Predictor, he_parameters, with_noise
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
 from qnas.training.recipe import Recipe

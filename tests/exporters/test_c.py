@@ -18,10 +18,11 @@ from qnas.exporters.winner import read_manifest, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import peak_activation_bytes, weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.grids import Grids
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Plan
 from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.scheme import FP32, Bits

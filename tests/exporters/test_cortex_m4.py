@@ -16,10 +16,11 @@ from qnas.exporters.c import constant_bytes, write_c
 from qnas.exporters.device_profiles import find_device
 from qnas.network.build import build_plan
 from qnas.network.deployed import deploy
+from qnas.network.grids import Grids
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import Bits
 from qnas.task import Task

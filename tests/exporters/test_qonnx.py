@@ -22,8 +22,9 @@ from qnas.exporters.winner import read_manifest, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype

@@ -15,9 +15,10 @@ from qnas.exporters.litert import classified, imported
 from qnas.exporters.registry import PROFILES, input_of
 from qnas.exporters.tflite import TFLITE, WRITERS, within, write_tflite
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
 from qnas.network.integers import computed, integer_network
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Kind, Plan
 from qnas.quant.fixed_point import LARGEST, Integers
 from qnas.quant.scheme import Bits

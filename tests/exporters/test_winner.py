@@ -17,7 +17,8 @@ from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.winner import grids_in, read_manifest, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.network.module import Grids, Network
+from qnas.network.grids import Grids
+from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype

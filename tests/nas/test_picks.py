@@ -8,7 +8,7 @@ import pytest
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.nas.picks import export_pick, load_pick
-from qnas.network.module import Grids
+from qnas.network.grids import Grids
 from qnas.space.genotype import Genotype
 
 

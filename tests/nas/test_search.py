@@ -29,8 +29,8 @@ from qnas.nas.search import JobTrainer, MakeScorer, Means, search
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs, parameters
+from qnas.network.grids import Grids
 from qnas.network.initial import Predictor
-from qnas.network.module import Grids
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Node
 from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.scheme import FP32, Bits

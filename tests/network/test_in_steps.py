@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qnas.network.grids import Grids
 from qnas.network.in_steps import Steps, weighted_sum
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Plan
 from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.fold import EPSILON

@@ -10,9 +10,10 @@ from torch import Tensor
 from qnas.errors import QnasError
 from qnas.network.build import build_plan
 from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
 from qnas.network.integers import Step, computed, integer_network, pixel_table
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Plan
 from qnas.quant.choices import GRIDS as CHOICES
 from qnas.quant.fixed_point import Integers

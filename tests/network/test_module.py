@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qnas.network.build import build_plan
+from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.module import MOMENTUM, Grids, Network, has_learned_step
+from qnas.network.module import MOMENTUM, Network, has_learned_step
 from qnas.network.plan import Builder, Plan
 from qnas.quant.fold import EPSILON
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits

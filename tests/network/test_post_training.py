@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qnas.network.build import build_plan
+from qnas.network.grids import Grids
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
-from qnas.network.module import Grids, Network
+from qnas.network.module import Network
 from qnas.network.plan import Builder
 from qnas.network.post_training import activation_ranges, layer_ranges, quantized
 from qnas.quant.scheme import FP32, Bits
