@@ -194,8 +194,8 @@ class Real:
         proposer, limits = Proposer(sampler, settings.seed, gene_choices(space)), settings.limits.within(space)
         known: dict[str, float] = {}
         while self.work < self.seconds:
-            (proposal,) = proposer.propose(1)
-            genotype = decode(space, proposal.genes, settings.bits)
+            (genes,) = proposer.propose(1)
+            genotype = decode(space, genes, settings.bits)
             excess = limits.excess(costs(build_plan(genotype, space.task)))
             if excess <= 0 and genotype.key not in known:
                 value = self.train(genotype, settings.lengths[1])

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 import qnas
 from qnas.errors import QnasError
-from qnas.runs.files import write_json
+from qnas.runs.files import PART, write_json
 from qnas.runs.identity import PLACE, refuse_changes
 from qnas.runs.reading import Shape, expect, read_json, reading
 
@@ -37,7 +37,7 @@ def open_run(
         refuse_changes(run["settings"], identity, folder)
         if run["settings"].get(PLACE) != identity.get(PLACE):
             write_json(path, {**run, "settings": {**run["settings"], PLACE: identity[PLACE]}})
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(one.name != RUN + PART for one in folder.iterdir()):  # a kill may leave that
         raise QnasError(f"A run folder holds {RUN}, but {folder} holds other files; name another `out`.")
     else:
         try:

@@ -90,6 +90,13 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
+def test_what_a_kill_left_of_the_first_file_is_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "run.json.part").write_bytes(b'{"qnas"')
+    open_run({"bits": "w4a4"}, tmp_path, {})
+    assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
+    assert read_run(tmp_path)["settings"] == {"bits": "w4a4"}
+
+
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(QnasError, match=r"A run needs a folder, but .*file is none \(.*\); name another `out`\."):
