@@ -176,8 +176,7 @@ def mended(
         return list(known), None
     seen = [one.trained[short.steps] for one in labelled]
     wiser = foreseen(known, full, outlook.after(labelled, short, seen))
-    enough = len(labelled) >= FEWEST_LABELS
-    if not enough:
+    if len(labelled) < FEWEST_LABELS:
         return wiser, None
     expected = [
         outlook.after(_without(labelled, place), short, _without(seen, place))([one], short)[0]
