@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weight decay 1e-4, no smoothing": {"weight_decay": 1e-4, "smoothing": 0.0},
     "shifts": {"shift_from": 0.0},
     "no mirror": {"mirror": False},
+    "rate 2e-2, no mirror": {"rate": 2e-2, "mirror": False},
     "erasing 0.25": {"erase": 0.25},
     "grid per-tensor": {"grid": "per-tensor"},
     "grid asymmetric": {"grid": "asymmetric"},
