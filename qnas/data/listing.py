@@ -4,7 +4,6 @@ A folder may have parts, ``train``, ``val`` and ``test`` in any case and spellin
 folders alone; or a table, one CSV file of names and labels.
 """
 
-import csv
 import os
 import re
 import unicodedata
@@ -13,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qnas.data.table import FILE_COLUMNS, LABEL_COLUMNS, TABLES, Row, read_table
 from qnas.errors import UNPRINTABLE, QnasError, printable, shown
-from qnas.runs.reading import MOST_JSON, check_file, reading
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
 PARTS = {
@@ -26,9 +25,6 @@ PARTS = {
 PART_TAIL = re.compile(r"[ _.-]*(set|data|images|split)?$")
 NEVER = ("__macosx", "thumbs.db", "desktop.ini")
 """Files and folders of operating systems; those whose names begin with a dot count as little."""
-FILE_COLUMNS, LABEL_COLUMNS = ("file", "filename", "file_name", "image", "path"), ("label", "class", "category")
-PART_COLUMNS = ("split", "part", "set")
-TABLES, SEPARATORS = (".csv", ".tsv"), ",;\t"
 FEWEST = 10
 """Images a class needs, so that each part of the data gets some."""
 EXAMPLES = 3
@@ -36,8 +32,6 @@ MOST_CLASSES, MOST_FILES, MOST_MISSING = 1_000, 1_000_000, 1_000
 """Classes, files or rows of a table, and rows without a file after which no others are looked for."""
 Entry = tuple[Path, int]
 """A file and the number of its class."""
-Row = tuple[str, str, str]
-"""A file's name, its label and its part, of a table."""
 
 
 @dataclass
@@ -99,7 +93,7 @@ def _listed(folder: Path) -> Listing:
     folders = [path for path in top if path.is_dir()]
     tables = [path for path in top if path.is_file() and path.suffix.lower() in TABLES]
     divided = {} if _are_classes(folders, tables) else _divided(folder, folders)
-    read = {} if divided else {table: rows for table in tables if (rows := _read(table))}
+    read = {} if divided else {table: rows for table in tables if (rows := read_table(table))}
     if divided:
         _list_parts(found, divided, [path for path in top if path not in divided.values()])
     elif len(read) == 1:
@@ -192,45 +186,6 @@ def _list_classes(found: Listing, folder: Path) -> list[Entry]:
         if len(entries) > MOST_FILES:
             raise QnasError(f"A data set has at most {MOST_FILES:,} images, got more in {folder}; name a smaller one.")
     return entries
-
-
-def _columns(names: Sequence[str]) -> tuple[str, str, str] | None:
-    """The columns of file names, labels and parts (which may be missing) of a table; nothing if it has none."""
-    known = {name.strip().lower(): name for name in names}
-    file_column, label, part = (
-        next((known[name] for name in choices if name in known), "")
-        for choices in (FILE_COLUMNS, LABEL_COLUMNS, PART_COLUMNS)
-    )
-    return (file_column, label, part) if file_column and label else None
-
-
-def _read(table: Path) -> tuple[str, list[Row]] | None:
-    """The label column of a CSV file and its rows, if it is a table of images."""
-    with reading(table, "a table of images", "save it as CSV in UTF-8, or move it elsewhere"):
-        check_file(table, MOST_JSON)
-        try:
-            with table.open(encoding="utf-8-sig", newline="") as file:
-                head = file.readline()
-                file.seek(0)
-                lines = csv.reader(file, delimiter=max(SEPARATORS, key=head.count))
-                names = next((line for line in lines if line), [])
-                columns = _columns(names)
-                if columns is None:
-                    return None
-                places = [names.index(name) if name else -1 for name in columns]
-                rows = list[Row]()
-                for line in lines:
-                    file_name, label, part = (line[at].strip() if 0 <= at < len(line) else "" for at in places)
-                    if not file_name:
-                        continue
-                    if len(rows) == MOST_FILES:
-                        raise ValueError(f"it has more than {MOST_FILES:,} rows")
-                    if UNPRINTABLE.search(file_name) or UNPRINTABLE.search(label):
-                        raise ValueError(f"line {lines.line_num} has a letter that no terminal shows")
-                    rows.append((file_name, label, part if columns[2] else "train"))
-                return columns[1], rows
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
 
 
 def _list_table(found: Listing, table: Path, label_column: str, rows: list[Row]) -> None:

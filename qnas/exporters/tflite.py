@@ -13,15 +13,13 @@ TFLite rounds. Each choice is one that TFLite Micro has a kernel for:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qnas.errors import QnasError
-from qnas.exporters.litert import imported
-from qnas.exporters.onnx import INPUT, OUTPUT, packed
+from qnas.exporters.onnx import INPUT, OUTPUT
+from qnas.exporters.tflite_graph import Graph, Value
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.integers import Step, integer_network
 from qnas.network.plan import Node
@@ -41,86 +39,14 @@ FINER = 128
 LARGEST_SHORT = 2**15 - 1
 FACTORS = np.arange(64, 128)
 """Weights of a pixel in its normalisation: the one is taken with which the mean is rounded least."""
-ALIGNMENT = 16
-"""Of constants in the file, in bytes, as the schema has it."""
-VERSIONS = {
-    ("CONV_2D", "INT8"): 3,
-    ("CONV_2D", "INT16"): 4,
-    ("CONV_2D", "INT4"): 7,
-    ("DEPTHWISE_CONV_2D", "INT8"): 3,
-    ("DEPTHWISE_CONV_2D", "INT4"): 7,
-    ("AVERAGE_POOL_2D", "INT16"): 3,
-    ("MAX_POOL_2D", "INT16"): 3,
-    ("RESHAPE", "INT16"): 1,
-}
-"""Of operators, by the type of their values, or of int4 weights; 2 for all others."""
 
 
-class Value(NamedTuple):
-    """A tensor: its place, type, shape of (channels, height, width) or (classes,), step, and the integer of 0."""
-
-    place: int
-    kind: str
-    shape: tuple[int, ...]
-    scale: float
-    zero: int
-
-
-class _Graph:
-    """Tensors and operators while they are written."""
+class _Network(Graph):
+    """The operators of one network."""
 
     def __init__(self, network: DeployedNetwork, task: Task) -> None:
-        self.network, self.task, self.schema = network, task, imported("ai_edge_litert.schema_py_generated")
-        self.buffers = [self.table("Buffer")]  # the first is that of all tensors without content
-        self.tensors: list[Any] = []
-        self.operators: list[Any] = []
-        self.codes: dict[tuple[str, int], Any] = {}
-
-    def table(self, of: str, /, **values: Any) -> Any:
-        """A table of the schema with these values."""
-        result = getattr(self.schema, f"{of}T")()
-        for key, value in values.items():
-            setattr(result, key, value)
-        return result
-
-    def buffer(self, content: bytes) -> int:
-        self.buffers.append(self.table("Buffer", data=np.frombuffer(content, np.uint8)))
-        return len(self.buffers) - 1
-
-    def tensor(self, name: str, kind: str, sizes: Sequence[int], **values: Any) -> int:
-        number, shape = getattr(self.schema.TensorType, kind), np.array(sizes, np.int32)
-        self.tensors.append(self.table("Tensor", name=name, type=number, shape=shape, **values))
-        return len(self.tensors) - 1
-
-    def grid(self, scale: Reals, zero: int = 0, axis: int = 0) -> Any:
-        """Steps, one for each entry along an axis, or one for all where they are the same."""
-        steps = (scale[:1] if (scale == scale[0]).all() else scale).astype(np.float32)
-        zeros = np.full(len(steps), zero, np.int64)
-        return self.table("QuantizationParameters", scale=steps, zeroPoint=zeros, quantizedDimension=axis)
-
-    def value(self, name: str, kind: str, shape: tuple[int, ...], scale: float, zero: int = 0) -> Value:
-        """A tensor of a batch of any size, channels last."""
-        channels, *sides = shape
-        sizes = np.array([-1, *sides, channels], np.int32)
-        grid = self.grid(np.array([scale]), zero)
-        place = self.tensor(name, kind, np.abs(sizes).tolist(), shapeSignature=sizes, quantization=grid)
-        return Value(place, kind, shape, scale, zero)
-
-    def constant(self, name: str, values: NDArray[Any], grid: Any = None, kind: str = "") -> int:
-        content = packed(values & 15) if kind == "INT4" else values.tobytes()
-        kind = kind or values.dtype.name.upper()
-        return self.tensor(name, kind, values.shape, buffer=self.buffer(content), quantization=grid)
-
-    def add(self, code: str, inputs: Sequence[int], output: Value, options: Any = None, kind: str = "") -> Value:
-        """An operator that makes ``output``; ``kind`` decides its version, where the type of its values does not."""
-        key, number = (code, VERSIONS.get((code, kind or output.kind), 2)), getattr(self.schema.BuiltinOperator, code)
-        self.codes[key] = self.table("OperatorCode", builtinCode=number, deprecatedBuiltinCode=number, version=key[1])
-        told = {"opcodeIndex": list(self.codes).index(key), "inputs": list(inputs), "outputs": [output.place]}
-        if options is not None:
-            number = getattr(self.schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-            told |= {"builtinOptionsType": number, "builtinOptions": options}
-        self.operators.append(self.table("Operator", **told))
-        return output
+        super().__init__()
+        self.network, self.task = network, task
 
     def sum(self, inputs: Sequence[int], output: Value) -> Value:
         return self.add("ADD", inputs, output, self.table("AddOptions"))
@@ -172,27 +98,6 @@ class _Graph:
         sizes = {"strideW": stride, "strideH": stride, "filterWidth": kernel, "filterHeight": kernel}
         return self.add(code, [source.place], output, self.table("Pool2DOptions", **sizes))
 
-    def written(self, source: Value, output: Value, metadata: Mapping[str, str]) -> bytes:
-        """The file of all that was added, from one value to another."""
-        ends = {"inputs": [source.place], "outputs": [output.place]}
-        graph = self.table("SubGraph", name="qnas", tensors=self.tensors, operators=self.operators, **ends)
-        told = [self.table("Metadata", name=key, buffer=self.buffer(text.encode())) for key, text in metadata.items()]
-        parts = {"subgraphs": [graph], "operatorCodes": list(self.codes.values()), "buffers": self.buffers}
-        model = self.table("Model", version=3, description="qnas", metadata=told, **parts)
-        builder = _aligned()
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
-
-
-def _aligned() -> Any:
-    """A builder that puts what buffers hold, the only vectors of bytes, at multiples of ``ALIGNMENT``."""
-
-    class Aligned(imported("flatbuffers").Builder):  # type: ignore[misc]
-        def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
-            return super().StartVector(size, count, ALIGNMENT if size == 1 else alignment)
-
-    return Aligned()
-
 
 def begins_as_same(node: Node, read: tuple[int, ...]) -> bool:
     """Whether windows begin where TFLite's SAME has them.
@@ -221,11 +126,11 @@ def within(weight: Integers, steps: Reals, bias: Reals, scale: float) -> tuple[I
     return coarser, steps * factor, np.rint(bias / (steps * scale * factor)).astype(np.int64)
 
 
-def _on_grid(graph: _Graph, step: Step) -> Value:
+def _on_grid(graph: _Network, step: Step) -> Value:
     return graph.value(step.name, "INT8", step.shape, step.scale, step.zero_point - MIDDLE)
 
 
-def _image(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _image(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     """(pixel - mean) / deviation."""
     mean, deviation = np.array(graph.task.mean), np.array(graph.task.deviation)
     means = mean[:, None] * FACTORS
@@ -238,7 +143,7 @@ def _image(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
     return graph.convolved(node, pixels, weight, steps, -mean / deviation, HIGHEST, _on_grid(graph, step))
 
 
-def _parts(graph: _Graph, step: Step) -> tuple[Integers, Reals, Reals]:
+def _parts(graph: _Network, step: Step) -> tuple[Integers, Reals, Reals]:
     """A layer's weights, without zero point, their steps, and its biases."""
     layer = graph.network.layers[step.node.name]
     assert step.weight is not None
@@ -247,11 +152,11 @@ def _parts(graph: _Graph, step: Step) -> tuple[Integers, Reals, Reals]:
     return step.weight, steps, layer.bias.double().numpy()
 
 
-def _layer(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _layer(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     return graph.convolved(step.node, inputs[0], *_parts(graph, step), step.node.bits.weights, _on_grid(graph, step))
 
 
-def _logits(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _logits(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     """The last layer: the largest logit that its weights allow is the largest int16."""
     (weight, steps, bias), (read,) = _parts(graph, step), inputs
     most = np.abs(weight).sum((1, 2, 3)) * levels(HIGHEST) * steps * read.scale + np.abs(bias)
@@ -263,21 +168,21 @@ def _logits(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
     return graph.add("RESHAPE", [made.place, shape], flat, options)
 
 
-def _max_pool(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _max_pool(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     return graph.pooled(step.name, "MAX_POOL_2D", step.node, inputs[0])
 
 
-def _avg_pool(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _avg_pool(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     finer = graph.requantized(f"{step.name}/finer", inputs[0], "INT16", inputs[0].scale / FINER)
     pooled = graph.pooled(f"{step.name}/pooled", "AVERAGE_POOL_2D", step.node, finer)
     return graph.requantized(step.name, pooled, "INT8", step.scale, step.zero_point - MIDDLE)
 
 
-def _sum(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _sum(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     return graph.sum([value.place for value in inputs], _on_grid(graph, step))
 
 
-def _concat(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _concat(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     parts = []
     for number, value in enumerate(inputs):
         grid, name = graph.grid(np.array([value.scale])), f"{step.name}/{number}"
@@ -287,13 +192,13 @@ def _concat(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
     return graph.add("CONCATENATION", parts, _on_grid(graph, step), graph.table("ConcatenationOptions", axis=3))
 
 
-def _global_avg(graph: _Graph, step: Step, inputs: list[Value]) -> Value:
+def _global_avg(graph: _Network, step: Step, inputs: list[Value]) -> Value:
     axes, options = np.array([1, 2], np.int32), graph.table("ReducerOptions", keepDims=True)
     places = [inputs[0].place, graph.constant(f"{step.name}/axes", axes)]
     return graph.add("MEAN", places, _on_grid(graph, step), options)
 
 
-WRITERS: dict[str, Callable[[_Graph, Step, list[Value]], Value]] = {
+WRITERS: dict[str, Callable[[_Network, Step, list[Value]], Value]] = {
     "input": _image,
     "conv": _layer,
     "linear": _logits,
@@ -320,7 +225,7 @@ def write_tflite(network: DeployedNetwork, task: Task, metadata: Mapping[str, st
     steps = integer_network(network, task).steps
     for step in steps:
         check(step)
-    graph = _Graph(network, task)
+    graph = _Network(network, task)
     pixels = graph.value(INPUT, "UINT8", task.image, 1.0)
     values: list[Value] = []
     for step in steps:
