@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qnas.exporters.emulated import can_emulate
 from qnas.resources import shipped
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -24,6 +25,11 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("overhead.py --trials 30", {"overhead_milliseconds", "score_milliseconds", "proposals"}),
         ("latency.py --networks 2 --bits w4a4", {"rows"}),
         ("deploy.py --network ds_cnn --width 8 --images 4 --repeats 1 --bits w4a4", {"rows", "n"}),
+        pytest.param(
+            "instructions.py --networks 1 --bits w4a4 --out {out}/rows.jsonl",
+            {"fitted_to", "networks"},
+            marks=pytest.mark.skipif(not can_emulate(), reason="needs a compiler and QEMU"),
+        ),
         ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
         ("search.py --real --seconds 1 --seeds 1 --steps 12 --trials 10 --out {out}", {"ways", "qnas_work"}),
         ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
@@ -64,6 +70,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "overhead",
         "latency",
         "deploy",
+        "instructions",
         "search",
         "real search",
         "winner",

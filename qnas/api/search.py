@@ -110,6 +110,7 @@ def search(
     max_weight_bytes: float = 0,
     max_activation_bytes: float = 0,
     max_latency: float = 0.0,
+    max_instructions: float = 0.0,
     pareto: str | Sequence[str] = (),
     mixed: bool = False,
     edges: int = 0,
@@ -147,6 +148,7 @@ def search(
         max_weight_bytes: most bytes of packed weights and biases.
         max_activation_bytes: most bytes of activations alive at once.
         max_latency: most milliseconds an image in onnxruntime, measured on this machine.
+        max_instructions: most millions of instructions an image on a Cortex-M4, by the exported C code's loops.
         pareto: costs to keep small beside a high accuracy, such as ``params,weight_bytes``.
         mixed: whether each layer's widths are chosen, up to ``bits``.
         edges: bits of the weights of the first and of the last layer, such as 8; 0 for as many as others have.
@@ -194,6 +196,7 @@ def search(
             weight_bytes=profile.budget("weight_bytes", weight_bytes) if profile else weight_bytes,
             activation_bytes=profile.budget("activation_bytes", activation_bytes) if profile else activation_bytes,
             latency=max_latency,
+            instructions=max_instructions,
         ),
         data=known,
         space=str(space) or default_space(known),

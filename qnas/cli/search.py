@@ -26,6 +26,9 @@ def search(
     max_latency: Annotated[
         float, typer.Option(help="Most milliseconds an image in onnxruntime, measured here. Default: no limit.")
     ] = 0,
+    max_instructions: Annotated[
+        float, typer.Option(help="Most millions of a Cortex-M4's instructions an image, in C. Default: no limit.")
+    ] = 0,
     pareto: Annotated[
         str, typer.Option(help="Costs to keep small beside a high accuracy, such as params,weight_bytes.")
     ] = "",
@@ -75,7 +78,8 @@ def search(
         run = qnas.search(
             bits, target=target, grid=grid, max_params=max_params, max_macs=max_macs,
             max_weight_bytes=max_weight_bytes, max_activation_bytes=max_activation_bytes, max_latency=max_latency,
-            pareto=pareto, mixed=mixed, edges=edges, data=data, image=image, space=space, ghn=ghn, sampler=sampler,
+            max_instructions=max_instructions, pareto=pareto, mixed=mixed, edges=edges, data=data, image=image,
+            space=space, ghn=ghn, sampler=sampler,
             trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out,
             device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress, watch=progress.watch,
         )  # fmt: skip

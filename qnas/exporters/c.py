@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from qnas.exporters.arena import Buffer, placed
 from qnas.exporters.device_profiles import Memory
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.instructions import BLOCK, CHANNELS, LANES
 from qnas.network.integers import LOGIT_BITS, IntegerNetwork, Step, integer_network
 from qnas.quant.fixed_point import Integers
+from qnas.quant.scheme import container
 from qnas.task import Task
 
 SOURCE, HEADER, EXAMPLE = "model.c", "model.h", "main.c"
 TEMPLATES = Path(__file__).parent
-BLOCK, LANES, CHANNELS = 4, 8, 16
-"""Output channels whose weights a convolution unpacks at once, each padded to a multiple of so many; channels that
-depthwise layers and pools compute at once."""
 NUMBERS_A_LINE = 24
 ONE = 1 << 30
 """The multiplier of a ratio that is a power of two."""
@@ -63,11 +62,6 @@ def memory_of_c(files: dict[str, bytes]) -> Memory:
 def _filled(name: str, values: dict[str, object]) -> str:
     text = (TEMPLATES / name).read_text(encoding="ascii")
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
-
-
-def container(bits: int) -> int:
-    """The bits in which integers of so many are stored."""
-    return next(width for width in (2, 4, 8) if bits <= width)
 
 
 def packed(integers: Integers, bits: int) -> NDArray[np.uint8]:

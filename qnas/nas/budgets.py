@@ -10,6 +10,7 @@ from qnas.nas.limits import Limits
 from qnas.nas.pareto import fronts
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
+from qnas.network.instructions import costs_with_instructions
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.space.cells import CELL_INPUTS, Branch, Cell, is_connected
@@ -21,6 +22,11 @@ from qnas.space.space import SearchSpace
 CostModel = Callable[[Plan], Costs]
 """What gives a network's costs."""
 NAMES = tuple(item.name for item in fields(Limits))
+
+
+def closed_form(counted: float) -> CostModel:
+    """What gives the costs that have a closed form: instructions are among them where they are counted."""
+    return costs_with_instructions if counted else costs
 
 
 class Small(NamedTuple):
@@ -71,7 +77,8 @@ def check_possible(
 
 def fitting(genotypes: Iterable[Genotype], limits: Limits, space: SearchSpace) -> Iterator[Genotype]:
     """Those of some networks that keep the limits; of latency nothing is known before it is measured."""
-    return (one for one in genotypes if limits.excess(costs(build_plan(one, space.task))) <= 0)
+    model = closed_form(limits.instructions)
+    return (one for one in genotypes if limits.excess(model(build_plan(one, space.task))) <= 0)
 
 
 def small_networks(space: SearchSpace, bits: Bits, edges: int = 0, cost_model: CostModel = costs) -> list[Small]:
@@ -123,7 +130,8 @@ def cheapest(networks: Iterable[Small]) -> list[Small]:
 
 def nearest(space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0) -> Genotype:
     """The small network that exceeds the limits by the least share, or is furthest within them."""
-    return min(small_networks(space, bits, edges), key=lambda one: limits.excess(one.costs)).genotype
+    small = small_networks(space, bits, edges, closed_form(limits.instructions))
+    return min(small, key=lambda one: limits.excess(one.costs)).genotype
 
 
 def _least(networks: Iterable[Small], cost: str) -> float:

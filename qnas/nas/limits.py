@@ -19,6 +19,7 @@ class Limits:
     weight_bytes: int = 0
     activation_bytes: int = 0
     latency: float = 0.0
+    instructions: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

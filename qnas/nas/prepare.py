@@ -13,7 +13,7 @@ from qnas.data.registry import find_data
 from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile
-from qnas.nas.budgets import check_possible
+from qnas.nas.budgets import check_possible, closed_form
 from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
 from qnas.runs.folder import open_run
@@ -48,7 +48,8 @@ def prepare(settings: SearchSettings) -> Prepared:
         raise QnasError(f"`sampler={EXPECTED!r}` goes by time, and none is given; add `minutes=10`.")
     prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity(), settings.target)
     limits = replace(settings.limits.within(prepared.space), latency=0.0)  # which takes a run folder to measure
-    check_possible(prepared.space, limits, settings.narrowest, settings.edges)
+    model = closed_form(limits.instructions)
+    check_possible(prepared.space, limits, settings.narrowest, settings.edges, model)
     return prepared
 
 

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, Protocol
 from optuna.trial import FrozenTrial
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import CostModel
+from qnas.nas.budgets import CostModel, closed_form
 from qnas.nas.candidate import Candidate
 from qnas.nas.proposer import BUDGET, Answer
 from qnas.nas.samplers import Genes
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
-from qnas.network.costs import Costs, costs
+from qnas.network.costs import Costs
 from qnas.network.plan import Plan
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome
@@ -236,7 +236,7 @@ class Screen:
         """What another process, or an earlier one, looked at."""
         genotype = self.settings.decode(self.space, genes_of(self.choices, trial))
         plan = build_plan(genotype, self.space.task)
-        return Costed(genotype, plan, costs(plan))
+        return Costed(genotype, plan, closed_form(self.settings.counts_instructions)(plan))
 
     def add(self, candidate: Candidate) -> None:
         """Take a candidate among those found."""

@@ -18,7 +18,7 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
-from qnas.nas.budgets import CostModel, check_possible, nearest
+from qnas.nas.budgets import CostModel, check_possible, closed_form, nearest
 from qnas.nas.candidate import Candidate
 from qnas.nas.foresight import Foresight
 from qnas.nas.leaders import Leaders
@@ -32,7 +32,6 @@ from qnas.nas.samplers import first
 from qnas.nas.screen import Scorer, Screen
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
@@ -243,9 +242,10 @@ def _screen(
     foresight = foresight_of(settings, prepared)
     choose = foresight.choose if foresight else first
     limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
+    closed = closed_form(settings.counts_instructions)
 
     def excess(genes: dict[str, Any]) -> float:
-        return limits.excess(costs(build_plan(settings.decode(space, genes), space.task)))
+        return limits.excess(closed(build_plan(settings.decode(space, genes), space.task)))
 
     def small() -> dict[str, Any]:
         found = nearest(space, limits, settings.narrowest, settings.edges)
@@ -274,12 +274,13 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
 
 def cost_model_for(settings: SearchSettings, space: SearchSpace, folder: Path) -> CostModel:
     """What gives a network's costs; its latency too if that counts, measured once a layer and kept in the folder."""
+    closed = closed_form(settings.counts_instructions)
     if not settings.needs_latency:
-        return costs
+        return closed
 
     def samples() -> list[Plan]:
         genotypes = islice(stream(space, settings.seed, bits=settings.bits), TIMED_WHOLE)
         return [build_plan(genotype, space.task) for genotype in genotypes]
 
     table = LatencyTable(folder / LATENCY, samples)
-    return lambda plan: replace(costs(plan), latency=table.latency(plan))
+    return lambda plan: replace(closed(plan), latency=table.latency(plan))

@@ -81,6 +81,10 @@ class SearchSettings:
         if self.mixed and len(self.layer_choices) < 2:
             choices = ", ".join(str(bits) for bits in MIXED)
             raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
+        if self.counts_instructions and self.bits.is_float:
+            raise QnasError(
+                "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
+            )
         at_least_one({"trials": self.trials, "top": self.top})
 
     @property
@@ -97,6 +101,8 @@ class SearchSettings:
         """Plain values that must be the same for a run to go on."""
         plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
         plain["target"] = self.target and self.target.to_json()
+        if not self.limits.instructions:
+            del plain["limits"]["instructions"]  # which runs of earlier versions do not have
         plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
         return plain
 
@@ -123,12 +129,18 @@ class SearchSettings:
     @property
     def is_unbounded(self) -> bool:
         """Whether nothing speaks for narrow layers."""
-        return not (self.pareto or self.limits.weight_bytes or self.limits.activation_bytes or self.limits.latency)
+        narrow = ("weight_bytes", "activation_bytes", "latency", "instructions")
+        return not (self.pareto or any(getattr(self.limits, name) for name in narrow))
 
     @property
     def needs_latency(self) -> bool:
         """Whether networks are timed."""
         return "latency" in self.pareto or self.limits.latency > 0
+
+    @property
+    def counts_instructions(self) -> bool:
+        """Whether instructions are counted."""
+        return "instructions" in self.pareto or self.limits.instructions > 0
 
 
 def paid_steps(steps: int, usual_price: float, price: float) -> int:

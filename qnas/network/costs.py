@@ -20,6 +20,7 @@ class Costs:
     """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed.
 
     ``latency`` is in milliseconds an image; it is measured (``qnas.exporters.latency``) and 0 where it was not.
+    ``instructions`` are millions an image on a Cortex-M4 (``qnas.network.instructions``), 0 where nobody asked.
     """
 
     params: int
@@ -27,10 +28,11 @@ class Costs:
     weight_bytes: int
     activation_bytes: int
     latency: float = 0.0
+    instructions: float = 0.0
 
 
 def costs(plan: Plan) -> Costs:
-    """All costs of a plan that have a closed form."""
+    """All costs of a plan that have a closed form and hold for any device."""
     return Costs(parameters(plan), macs(plan), weight_bytes(plan), peak_activation_bytes(plan))
 
 

@@ -70,6 +70,11 @@ def check_edges(weights: int) -> None:
         raise QnasError(f"`edges` is {LOWEST} to {HIGHEST} bits, got {weights}; give 8, or leave it out.")
 
 
+def container(bits: int) -> int:
+    """The bits in which integers of so many are stored: 2, 4 or 8."""
+    return next(width for width in (2, 4, 8) if bits <= width)
+
+
 def widest(several: Iterable[Bits]) -> Bits:
     """The widest weights and the widest activations among several."""
     pairs = [(bits.weights, bits.activations) for bits in several]

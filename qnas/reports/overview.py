@@ -18,7 +18,7 @@ from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.reports.search import Typed, print_result
+from qnas.reports.search import COUNTED, Typed, print_result
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.reading import read_json
@@ -128,7 +128,7 @@ def _show_winner(folder: Path) -> None:
     trained = accuracy.get("trained")
     if isinstance(trained, dict):
         trained = ", ".join(f"{_text(top1)} after {steps} steps" for steps, top1 in trained.items())
-    spent = {name: value for name, value in manifest["costs"].items() if value or name != "latency"}  # not measured
+    spent = {name: value for name, value in manifest["costs"].items() if value or name not in COUNTED}
     facts = {"bits": manifest["facts"]["settings"]["bits"], **spent, "model_bytes": model_bytes(manifest)}
     show(
         _facts(

@@ -30,14 +30,14 @@ from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.plan import Node
 from qnas.reports.charts import Chart, Mark, chart, drawing, records
-from qnas.reports.search import COSTS, PAGE, Typed, classes_line, trusted
+from qnas.reports.search import COSTS, COUNTED, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.identity import IMAGES
 from qnas.runs.reading import reading
 from qnas.scores.accuracy import interval
 
-ALL_COSTS = {**COSTS, "latency": "ms"}
+ALL_COSTS = COSTS | COUNTED
 LOOKED, WRONG = 2_000, 24
 """Validation images that are looked at, and those of them that are shown because the network is wrong about them."""
 LISTED, CLASSES = 500, 24
@@ -106,7 +106,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "model_bytes": model_bytes(manifest),
         "parity": parity,
         "winner": networks[0],
-        "asked": [(name, settings["limits"][key], networks[0][key]) for key, name in ALL_COSTS.items()],
+        "asked": [(name, settings["limits"].get(key, 0), networks[0][key]) for key, name in ALL_COSTS.items()],
         "accuracies": accuracies(networks[0], settings["images"]),
         "classes_line": classes_line(manifest["validation"], manifest["images"]["classes"]),
         "trust": trusted(result, manifest["validation"]),

@@ -21,6 +21,8 @@ WEAKEST, CLASSES = 3, 24
 """Classes that are named, and those that have a line in a table."""
 IMBALANCED = 2
 UNTRUSTED = "Trust: there were too few short runs to tell how far estimates can be trusted."
+COUNTED = {"latency": "ms", "instructions": "M instructions"}
+"""Costs that are told where somebody asked for them."""
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
 
@@ -153,10 +155,9 @@ def picks_table(result: dict[str, Any]) -> Table:
     )
     if result["pareto"]:
         caption += f" front: no other pick is better in accuracy or {', '.join(result['pareto'])} without being worse."
-    timed = any(pick["latency"] for pick in result["picks"])
-    costs = [*COSTS, *(["latency"] if timed else [])]
-    columns = ["", "network", "score", "estimate", "trained", "test", *(COSTS[key] for key in COSTS)]
-    columns += (["ms"] if timed else []) + (["front"] if result["pareto"] else [])
+    costs = COSTS | {key: name for key, name in COUNTED.items() if any(pick[key] for pick in result["picks"])}
+    columns = ["", "network", "score", "estimate", "trained", "test", *costs.values()]
+    columns += ["front"] if result["pareto"] else []
     table = Table(*columns, title=title, caption=caption)
     for place, pick in enumerate(result["picks"], 1):
         trained = pick["trained"][max(pick["trained"], key=int)]

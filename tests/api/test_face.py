@@ -524,6 +524,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("search", {"max_params": 0.5}, ["`max_params=0.5`", "give for example `max_params=1e7`"]),
     ("search", {"max_macs": -5}, ["`max_macs=-5`", "leave it out"]),
     ("search", {"max_latency": float("nan")}, ["`max_latency=nan`", "leave it out"]),
+    ("search", {"max_instructions": -1.0}, ["`max_instructions=-1.0`", "leave it out"]),
+    ("search", {"max_instructions": 1.0, "bits": "fp32"}, ["integer code", "`bits='fp32'`", "leave the limit out"]),
     ("search", {"max_params": 10, "data": "digits"}, ["`max_params=10`", "raise the budget"]),
     ("search", {"pareto": ("parms",)}, ["'parms'", "did you mean 'params'?"]),
     ("search", {"mixed": True, "bits": "w2a2"}, ["`mixed`", "got w2a2", "give w4a4 or more"]),

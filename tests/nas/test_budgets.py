@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import check_possible, fitting, nearest, small_networks
+from qnas.nas.budgets import CostModel, check_possible, closed_form, fitting, nearest, small_networks
 from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
+from qnas.network.instructions import instructions
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.cells import PREVIOUS, Branch, Cell
@@ -66,7 +67,7 @@ def every_cell(space: SearchSpace) -> list[Cell]:
     return found
 
 
-def every_cost(space: SearchSpace, bits: Bits) -> list[Costs]:
+def every_cost(space: SearchSpace, bits: Bits, cost_model: CostModel = costs) -> list[Costs]:
     """The costs of every network of a space."""
     norms = [norm for norm, share in ((True, space.batch_norm), (False, 1 - space.batch_norm)) if share > 0]
     outer = product(
@@ -78,7 +79,7 @@ def every_cost(space: SearchSpace, bits: Bits) -> list[Costs]:
         for normal, reduction in product(normals, cells):
             if len(normal) == len(reduction) or normals == cells[:1]:
                 genotype = Genotype(*sizes, normal, reduction, bits)
-                found.append(costs(build_plan(genotype, space.task)))
+                found.append(cost_model(build_plan(genotype, space.task)))
     return found
 
 
@@ -181,6 +182,23 @@ def test_a_budget_that_the_smallest_network_just_keeps_is_possible(
 ) -> None:
     limits = Limits(**{cost: smallest["conv and skip", "w4a4"][cost]})
     check_possible(SPACES["conv and skip"], limits, Bits(4, 4))
+
+
+@pytest.mark.parametrize("name", ["conv and skip", "strides and biases", "chains and sums", "parameters or memory"])
+def test_of_instructions_too_the_least_is_that_of_the_enumeration(name: str) -> None:
+    space, bits = SPACES[name], Bits(4, 8)
+    least = min(one.instructions for one in every_cost(space, bits, closed_form(1)))
+    assert min(one.costs.instructions for one in small_networks(space, bits, 0, closed_form(1))) == least > 0
+    assert (
+        closed_form(1)(build_plan(nearest(space, Limits(instructions=least), bits), space.task)).instructions == least
+    )
+    check_possible(space, Limits(instructions=least), bits, 0, closed_form(1))
+    with pytest.raises(QnasError, match=f"keeps `max_instructions={least / 2:,}`: the smallest needs {least:,}; raise"):
+        check_possible(space, Limits(instructions=least / 2), bits, 0, closed_form(1))
+    networks = [*islice(stream(space, 0, bits=bits), 2)]
+    most = max(instructions(build_plan(one, space.task)) for one in networks)
+    assert [*fitting(networks, Limits(instructions=most), space)] == networks
+    assert not [*fitting(networks, Limits(instructions=least / 2), space)]
 
 
 def test_wider_edges_count() -> None:

@@ -31,6 +31,7 @@ from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs, parameters
 from qnas.network.grids import Grids
 from qnas.network.initial import Predictor
+from qnas.network.instructions import instructions
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
@@ -354,6 +355,21 @@ def test_a_latency_budget_is_kept(tmp_path: Path) -> None:
     every = result["picks"] + result["candidates"]
     assert len(every) == 10
     assert all(0 < one["latency"] <= times[5] for one in every)
+
+
+@pytest.mark.slow
+def test_a_budget_of_instructions_is_kept_and_is_an_axis(tmp_path: Path, prepared: Prepared) -> None:
+    free = replace(SETTINGS, trials=10, pareto=("instructions",))
+    run(tmp_path / "free", prepare(free), free)
+    result = found_in(tmp_path / "free")
+    counts = sorted(one["instructions"] for one in result["picks"] + result["candidates"])
+    assert counts[0] > 0
+    bound = replace(SETTINGS, trials=10, limits=Limits(params=12_000, instructions=counts[5]))
+    run(tmp_path / "bound", prepare(bound), bound)
+    result = found_in(tmp_path / "bound")
+    for one in result["picks"] + result["candidates"]:
+        plan = build_plan(Genotype.from_json(one["genotype"]), prepared.space.task)
+        assert one["instructions"] == instructions(plan) <= counts[5]
 
 
 @pytest.mark.slow
