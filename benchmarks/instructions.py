@@ -96,10 +96,10 @@ def counted(architecture: Architecture, task: Task) -> list[dict[str, Any]]:
         print(f"{architecture.key} is left out: {error}", flush=True)
         return []
     steps, counts = integer_network(deployed, task).steps[1:], layer_counts(plan)
-    assert [function_of(step) for step in steps] == [kernel for kernel, _ in counts]
+    assert [function_of(step) for step in steps] == [kernel for _, kernel, _ in counts]
     return [
         {"kernel": kernel, "turns": dict(turns), "instructions": spent}
-        for (kernel, turns), spent in zip(counts, device.instructions, strict=True)
+        for (_, kernel, turns), spent in zip(counts, device.instructions, strict=True)
     ]
 
 

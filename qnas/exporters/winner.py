@@ -25,10 +25,11 @@ from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
-from qnas.network.costs import Costs, costs
+from qnas.network.costs import Costs
 from qnas.network.deployed import deploy
 from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
+from qnas.network.instructions import costs_with_instructions
 from qnas.network.module import Network
 from qnas.quant.choices import FORMER, check_grid
 from qnas.runs.files import write_bytes, write_json, write_tensors
@@ -101,8 +102,8 @@ class Winner(Network):
 
     @property
     def costs(self) -> Costs:
-        """Parameters, multiply-accumulates and bytes."""
-        return costs(self.plan)
+        """Parameters, multiply-accumulates, bytes and instructions."""
+        return costs_with_instructions(self.plan)
 
     @property
     def parity(self) -> dict[str, Any]:
@@ -203,7 +204,7 @@ def write_winner(
     write_json(folder / GENOTYPE, genotype.to_json())
     manifest = {
         "facts": facts,
-        "costs": asdict(costs(network.plan)),
+        "costs": asdict(costs_with_instructions(network.plan)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
         **({"failed": parity.failure} if parity.failure else {}),

@@ -81,7 +81,7 @@ class SearchSettings:
         if self.mixed and len(self.layer_choices) < 2:
             choices = ", ".join(str(bits) for bits in MIXED)
             raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
-        if self.counts_instructions and self.bits.is_float:
+        if self.bits.is_float and ("instructions" in self.pareto or self.limits.instructions):
             raise QnasError(
                 "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
             )
@@ -139,8 +139,9 @@ class SearchSettings:
 
     @property
     def counts_instructions(self) -> bool:
-        """Whether instructions are counted."""
-        return "instructions" in self.pareto or self.limits.instructions > 0
+        """Whether instructions are counted: where they matter, or a device runs the C code that they are of."""
+        in_c = self.target is not None and self.target.container == "c"
+        return in_c or "instructions" in self.pareto or self.limits.instructions > 0
 
 
 def paid_steps(steps: int, usual_price: float, price: float) -> int:

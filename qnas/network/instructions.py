@@ -29,13 +29,18 @@ def instructions(plan: Plan) -> float:
 
     A Cortex-M4 computes them in 1 to 2 cycles each.
     """
+    return round(sum(layer_instructions(plan)) / MILLION, 6)
+
+
+def layer_instructions(plan: Plan) -> list[float]:
+    """The instructions of every node, none for the image, nor where layers are in FP32."""
+    found = [0.0] * len(plan.nodes)
     if any(node.bits.is_float for node in plan.nodes[1:]):
-        return 0.0
+        return found
     prices = _prices()
-    total = sum(
-        prices[kernel].get(loop, 0.0) * turns for kernel, counts in layer_counts(plan) for loop, turns in counts.items()
-    )
-    return round(total / MILLION, 6)
+    for position, kernel, counts in layer_counts(plan):
+        found[position] += sum(prices[kernel].get(loop, 0.0) * turns for loop, turns in counts.items())
+    return found
 
 
 def costs_with_instructions(plan: Plan) -> Costs:
@@ -49,8 +54,8 @@ def _prices() -> dict[str, dict[str, float]]:
     return prices
 
 
-def layer_counts(plan: Plan) -> list[tuple[str, Counts]]:
-    """The kernel of every node but the image, and how often each of its loops turns.
+def layer_counts(plan: Plan) -> list[tuple[int, str, Counts]]:
+    """The position of every node but the image, its kernel, and how often each loop of that turns.
 
     A sum that a concatenation reads is computed for that one alone, and once more if others read it.
     """
@@ -58,7 +63,7 @@ def layer_counts(plan: Plan) -> list[tuple[str, Counts]]:
     for position, node in enumerate(plan.nodes[1:], 1):
         readers = [one.kind == "concat" for one in plan.nodes if position in one.inputs]
         forms = sum(readers) + (not all(readers)) if node.kind == "sum" else 1
-        found += [_counts(node, [plan.nodes[source] for source in node.inputs])] * forms
+        found += [(position, *_counts(node, [plan.nodes[source] for source in node.inputs]))] * forms
     return found
 
 

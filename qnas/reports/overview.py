@@ -17,7 +17,7 @@ from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
+from qnas.network.instructions import costs_with_instructions
 from qnas.reports.search import COUNTED, Typed, print_result
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
@@ -128,7 +128,7 @@ def _show_winner(folder: Path) -> None:
     trained = accuracy.get("trained")
     if isinstance(trained, dict):
         trained = ", ".join(f"{_text(top1)} after {steps} steps" for steps, top1 in trained.items())
-    spent = {name: value for name, value in manifest["costs"].items() if value or name not in COUNTED}
+    spent = _counted(manifest["costs"])
     facts = {"bits": manifest["facts"]["settings"]["bits"], **spent, "model_bytes": model_bytes(manifest)}
     show(
         _facts(
@@ -142,14 +142,19 @@ def _show_winner(folder: Path) -> None:
         print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
 
 
+def _counted(spent: dict[str, Any]) -> dict[str, Any]:
+    """Costs but for those that nobody counted."""
+    return {COUNTED.get(name, name): value for name, value in spent.items() if value or name not in COUNTED}
+
+
 def _show_genotype(path: Path, typed: Typed) -> None:
     data = read_json(path, "a genotype", "write one with `qnas.sample(count=1)`")
     genotype = Genotype.from_json(data)
-    plan = build_plan(genotype, Task((3, 32, 32), 10))
+    spent = _counted(asdict(costs_with_instructions(build_plan(genotype, Task((3, 32, 32), 10)))))
     show(
         _facts(
             f"genotype {genotype.key}",
-            {**genotype.to_json(), **asdict(costs(plan)), "counted for": "3 x 32 x 32, 10 classes"},
+            {**genotype.to_json(), **spent, "counted for": "3 x 32 x 32, 10 classes"},
         )
     )
     print(typed(f"Next: `qnas.train({str(path)!r}, minutes=10)`"))

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from qnas.nas import pareto
 from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
+from qnas.network.instructions import layer_instructions
 from qnas.network.plan import Node
 from qnas.reports.charts import Chart, Mark, chart, drawing, records
 from qnas.reports.search import COSTS, COUNTED, PAGE, Typed, classes_line, trusted
@@ -221,8 +223,9 @@ def mark(network: dict[str, Any], x: float, y: float, kind: int) -> Mark:
 
 def layers(winner: Winner) -> list[dict[str, Any]]:
     """Every layer of a network with its widths and costs, and the shares of the costs in those of the whole network."""
-    spent = layer_costs(winner.plan)
-    whole = {key: max(1, sum(getattr(one, key) for one in spent)) for key in ("macs", "weight_bytes")}
+    counted = layer_instructions(winner.plan)
+    spent = [replace(one, instructions=count) for one, count in zip(layer_costs(winner.plan), counted, strict=True)]
+    whole = {key: max(1, sum(getattr(one, key) for one in spent)) for key in ("macs", "weight_bytes", "instructions")}
     rows = []
     for node, one in zip(winner.plan.nodes, spent, strict=True):
         shares = {key: round(100 * getattr(one, key) / total, 1) for key, total in whole.items()}

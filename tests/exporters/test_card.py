@@ -130,7 +130,7 @@ def manifest_of(data: DataSet, profile: str = "compact", /, **settings: Any) -> 
     parity = {"torch_top1": 80.0, "same_class": 100.0, "images": len(data.validation), "runtime": "onnxruntime"}
     return {
         "facts": {"settings": {"bits": "w4a4", **settings}, "accuracy": {"test": 75.0}},
-        "costs": {"params": 1234, "macs": 5678, "weight_bytes": 910, "activation_bytes": 11},
+        "costs": {"params": 1234, "macs": 5678, "weight_bytes": 910, "activation_bytes": 11, "instructions": 12.34},
         "parity": parity, "validation": {"recall": recall, "balanced": 70.0, "majority": 40.0},
         "images": images_of(data, row.pixels), "profile": profile, "model": row.file, "model_bytes": 1000,
         "versions": {"qnas": "0"},

@@ -34,8 +34,8 @@ def test_kernels_and_loops_are_those_of_the_integer_network(name: str, bits: str
         network.calibrate([torch.randn(4, *TASK.image)])
         steps = integer_network(deploy(network), TASK).steps
         counts = layer_counts(plan)
-        assert [kernel for kernel, _ in counts] == [function_of(step) for step in steps[1:]]
-        for step, (kernel, turns) in zip(steps[1:], counts, strict=True):
+        assert [kernel for _, kernel, _ in counts] == [function_of(step) for step in steps[1:]]
+        for step, (_, kernel, turns) in zip(steps[1:], counts, strict=True):
             walked = walk(kernel, step, steps[step.inputs[0]])
             assert {loop: turns[loop] for loop in walked} == walked, (genotype.key, step.name)
 
