@@ -86,8 +86,6 @@ def refusal(profile: str, bits: Bits, grid: str = USUAL) -> str:
     """What a container says that does not hold the networks of these tests at such settings; nothing where it does."""
     if bits.is_float and not PROFILES[profile].floats:
         return "but .* is FP32"
-    if profile in ("c", "tflite") and (grid, bits) == ("asymmetric", Bits(2, 2)):  # of one step some sums are wide
-        return "What a layer adds up must lie within"
     if profile == "tflite" and bits.activations < 8:
         return "TFLite has activations of 8 bits, but those of .* have"
     if profile == "tflite" and grid == "asymmetric":
@@ -151,12 +149,17 @@ def test_the_networks_hold_every_operation_at_every_stride(covering: list[Genoty
 
 
 @pytest.mark.parametrize("bits", SETTINGS)
-def test_onnxruntime_gives_the_classes_of_torch(trained: Trained, digits_data: DataSet, bits: str) -> None:
+def test_onnxruntime_gives_the_classes_and_most_logits_of_torch(
+    trained: Trained, digits_data: DataSet, bits: str
+) -> None:
+    images, _ = digits_data.validation.batch(slice(None))
     for network in trained(bits):
         parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
         assert parity.images == 360
         assert parity.same_class >= 99, network.plan
         assert abs(parity.torch_top1 - parity.runtime_top1) <= 0.5
+        assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+        assert bits != "fp32" or parity.largest_logit_difference < 1e-3
 
 
 @pytest.mark.parametrize("bits", SETTINGS)
@@ -171,20 +174,6 @@ def test_without_optimisation_onnxruntime_gives_the_same_classes(
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         (found,) = session.run(None, {"images": images.numpy()})
         assert (found.argmax(1) == network(images).argmax(1).numpy()).mean() >= 0.99
-
-
-def test_float_logits_are_equal_but_for_rounding(trained: Trained, digits_data: DataSet) -> None:
-    for network in trained("fp32"):
-        parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
-        assert parity.largest_logit_difference < 1e-3
-
-
-@pytest.mark.parametrize("bits", SETTINGS)
-def test_most_logits_of_a_quantized_model_are_equal(trained: Trained, digits_data: DataSet, bits: str) -> None:
-    for network in trained(bits):
-        images, _ = digits_data.validation.batch(slice(None))
-        parity = compare(write_onnx(network).SerializeToString(), network, digits_data.validation)
-        assert parity.mean_logit_difference < 0.02 * network(images).std().item()
 
 
 @pytest.mark.parametrize("bits", ["w4a4", "w8a8"])
@@ -339,13 +328,15 @@ def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
 
 @pytest.fixture(scope="session")
 def gridded(ghn: GHN, digits_data: DataSet) -> Callable[[str, str], DeployedNetwork]:
-    """The bottlenecks on a grid at bit widths, trained once."""
+    """A few bottlenecks on a grid at bit widths, trained once: containers that run node by node take a while."""
     kept: dict[tuple[str, str], DeployedNetwork] = {}
 
     def take(grid: str, bits: str) -> DeployedNetwork:
         if (grid, bits) not in kept:
             recipe = Recipe(STEPS, grid=grid)
-            kept[grid, bits] = deploy(train_network(bottlenecks(Bits.parse(bits)), digits_data, recipe, 0, ghn))
+            cell = ((Branch(0, "mb_conv3", 3),), (Branch(1, "mb_conv6", 5),))
+            genotype = replace(bottlenecks(Bits.parse(bits)), normal=cell, reduction=cell)
+            kept[grid, bits] = deploy(train_network(genotype, digits_data, recipe, 0, ghn))
         return kept[grid, bits]
 
     return take

@@ -182,6 +182,13 @@ def test_a_bias_that_no_32_bits_hold_at_the_accumulators_step_is_kept(bits: Bits
     assert set(computed(step, [image])[..., 1].ravel().tolist()) <= {178, 179}
 
 
+def test_sums_that_reach_far_beyond_their_output_are_refused_by_name() -> None:
+    network = deployed(everything(Bits(8, 8)))
+    network.activations["total"] = replace(network.activations["total"], scale=1e-9)
+    with pytest.raises(QnasError, match=r"What a layer adds up must lie within some .* steps of its output, but total"):
+        integer_network(network, TASK)
+
+
 def test_accumulators_that_could_overflow_are_refused_by_name() -> None:
     network = deployed(everything(Bits(8, 8)))
     layer = network.layers["small"]
