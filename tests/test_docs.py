@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import qnas
 from qnas.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,16 @@ def test_the_code_of_a_page_runs_block_after_block(page: str, tmp_path: Path) ->
     assert blocks
     ended = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+def test_the_pages_make_a_site_without_a_warning_and_tell_all_of_the_face(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-q", "-E", "-W", "-b", "html", ROOT / "docs", tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    told = set(re.findall(r'id="qnas\.(\w+)"', (tmp_path / "api.html").read_text(encoding="utf-8")))
+    assert told == set(qnas.__all__)
+    assert {page.stem for page in PAGES[3:]} <= {page.stem for page in tmp_path.glob("*.html")}
 
 
 @pytest.mark.export

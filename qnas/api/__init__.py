@@ -1,5 +1,7 @@
 """What the package offers: a few verbs, each of which checks its arguments, hands them on, and returns one object.
 
+A search, for example::
+
     run = qnas.search("w4a4", max_params=50_000, data="digits")
     winner = run.winner                      # a module, and an object with genotype, costs and accuracies
     pandas.DataFrame(run.rows)               # every network that was looked at
