@@ -1,4 +1,4 @@
-"""``qnas show``, ``qnas report`` and ``qnas sample``: look at what there is, draw architectures."""
+"""``qnas show``, ``report``, ``dashboard`` and ``sample``: look at what there is, draw architectures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +29,17 @@ def report(
     from qnas.reports.page import write_page
 
     print(write_page(run, out, in_options))
+
+
+def dashboard(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished search.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 8080,
+) -> None:
+    """Open a finished search in Optuna's dashboard, until Ctrl-C: every network that was scored is a trial."""
+    from qnas.reports.dashboard import serve
+
+    serve(run, host, port)
 
 
 def sample(
