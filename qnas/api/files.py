@@ -11,6 +11,7 @@ from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
+from qnas.reports.dashboard import serve
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
@@ -29,6 +30,20 @@ def show(what: str | Path = "") -> None:
         QnasError: it leads to nothing of these.
     """
     show_anything(str(what))
+
+
+def dashboard(run: str | Path | SearchRun, *, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Serve a finished search in Optuna's dashboard, until it is stopped: every network that was scored is a trial.
+
+    Args:
+        run: a run or its folder.
+        host: address to listen at.
+        port: likewise.
+
+    Raises:
+        QnasError: the run is not finished, Optuna's dashboard is not installed, or the address cannot be had.
+    """
+    serve(run.folder if isinstance(run, SearchRun) else Path(run), host, port)
 
 
 def report(run: str | Path | SearchRun, *, out: str | Path | None = None) -> Path:

@@ -37,9 +37,9 @@ def dashboard(
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8080,
 ) -> None:
     """Open a finished search in Optuna's dashboard, until Ctrl-C: every network that was scored is a trial."""
-    from qnas.reports.dashboard import serve
+    import qnas
 
-    serve(run, host, port)
+    qnas.dashboard(run, host=host, port=port)
 
 
 def sample(

@@ -28,6 +28,7 @@ VERBS = {
     "train": "train",
     "show": "show",
     "report": "report",
+    "dashboard": "dashboard",
     "data": "survey",
     "export": "export",
     "sample": "sample",
