@@ -549,6 +549,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("load", {"what": "nowhere"}, ["`qnas.load(what)`", "'nowhere'", "check the path"]),
     ("show", {"what": "nowhere"}, ["`qnas.show(what)`", "'nowhere'", "`qnas.show()`"]),
     ("export", {"source": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
+    ("dashboard", {"run": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
+    ("dashboard", {"run": "nowhere", "port": 70_000}, ["`port=70000`", "within 1..65535", "leave it out"]),
     ("report", {"run": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("study_init", {"data": "nowhere"}, ["'nowhere'", "`data`"]),
     ("study_init", {"preset": "long"}, ["preset", "'long'", "quick"]),
