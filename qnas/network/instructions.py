@@ -25,10 +25,7 @@ Counts = Counter[str]
 
 
 def instructions(plan: Plan) -> float:
-    """Millions of instructions of one image, for a quantized plan; 0 for one with layers in FP32.
-
-    A Cortex-M4 computes them in 1 to 2 cycles each.
-    """
+    """Millions of instructions of one image, for a quantized plan; 0 for one with layers in FP32."""
     return round(sum(layer_instructions(plan)) / MILLION, 6)
 
 
