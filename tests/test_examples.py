@@ -1,6 +1,7 @@
 """The scripts in examples/ run as their first lines say, and are short and use nothing but the package's face."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -16,10 +17,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 README = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
+NOTEBOOK = ROOT / "examples" / "fashion_mnist.ipynb"
+CELLS = [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES} | {
     f"README {place}": text for place, text in enumerate(README, 1)
 }
-ALLOWED = {"qnas", "torch", "numpy", *sys.stdlib_module_names}
+TEXTS[NOTEBOOK.name] = "\n".join("".join(cell["source"]) for cell in CELLS)
+ALLOWED = {"qnas", "torch", "numpy", "matplotlib", *sys.stdlib_module_names}
 
 
 def run(script: str, *arguments: str) -> str:
@@ -99,3 +103,19 @@ def test_search_and_use_finds_a_network_that_reads_an_image_and_can_be_tuned(tmp
     before, after = ((tmp_path / name / "network.safetensors").read_bytes() for name in ("run/winner", "tuned"))
     assert before != after
     assert run("search_and_use.py", str(tmp_path)).splitlines() == first
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_top_to_bottom(tmp_path: Path) -> None:
+    text = TEXTS[NOTEBOOK.name]
+    assert "minutes=3" in text
+    short = text.replace("minutes=3", "trials=4, steps=4, top=1")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    command = [sys.executable, "-c", short]
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert "model.c" in told.stdout.splitlines()[-1]
+
+
+def test_the_notebook_is_committed_without_output() -> None:
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in CELLS)
