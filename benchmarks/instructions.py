@@ -26,11 +26,11 @@ from qnas.exporters.c import function_of, write_c
 from qnas.exporters.emulated import TOOLS, can_emulate, emulated
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
-from qnas.network.deployed import DeployedNetwork, deploy
+from qnas.network.deployed import deploy
 from qnas.network.grids import Grids
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
-from qnas.network.instructions import TABLE, layer_counts
+from qnas.network.instructions import TABLE, layer_counts, spent
 from qnas.network.integers import integer_network
 from qnas.network.module import Network
 from qnas.runs.files import append_row, read_rows, write_bytes
@@ -88,7 +88,7 @@ def counted(architecture: Architecture, task: Task) -> list[dict[str, Any]]:
     plan = build_plan(architecture, task)
     network = Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-2.0, 2.2), Grids("per-channel"))
     network.calibrate([torch.randn(8, *task.image)])
-    deployed: DeployedNetwork = deploy(network)
+    deployed = deploy(network)
     pixels = torch.randint(0, 256, (1, *task.image), dtype=torch.uint8)
     try:
         device = emulated(write_c(deployed, task), pixels)
@@ -98,8 +98,8 @@ def counted(architecture: Architecture, task: Task) -> list[dict[str, Any]]:
     steps, counts = integer_network(deployed, task).steps[1:], layer_counts(plan)
     assert [function_of(step) for step in steps] == [kernel for _, kernel, _ in counts]
     return [
-        {"kernel": kernel, "turns": dict(turns), "instructions": spent}
-        for (_, kernel, turns), spent in zip(counts, device.instructions, strict=True)
+        {"kernel": kernel, "turns": dict(turns), "instructions": count}
+        for (_, kernel, turns), count in zip(counts, device.instructions, strict=True)
     ]
 
 
@@ -121,10 +121,7 @@ def judged(prices: dict[str, dict[str, float]], rows: list[dict[str, Any]]) -> d
     """How far sums lie from what was counted."""
     errors: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        told = [
-            sum(prices.get(layer["kernel"], {}).get(loop, 0.0) * turns for loop, turns in layer["turns"].items())
-            for layer in row["layers"]
-        ]
+        told = [spent(prices.get(layer["kernel"], {}), layer["turns"]) for layer in row["layers"]]
         counts = [layer["instructions"] for layer in row["layers"]]
         for layer, one, count in zip(row["layers"], told, counts, strict=True):
             errors[layer["kernel"]].append(one / count - 1)

@@ -7,6 +7,7 @@ The exported C code is loops, and how often each turns follows from the plan: th
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -36,8 +37,13 @@ def layer_instructions(plan: Plan) -> list[float]:
         return found
     prices = _prices()
     for position, kernel, counts in layer_counts(plan):
-        found[position] += sum(prices[kernel].get(loop, 0.0) * turns for loop, turns in counts.items())
+        found[position] += spent(prices[kernel], counts)
     return found
+
+
+def spent(prices: Mapping[str, float], turns: Mapping[str, int]) -> float:
+    """What so many turns take, at instructions a turn, by loop; loops without a price take none."""
+    return sum(prices.get(loop, 0.0) * count for loop, count in turns.items())
 
 
 def costs_with_instructions(plan: Plan) -> Costs:

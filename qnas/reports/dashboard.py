@@ -13,11 +13,11 @@ from optuna.trial import create_trial
 
 from qnas.errors import QnasError
 from qnas.nas.result import read_result
+from qnas.nas.settings import COSTS
 from qnas.runs.folder import read_run
 from qnas.space.genotype import Genotype
 
 PACKAGE, EXTRA = "optuna_dashboard", "dashboard"
-COSTS = ("params", "macs", "weight_bytes", "activation_bytes", "latency", "instructions")
 PORTS = range(1, 2**16)
 
 
