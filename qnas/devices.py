@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from qnas.distributed import local_device
 from qnas.errors import QnasError, shown
@@ -26,6 +27,11 @@ def pick_device(name: str) -> torch.device:
             "`device='cuda'` needs a CUDA device and a CUDA build of torch, not both are here; give `device='cpu'`."
         )
     return local_device("cuda" if name != "cpu" and there else "cpu")
+
+
+def sent_to(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """A copy on the device, for which the host does not wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else tensor
 
 
 def use_threads(count: int) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from qnas.devices import sent_to
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, fan_in_factor, tile
-from qnas.ghn.sweep import GatedSweeps, schedule, sent_to
+from qnas.ghn.sweep import GatedSweeps, schedule
 from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
 from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
 from qnas.network.plan import CLASSIFIER, Plan, Slot

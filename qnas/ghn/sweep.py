@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from qnas.devices import sent_to
+
 Array = NDArray[Any]
 
 
@@ -54,11 +56,6 @@ def schedule(graph: Data, sequential: bool, device: torch.device | None = None) 
     if not sequential:
         levels = [np.zeros_like(levels[0])] * 2
     return [_sweep(levels[0], starts, ends, weights, device), _sweep(levels[1], ends, starts, weights, device)]
-
-
-def sent_to(tensor: Tensor, device: torch.device | None) -> Tensor:
-    """A copy on the device, for which the host does not wait."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else tensor
 
 
 def _sweep(level: Array, starts: Array, ends: Array, weights: Array, device: torch.device | None) -> Sweep:

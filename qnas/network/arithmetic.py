@@ -5,6 +5,7 @@ parameters; the last keeps what one batch has shown. A trained module and a depl
 own (``qnas.network.module``, ``qnas.network.deployed``).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,7 +15,7 @@ from qnas.network.forward import Arithmetic, Parameters, convolve, forward
 from qnas.network.plan import Node, Plan
 from qnas.quant.fake import noise_quant, sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
-from qnas.quant.grid import Grid, Sharing
+from qnas.quant.grid import Grid, Sharing, joint_grid
 from qnas.quant.ranges import range_of, usual_fit
 
 
@@ -53,16 +54,26 @@ class DynamicArithmetic:
 class ChannelArithmetic(DynamicArithmetic):
     """The same with a symmetric grid for each output channel, on which weights are rounded before folding.
 
-    Folding then only rescales the grid, so one convolution gives both the batch's moments and the output.
+    Folding then only rescales the grid, so one convolution gives both the batch's moments and the output. All weights
+    are rounded together, when a layer needs its own; each is handed out once, so that none outlives its parameters.
+
+    Args:
+        plan: of the network.
     """
+
+    def __init__(self, plan: Plan) -> None:
+        self.layers = [node for node in plan.nodes if node.kind in ("conv", "linear")]
+        self.parameters: Parameters = {}
+        self.rounded: dict[str, Tensor] = {}
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         """See ``Arithmetic``."""
-        weight = parameters[f"{node.name}/weight"]
-        rounded = sim_quant(weight, channel_grid(weight.detach(), node.bits.weights))
+        if node.name not in self.rounded or parameters is not self.parameters:
+            self.parameters, self.rounded = parameters, on_channel_grids(self.layers, parameters)
+        weight = self.rounded.pop(node.name)
         if not node.norm:
-            return convolve(node, x, rounded, parameters[f"{node.name}/bias"])
-        return normed(node, convolve(node, x, rounded, None), parameters)
+            return convolve(node, x, weight, parameters[f"{node.name}/bias"])
+        return normed(node, convolve(node, x, weight, None), parameters)
 
 
 class NoisyArithmetic(DynamicArithmetic):
@@ -156,8 +167,20 @@ def channel_grid(weight: Tensor, bits: int) -> Grid:
     return Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0)
 
 
+def on_channel_grids(layers: Sequence[Node], parameters: Parameters) -> dict[str, Tensor]:
+    """The weights of layers on their ``channel_grid``, by name, differentiable: those of equal bits in one go."""
+    rounded: dict[str, Tensor] = {}
+    for bits in {layer.bits.weights for layer in layers}:
+        alike = [layer for layer in layers if layer.bits.weights == bits]
+        weights = [parameters[f"{layer.name}/weight"] for layer in alike]
+        parts = sim_quant(torch.cat([weight.flatten() for weight in weights]), joint_grid(weights, bits))
+        for layer, weight, part in zip(alike, weights, parts.split([one.numel() for one in weights]), strict=True):
+            rounded[layer.name] = part.view_as(weight)
+    return rounded
+
+
 def arithmetic_for(plan: Plan, weights: Sharing = "tensor") -> Arithmetic:
     """The dynamic arithmetic of a plan's bit widths."""
     if plan.nodes[-1].bits.is_float:
         return FloatArithmetic()
-    return ChannelArithmetic() if weights == "channel" else DynamicArithmetic()
+    return ChannelArithmetic(plan) if weights == "channel" else DynamicArithmetic()

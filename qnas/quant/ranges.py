@@ -30,10 +30,12 @@ def absolute_range(x: Tensor, from_zero: bool = False, axis: int | None = None) 
     return torch.zeros_like(high) if from_zero else x.amin(others), high
 
 
-def percentile_range(x: Tensor, clipped: float = CLIPPED, axis: int | None = None, sample: int = SAMPLE) -> Ends:
+def percentile_range(
+    x: Tensor, clipped: float = CLIPPED, axis: int | None = None, sample: int = SAMPLE, from_zero: bool = False
+) -> Ends:
     """The values below and above which a ``clipped`` share of ``x``, or of each entry, lies (nearest rank).
 
-    Without an axis they come from at most about ``sample`` values.
+    Without an axis they come from at most about ``sample`` values; ``from_zero`` as in ``absolute_range``.
     """
     if axis is not None:
         rows = x.movedim(axis, 0).flatten(1)
@@ -41,7 +43,8 @@ def percentile_range(x: Tensor, clipped: float = CLIPPED, axis: int | None = Non
         return rows.topk(outer, largest=False).values[:, -1], rows.topk(outer).values[:, -1]
     flat = sampled(x, sample)
     outer = 1 + round(clipped * (flat.numel() - 1))
-    return flat.topk(outer, largest=False).values[-1], flat.topk(outer).values[-1]
+    low = x.new_zeros(()) if from_zero else flat.topk(outer, largest=False).values[-1]
+    return low, flat.topk(outer).values[-1]
 
 
 def sampled(x: Tensor, count: int) -> Tensor:
@@ -66,8 +69,13 @@ def normal_range(x: Tensor, bits: int, axis: int | None = None) -> Ends:
     Cheap, and smooth in ``x``, unlike a range that its largest value decides.
     """
     others = [place for place in range(x.dim()) if axis is None or place != axis % x.dim()]
-    step = NORMAL_STEPS[bits] * x.double().square().mean(others).sqrt()  # squares may overflow, and so may the ends
-    step = torch.where(step.isfinite(), step.clamp(max=torch.finfo(x.dtype).max / (1 << (bits - 1))), step).to(x.dtype)
+    return normal_ends(x.double().square().mean(others).sqrt(), bits, x.dtype)  # in single precision squares overflow
+
+
+def normal_ends(sizes: Tensor, bits: int, dtype: torch.dtype) -> Ends:
+    """The ranges of ``normal_range`` from root mean squares in double precision, elementwise."""
+    step = NORMAL_STEPS[bits] * sizes
+    step = torch.where(step.isfinite(), step.clamp(max=torch.finfo(dtype).max / (1 << (bits - 1))), step).to(dtype)
     return -(1 << (bits - 1)) * step, ((1 << (bits - 1)) - 1) * step
 
 
@@ -78,4 +86,8 @@ def usual_fit(bits: int) -> Fit:
 
 def range_of(x: Tensor, fit: Fit, from_zero: bool = False, axis: int | None = None) -> Ends:
     """The range of ``x`` by ``percentile``, else the absolute one."""
-    return percentile_range(x, axis=axis) if fit == "percentile" else absolute_range(x, from_zero, axis)
+    return (
+        percentile_range(x, axis=axis, from_zero=from_zero)
+        if fit == "percentile"
+        else absolute_range(x, from_zero, axis)
+    )

@@ -117,7 +117,7 @@ def test_rounding_channels_before_folding_is_the_float_network_of_the_rounded_we
         name: channel_grid(value, bits.weights).round(value) if name.endswith("/weight") else value
         for name, value in values.items()
     }
-    found = forward(plan, values, images, ChannelArithmetic())
+    found = forward(plan, values, images, ChannelArithmetic(plan))
     expected = forward(plan, rounded, images, FloatArithmetic())
     torch.testing.assert_close(found, expected)
 
