@@ -7,8 +7,9 @@ Searches that are given minutes choose by such a table (``qnas.scores.outlook``)
 and times become steps by the training price (``qnas.training.price``), so the machine does not matter. Bits and budgets
 are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so
 the table knows those well that a search looks at. With ``--runs``, nothing is trained: the rows are what finished
-searches have trained. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well
-an outlook does on rows that it was not fitted to.
+searches have trained. With ``--part 2/8``, only every eighth network from the third on, so that several processes share
+the work, each with an ``--out`` of its own. Prints a line a network; what lies in the file is not done again. The last
+line is JSON: how well an outlook does on rows that it was not fitted to.
 """
 
 import gzip
@@ -25,6 +26,7 @@ from common import budget_of, finish, load, options, random_networks, settle
 from sklearn.model_selection import KFold
 
 import qnas
+from qnas.devices import pick_device
 from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
@@ -35,7 +37,6 @@ from qnas.scores.outlook import arrays, fit_outlook, fitted, rows_of
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
 from qnas.task import Task
-from qnas.training.jobs import LEDGER
 from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
@@ -61,6 +62,8 @@ def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, A
 
 def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
     """What a finished search has trained, as rows."""
+    from qnas.training.jobs import LEDGER  # which needs Optuna, as training does not
+
     result = read_json(folder / RESULT, "a search's result", "name the folder of a finished search")
     genotypes = {one["key"]: one["genotype"] for one in [*result["picks"], *result["candidates"]]}
     batch = read_run(folder)["settings"]["recipe"]["batch"]
@@ -86,14 +89,13 @@ def main() -> None:
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
+    data, (first, every) = data.to(pick_device(given.device)), map(int, given.part.split("/"))
     rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
     folders = [Path(name) for name in given.runs if name]
     for row in (row for folder in folders for row in rows_of_run(folder, space.task)):
         rows.append(row)
         append_row(given.out, row)
-    for number in range(0 if folders else given.networks):
-        if number < len(rows):
-            continue
+    for number in range(first, 0 if folders else given.networks, every)[len(rows) :]:
         rng = random.Random(f"{given.seed}/{number}")
         bits, limits = qnas.Bits.parse(rng.choice(given.bits)), budget_of(rng.choice(given.budgets))
         drawn = list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))

@@ -13,7 +13,7 @@ from qnas.checkpoints.store import Checkpoint, load_checkpoint, read_card, save_
 from qnas.data.registry import Size, default_space, find_data
 from qnas.devices import pick_device, use_threads
 from qnas.distributed import joined_ranks
-from qnas.errors import at_least_one, check_seed
+from qnas.errors import QnasError, at_least_one, check_seed
 from qnas.ghn.config import config_for
 from qnas.ghn.model import GHN
 from qnas.quant.scheme import PAPER_BITS, Bits
@@ -38,6 +38,7 @@ def fit_ghn(
     settings: FitSettings | None = None,
     sweep: str = "synchronous",
     weights: str = "",
+    size: str = "",
     start_from: str | Path = "",
     resume: bool = False,
     device: str = "auto",
@@ -58,6 +59,8 @@ def fit_ghn(
         sweep: message passing: ``synchronous``, or ``sequential`` as in GHN-2.
         weights: what shares a step where networks are quantized: a ``tensor``, as in the paper, or a ``channel``, as
             winners are deployed; if empty, as what is started from, or a channel.
+        size: of the hypernetwork: ``small``, ``medium`` or ``large``; if empty, as what is started from, or what suits
+            the space.
         start_from: checkpoint whose weights to start from.
         resume: go on with the run in ``out``.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -78,7 +81,10 @@ def fit_ghn(
         images = find_data(known).to(target)
         networks = find_space(str(space) or default_space(known)).for_task(images.task)
         torch.manual_seed(how.seed)
-        ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(config_for(networks, sweep))
+        if size and start_from:
+            raise QnasError(f"`size` is that of what is started from, got {size!r} beside it; leave one of them out.")
+        new = config_for(networks, sweep, size=size)
+        ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(new)
         ghn = ghn.on(weights)
         trainer = GHNTrainer(ghn.to(target), images, networks, how, ranks)
         open_fit(trainer, folder, resume)

@@ -43,6 +43,9 @@ def fit_ghn(
     weights: Annotated[
         str, typer.Option(help="What shares a step: tensor, as in the paper, or channel, as winners have it (default).")
     ] = "",
+    size: Annotated[
+        str, typer.Option(help="Of the hypernetwork: small, medium or large. Default: what suits the space.")
+    ] = "",
     start_from: Annotated[str, typer.Option(help="Checkpoint whose weights to start from.")] = "",
     resume: Annotated[bool, typer.Option(help="Go on with the run in --out.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -66,7 +69,7 @@ def fit_ghn(
     with shown("The same command with --resume goes on where it was saved last.") as progress:
         qnas.fit_ghn(
             data, image=image, space=space, out=out, settings=settings, sweep=sweep, weights=weights,
-            start_from=start_from, resume=resume, device=device, threads=threads, progress=progress,
+            size=size, start_from=start_from, resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
     call = f"`qnas.evaluate_ghn({arguments(with_size(data, image))}, ghn={str(out)!r})`"
     say(f"Checkpoint: {out}. Measure it with: {in_options(call)}")

@@ -3,8 +3,8 @@
 The default sizes are GHN-2's for CIFAR-10 (Knyazev et al., 2021); ``GHN_2`` is GHN-2 in everything.
 """
 
-from dataclasses import dataclass, replace
-from typing import get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from qnas.errors import QnasError, shown
 from qnas.graph.distances import LONGEST_VIRTUAL_EDGE
@@ -86,7 +86,30 @@ class GHNConfig:
 GHN_2 = GHNConfig(features="ghn-2", knows_bits=False, virtual_edges=50)
 
 
-def config_for(space: SearchSpace, sweep: str = "synchronous", weights: Sharing = "channel") -> GHNConfig:
-    """Sizes that suit a space: kernels as large as its own, and half of GHN-2's channels where its nets are narrow."""
-    usual = GHNConfig(space.task.classes, kernel=max(*space.kernels, *space.stem_kernels), sweep=sweep, weights=weights)
-    return replace(usual, channels=32, decoder=(96, 192)) if max(space.channels) <= 32 else usual
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"channels": 32, "decoder": (96, 192)},
+    "medium": {},
+    "large": {"hidden": 64},
+}
+"""Changes to GHN-2's sizes, the medium ones: 0.3, 1.2 and 1.4 million parameters for ten classes and kernels of 5."""
+
+
+def config_for(
+    space: SearchSpace, sweep: str = "synchronous", weights: Sharing = "channel", size: str = ""
+) -> GHNConfig:
+    """A configuration with kernels as large as a space's own.
+
+    Args:
+        space: whose networks it is for.
+        sweep: see the class.
+        weights: likewise.
+        size: one of ``SIZES``; where it is empty, small for narrow networks, else medium.
+
+    Raises:
+        QnasError: there is no such size.
+    """
+    size = size or ("small" if max(space.channels) <= 32 else "medium")
+    if size not in SIZES:
+        raise QnasError(f"A GHN's size is one of {', '.join(SIZES)}, got {shown(size)}; leave it out for what suits.")
+    kernel = max(*space.kernels, *space.stem_kernels)
+    return GHNConfig(space.task.classes, kernel=kernel, sweep=sweep, weights=weights, **SIZES[size])
