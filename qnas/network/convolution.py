@@ -86,4 +86,7 @@ def from_phases(phases: Tensor, batch: int) -> Tensor:
 
 def _same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int) -> Tensor:
     padding = [dilation * (side // 2) for side in weight.shape[2:]]
+    if groups > 1 and x.is_cuda:  # cuDNN's depthwise kernels for channels-last memory take seconds
+        output = F.conv2d(x.contiguous(), weight.contiguous(), bias, stride, padding, dilation, groups)
+        return output.contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
