@@ -82,7 +82,8 @@ def main() -> None:
         __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], budgets=[""], networks=200,
         seed=(0, "of the draws"), drawn=(1, "networks of which the most promising is trained"),
         shortest=(8.0, "seconds of a run, on the machine that prices are for"), longest=(80.0, "likewise"),
-        part=("0/1", "which of how many processes this is"), device="cpu", out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
+        part=("0/1", "which of how many processes this is"), device="cpu",
+        out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
         runs=([""], "folders of finished searches, whose trained networks become the rows"),
         table=(Path, "file that gathers all rows"),
     )  # fmt: skip

@@ -57,7 +57,7 @@ SOURCES = {
     for row in (
         Source("digits", "tiny", lambda place: digits()),
         Source("fashion", "fashion", lambda place: fashion()),
-        Source("cifar10", "mobile-small", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
+        Source("cifar10", "cifar", cifar10, find_cifar10, f"unpack cifar-10-binary.tar.gz into {CACHE}"),
     )
 }
 OTHER_SPACE = "cifar"

@@ -46,17 +46,20 @@ class Foresight:
         """What is expected once these candidates reached these accuracies by a rung."""
         return replace(self, outlook=self.outlook.after(self._rows(candidates, rung), accuracies))
 
-    def choose(self, drawn: Sequence[Mapping[str, Any]]) -> int:
+    def choose(self, drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
         """The place of the genes whose full run is hoped to reach the most, of those that keep the budgets.
 
-        If none does, of those that exceed them least.
+        If none does, of those that exceed them least. On other images than the outlook's table it is by one of many
+        ideas of what they favour, drawn by the seed.
         """
         limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
         excess = [max(0.0, limits.excess(costs(plan))) for plan in plans]
         fitting = {place: plan for place, plan in enumerate(plans) if excess[place] == min(excess)}
         seen = [self._images(plan, steps) for plan in fitting.values()]
-        return max(zip(self.outlook.hoped(rows_of([*fitting.values()], seen)), fitting, strict=True))[1]
+        rows = rows_of([*fitting.values()], seen)
+        hopes = self.outlook.imagined(rows, seed) if self.outlook.elsewhere else self.outlook.hoped(rows)
+        return max(zip(hopes, fitting, strict=True))[1]
 
     def _rows(self, candidates: Sequence[Candidate], rung: Rung) -> Floats:
         for one in candidates:

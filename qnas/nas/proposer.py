@@ -66,7 +66,7 @@ class Proposer:
         check_sampler(sampler)
         self.sampler, self.seed, self.choices = sampler, seed, choices
         self.single = {name: values[0] for name, values in choices.items() if len(values) == 1}
-        self.choose: Choose = lambda drawn: choose([{**self.single, **genes} for genes in drawn])
+        self.choose: Choose = lambda drawn, seed: choose([{**self.single, **genes} for genes in drawn], seed)
         self.space = {
             name: CategoricalDistribution(values) for name, values in choices.items() if name not in self.single
         }

@@ -22,11 +22,11 @@ CHANGES = 16
 """Changes that are tried with genes that were led to the budgets."""
 Genes = dict[str, Any]
 
-Choose = Callable[[Sequence[Mapping[str, Any]]], int]
-"""The place of the most promising of some sets of genes."""
+Choose = Callable[[Sequence[Mapping[str, Any]], int], int]
+"""The place of the most promising of some sets of genes, by a seed of the proposal."""
 
 
-def first(drawn: Sequence[Mapping[str, Any]]) -> int:
+def first(drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
     """Who has no idea takes the first."""
     return 0
 
@@ -159,6 +159,7 @@ class ClimbingSampler(GeneSampler):
         self, seed: int, choose: Choose = first, drawn: int = 32, rounds: int = 8, neighbours: int = 12
     ) -> None:
         super().__init__(seed)
+        self.seed = seed
         self.choose, self.drawn, self.rounds, self.neighbours = choose, drawn, rounds, neighbours
 
     def sample_relative(
@@ -167,10 +168,10 @@ class ClimbingSampler(GeneSampler):
         """Where the climb ends."""
         choices = {name: _choices(one) for name, one in search_space.items()}
         drawn = [{name: self.rng.choice(values) for name, values in choices.items()} for _ in range(self.drawn)]
-        best = drawn[self.choose(drawn)]
+        best = drawn[self.choose(drawn, self.seed)]
         for _ in range(self.rounds):
             near = [best, *(self._neighbour(best, choices) for _ in range(self.neighbours))]
-            best = near[self.choose(near)]
+            best = near[self.choose(near, self.seed)]
         return best
 
     def _neighbour(self, genes: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> dict[str, Any]:

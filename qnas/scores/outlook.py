@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Kernel, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Kernel, Sum, WhiteKernel
 from sklearn.preprocessing import StandardScaler
 
 from qnas.graph.statistics import graph_statistics
@@ -34,8 +34,11 @@ from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 CURVES, USUAL = "curves.jsonl.gz", "fashion"
-SHIFT = 16.0
-"""Variance of what accuracies on other images have in common, in variances of the table's log-odds: next to any."""
+SHIFT, OWN = 16.0, 1.0
+"""Variance of what accuracies on other images have in common, in variances of the table's log-odds: next to any; and
+the variances of what such images favour beyond that, as shares of the table's."""
+FEATURES = 256
+"""Cosines of which a drawn function is made (random Fourier features: Rahimi and Recht, 2007)."""
 HOPE = 1.0
 """Standard deviations above what is expected that are hoped for: who is little known is tried for it."""
 
@@ -96,11 +99,26 @@ class Outlook:
         values: list[float] = accuracy_of(mean + HOPE * deviation).tolist()
         return values
 
+    def imagined(self, rows: Floats, seed: int) -> list[float]:
+        """Accuracy, per cent, as it may be on other images: what is expected, and a drawn function of their own.
+
+        Who proposes the best of each of many such functions proposes many kinds of networks, and those more often that
+        are more likely to be the best (Thompson sampling: Kandasamy et al., 2018).
+        """
+        x, scale = self._asked(rows), float(np.std(self.y))
+        mean: Floats = self.process.predict(x)
+        values: list[float] = accuracy_of(mean + scale * own_of(self.process.kernel_).drawn(x, seed)).tolist()
+        return values
+
     def after(self, rows: Floats, accuracies: ArrayLike) -> "Outlook":
         """The outlook of one who knows these runs, too; how alike runs are stays as the table says."""
         x, y = np.vstack([self.x, self._read(rows, self.elsewhere)]), np.append(self.y, log_odds(accuracies))
-        known = GaussianProcessRegressor(self.process.kernel_, optimizer=None, normalize_y=True)
-        return replace(self, process=known.fit(x, y), x=x, y=y)
+        return replace(self, process=_conditioned(self.process.kernel_, x, y), x=x, y=y)
+
+    def on_other_images(self, own: float = OWN) -> "Outlook":
+        """The outlook for other images than the table's, which favour networks of their own to this extent."""
+        kernel = with_own(self.process.kernel_, own)
+        return replace(self, process=_conditioned(kernel, self.x, self.y), elsewhere=True)
 
     def _asked(self, rows: Floats) -> Floats:
         """What the process reads; until a run on the other images is known they count as the table's."""
@@ -110,36 +128,67 @@ class Outlook:
         return np.column_stack([self.scaler.transform(rows), np.full(len(rows), float(elsewhere))])
 
 
-class Shift(Kernel):  # type: ignore[misc]  # which has no types
-    """What runs on other images than the table's have in common: their last input is 1, that of all others 0.
+class Own(Kernel):  # type: ignore[misc]  # which has no types
+    """What runs on other images than the table's share: their last input is 1, that of all others 0.
 
     Args:
-        variance: of that.
+        shift: variance of what all of them have in common.
+        near: of what near ones share.
+        length: within which they are near.
+        trend: variance of the slopes of a trend in every input.
     """
 
-    def __init__(self, variance: float) -> None:
-        self.variance = variance
+    def __init__(self, shift: float, near: float, length: float, trend: float) -> None:
+        self.shift, self.near, self.length, self.trend = shift, near, length, trend
 
     def __call__(self, x: Floats, y: Floats | None = None, eval_gradient: bool = False) -> Any:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
-        shared = self.variance * np.outer(x[:, -1], (x if y is None else y)[:, -1])
+        a, b = (one[:, :-1] for one in (x, x if y is None else y))
+        shared = self.shift + self.near * RBF(self.length)(a, b) + self.trend * (a @ b.T)
+        shared *= np.outer(x[:, -1], (x if y is None else y)[:, -1])
         return (shared, np.empty((*shared.shape, 0))) if eval_gradient else shared
 
     def diag(self, x: Floats) -> NDArray[np.float64]:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
-        found: NDArray[np.float64] = self.variance * x[:, -1] ** 2
+        found: NDArray[np.float64] = (self.shift + self.near + self.trend * (x[:, :-1] ** 2).sum(1)) * x[:, -1] ** 2
         return found
 
     def is_stationary(self) -> bool:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
         return False
 
+    def drawn(self, x: Floats, seed: int) -> Floats:
+        """A random function of such runs, all but the shift: one value for each of ``x``, (runs,)."""
+        rng, inputs = np.random.default_rng(seed), x[:, :-1]
+        angles = inputs @ rng.normal(0, 1 / self.length, (inputs.shape[1], FEATURES)) + rng.uniform(
+            0, 2 * np.pi, FEATURES
+        )
+        waves = np.cos(angles) @ rng.normal(0, (2 * self.near / FEATURES) ** 0.5, FEATURES)
+        total: Floats = waves + inputs @ rng.normal(0, self.trend**0.5, inputs.shape[1])
+        return total
+
 
 def kernel() -> Kernel:
     """How alike runs are: a trend in every input, what near ones share, what images do, and every run alone."""
     near = ConstantKernel(0.1, (1e-4, 1e2)) * RBF(2.0, (0.3, 30.0))
     trend = ConstantKernel(0.1, (1e-4, 1e2)) * DotProduct(0.0, "fixed")
-    return near + trend + Shift(SHIFT) + WhiteKernel(0.01, (1e-4, 1.0))
+    return Sum(near + trend, WhiteKernel(0.01, (1e-4, 1.0)))
+
+
+def with_own(fitted: Kernel, own: float) -> Kernel:
+    """A fitted ``kernel``, and what other images share beside it."""
+    near, trend = fitted.k1.k1, fitted.k1.k2
+    return Sum(fitted, Own(SHIFT, own * near.k1.constant_value, near.k2.length_scale, own * trend.k1.constant_value))
+
+
+def own_of(kernel: Kernel) -> Own:
+    """The last part of a kernel that was made ``with_own``."""
+    found: Own = kernel.k2
+    return found
+
+
+def _conditioned(kernel: Kernel, x: Floats, y: Floats) -> GaussianProcessRegressor:
+    return GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True).fit(x, y)
 
 
 def find_curves(checkpoint: Path, data: str) -> tuple[Path, str]:
@@ -162,7 +211,7 @@ def read_outlook(path: Path, task: Task, elsewhere: bool = False) -> Outlook:
     """
     with reading(path, "a table of learning curves", "copy the checkpoint anew"):
         found = fit_outlook(parse_rows(unzipped(path, MOST_JSON))[0], task)
-    return replace(found, elsewhere=elsewhere)
+    return found.on_other_images() if elsewhere else found
 
 
 def fit_outlook(rows: Sequence[Mapping[str, Any]], task: Task) -> Outlook:

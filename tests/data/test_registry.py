@@ -109,9 +109,7 @@ def test_a_file_is_no_data_set(tmp_path: Path) -> None:
         find_data(str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize(
-    ("data", "space"), [("digits", "tiny"), ("cifar10", "mobile-small"), ("/some/folder", "cifar")]
-)
+@pytest.mark.parametrize(("data", "space"), [("digits", "tiny"), ("cifar10", "cifar"), ("/some/folder", "cifar")])
 def test_every_data_set_has_a_shipped_space(data: str, space: str) -> None:
     assert default_space(data) == space
     assert space in space_names()

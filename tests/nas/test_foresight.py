@@ -34,8 +34,8 @@ PLAN = build_plan(decode(SPACE, GENES[0], BITS), SPACE.task)
 class First:
     """An outlook that gives one of the inputs as it is."""
 
-    def __init__(self, place: int) -> None:
-        self.place = place
+    def __init__(self, place: int, elsewhere: bool = False) -> None:
+        self.place, self.elsewhere = place, elsewhere
 
     def expected(self, rows: Floats) -> list[float]:
         values: list[float] = rows[:, self.place].tolist()
@@ -43,6 +43,9 @@ class First:
 
     def hoped(self, rows: Floats) -> list[float]:
         return [2 * value for value in self.expected(rows)]
+
+    def imagined(self, rows: Floats, seed: int) -> list[float]:
+        return rows[:, seed].tolist()
 
     def after(self, rows: Floats, accuracies: Sequence[float]) -> "First":
         assert rows.shape == (len(accuracies), len(inputs(PLAN, 1)))
@@ -82,10 +85,20 @@ def test_those_genes_are_chosen_of_which_most_is_expected() -> None:
     sizes = [parameters(genes) for genes in GENES]
     limit = sorted(sizes)[6]
     within = [size for size in sizes if size <= limit]
-    assert sizes[foresight(1, limits=Limits(params=limit)).choose(GENES)] == max(within)
-    assert sizes[foresight(1).choose(GENES)] == max(size for size in sizes if size <= SPACE.max_params)
+    assert sizes[foresight(1, limits=Limits(params=limit)).choose(GENES, 0)] == max(within)
+    assert sizes[foresight(1).choose(GENES, 0)] == max(size for size in sizes if size <= SPACE.max_params)
+
+
+def test_on_other_images_each_seed_has_an_idea_of_its_own() -> None:
+    away = replace(foresight(1), outlook=First(1, elsewhere=True))  # type: ignore[arg-type]
+    within = [place for place, genes in enumerate(GENES) if parameters(genes) <= SPACE.max_params]
+    plans = [build_plan(decode(SPACE, GENES[place], BITS), SPACE.task) for place in within]
+    by_parameters, by_macs = (
+        within[max(range(len(plans)), key=lambda one: inputs(plans[one], 1)[idea])] for idea in (1, 2)
+    )
+    assert (away.choose(GENES, 1), away.choose(GENES, 2)) == (by_parameters, by_macs)
 
 
 def test_where_none_keeps_the_budgets_that_is_proposed_which_exceeds_them_least() -> None:
     sizes = [parameters(genes) for genes in GENES]
-    assert sizes[foresight(1, limits=Limits(params=10)).choose(GENES)] == min(sizes)
+    assert sizes[foresight(1, limits=Limits(params=10)).choose(GENES, 0)] == min(sizes)

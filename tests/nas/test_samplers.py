@@ -59,7 +59,7 @@ def test_a_climb_begins_with_the_best_of_some_draws_and_ends_where_no_neighbour_
     def value(genes: Mapping[str, Any]) -> int:
         return genes["a"] - 3 * (genes["b"] == "x")
 
-    def best(drawn: Sequence[Mapping[str, Any]]) -> int:
+    def best(drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
         asked.append(len(drawn))
         return max(range(len(drawn)), key=lambda place: value(drawn[place]))
 

@@ -18,7 +18,7 @@ from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, Outlook, find_curves, inputs, read_outlook, rows_of
+from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, inputs, read_outlook, rows_of
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
@@ -104,6 +104,41 @@ def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp
     assert near < 3 < 10 < far
     again = away.after(short[4:6], away.expected(short[4:6]))  # what was expected changes nothing but how sure it is
     assert again.expected(long) == pytest.approx(away.expected(long), abs=0.5)
+
+
+def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Path) -> None:
+    home = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
+    rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[40:]], [32_000] * 40)
+    favoured = home.scaler.transform(rows)[:, 3]  # activation bytes
+    true = [
+        float(accuracy_of(log_odds(law(one, 32_000)) - 1 + more))
+        for one, more in zip(NETWORKS[40:], favoured, strict=True)
+    ]
+    rigid, free = (home.on_other_images(own).after(rows[:12], true[:12]).expected(rows[12:]) for own in (0.0, 1.0))
+    assert kendall(free, true[12:]) > kendall(rigid, true[12:]) + 0.1
+    wrong = [fmean(abs(a - b) for a, b in zip(one, true[12:], strict=True)) for one in (rigid, free)]
+    assert wrong[1] < 0.8 * wrong[0]
+
+
+def test_drawn_functions_vary_as_their_kernel_says() -> None:
+    """Sums of cosines converge to the radial kernel (Rahimi and Recht, 2007); a shift would move all alike."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=(6, 4)), np.ones(6)])
+    own = Own(16.0, 0.5, 2.0, 0.1)
+    values = np.array([own.drawn(x, seed) for seed in range(4000)])
+    np.testing.assert_allclose(values.mean(0), 0, atol=0.05)
+    np.testing.assert_allclose(np.cov(values.T), own(x) - 16, atol=0.08)
+    np.testing.assert_allclose(own.diag(x), np.diag(own(x)))
+    assert not own(np.column_stack([x[:, :-1], np.zeros(6)])).any()
+
+
+def test_what_is_imagined_of_other_images_is_drawn_by_its_seed(tmp_path: Path) -> None:
+    away = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task, True)
+    rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS], [32_000] * len(NETWORKS))
+    first, again, other = (away.imagined(rows, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert np.argmax(first) != np.argmax(other) or first != other
+    assert len({int(np.argmax(away.imagined(rows, seed))) for seed in range(20)}) > 3
 
 
 def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
