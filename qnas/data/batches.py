@@ -39,7 +39,7 @@ AREA, LONGEST = (0.02, 0.25), 2.0
 
 def usual(data: DataSet) -> Augmentation:
     """Shifts and mirrors, as the data set allows them."""
-    return Augmentation(data.shift, data.mirror)
+    return Augmentation(data.shift, data.is_mirrored())
 
 
 def random_batch(data: DataSet, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

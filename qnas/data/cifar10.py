@@ -42,7 +42,7 @@ def cifar10(folder: Path) -> DataSet:
     train = (np.concatenate([pixels for pixels, _ in parts]), np.concatenate([labels for _, labels in parts]))
     names = tuple((folder / NAMES_FILE).read_text(encoding="utf-8").split())
     return split_data(
-        "cifar10", names, train, _read(folder / TEST_FILE), len(train[1]) // VALIDATION_SHARE, shift=4, mirror=True,
+        "cifar10", names, train, _read(folder / TEST_FILE), len(train[1]) // VALIDATION_SHARE, shift=4, mirror_from=0,
         about=ABOUT,
     )  # fmt: skip
 

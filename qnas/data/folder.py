@@ -64,8 +64,8 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     )
     last = len(parts["validation"][1])
     return split_data(
-        folder.resolve().name, found.classes, joined, parts["test"], last, shift=min(size) // SHIFT_SHARE, mirror=True,
-        remarks=(*found.remarks(), *_resized(sizes, size)),
+        folder.resolve().name, found.classes, joined, parts["test"], last,
+        shift=min(size) // SHIFT_SHARE, mirror_from=0, remarks=(*found.remarks(), *_resized(sizes, size)),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class Images:
 class DataSet:
     """A data set: its task, three parts, and how its training images may be shifted and mirrored.
 
+    ``mirror_from``: from how many passes over them training images are mirrored: 0 where things face either way, more
+    where they face one way and a run must be long to overfit without, never where a mirror image is of no class.
     ``remarks`` are sentences on how it was read and what was left out; ``about`` is one on where it comes from, and
     ``licence`` what its makers allow, as SPDX abbreviates it, where they are known.
     """
@@ -66,7 +69,7 @@ class DataSet:
     validation: Images
     test: Images
     shift: int = 0
-    mirror: bool = False
+    mirror_from: float = inf
     remarks: tuple[str, ...] = ()
     about: str = ""
     licence: str = ""
@@ -75,6 +78,10 @@ class DataSet:
     def name(self) -> str:
         """What the data set is called."""
         return self.task.data
+
+    def is_mirrored(self, passes: float = 0) -> bool:
+        """Whether training images are mirrored in a run of so many passes."""
+        return passes >= self.mirror_from
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def split_data(
     validation: int,
     *,
     shift: int = 0,
-    mirror: bool = False,
+    mirror_from: float = inf,
     highest: int = 255,
     remarks: tuple[str, ...] = (),
     about: str = "",
@@ -148,7 +155,7 @@ def split_data(
         test: pixels and labels.
         validation: how many of the training images, the last ones, to set aside for scoring.
         shift: by how many pixels training images may be shifted.
-        mirror: whether training images may be mirrored.
+        mirror_from: from how many passes training images are mirrored.
         highest: what white is in these pixels.
         remarks: on how it was read.
         about: where it comes from.
@@ -166,7 +173,7 @@ def split_data(
         validation=Images(pixels[kept:], labels[kept:].long(), mean, deviation),
         test=Images(test_pixels, test_labels.long(), mean, deviation),
         shift=shift,
-        mirror=mirror,
+        mirror_from=mirror_from,
         remarks=remarks,
         about=about,
         licence=licence,

@@ -61,7 +61,8 @@ class Protocol:
 
     def augmentation(self, data: DataSet) -> Augmentation:
         """How images are changed: shifted and mirrored as the data allow it, zoomed and turned."""
-        return Augmentation(data.shift, data.mirror, 0.0, self.flip and data.mirror, self.zoom, self.turn)
+        mirrored = data.is_mirrored()
+        return Augmentation(data.shift, mirrored, 0.0, self.flip and mirrored, self.zoom, self.turn)
 
 
 class _WithDropout:

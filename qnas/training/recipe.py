@@ -36,7 +36,7 @@ class Recipe:
         shift: whether images are shifted, where the data allow it, in runs of ``shift_from`` passes and more: shorter
             ones end before they overfit.
         shift_from: passes over the training images.
-        mirror: whether images are mirrored, where the data allow it.
+        mirror: whether images are mirrored, where the data allow it in a run of this length.
         erase: share of images that lose a random rectangle (Zhong et al., 2020).
         grid: of weights and activations, one of ``qnas.quant.choices.GRIDS``: ``per-channel``, ``per-tensor``,
             ``asymmetric`` (the paper's), or ``power-of-two``.

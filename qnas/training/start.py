@@ -66,7 +66,7 @@ def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iter
     """The training batches of a recipe, from a step on."""
     passes = recipe.steps * recipe.batch / len(data.train)
     shift = data.shift if recipe.shift and passes >= recipe.shift_from else 0
-    how = Augmentation(shift, data.mirror and recipe.mirror, recipe.erase)
+    how = Augmentation(shift, recipe.mirror and data.is_mirrored(passes), recipe.erase)
     return training_batches(data, recipe.batch, seed, how, start)
 
 

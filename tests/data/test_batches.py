@@ -1,6 +1,7 @@
 """Batches: reproducible, every image once a pass, augmented only as the data set allows."""
 
 from itertools import islice
+from math import inf
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ from qnas.data.images import DataSet, Images, split_data
 COUNT = 10
 
 
-def numbered(shift: int = 0, mirror: bool = False) -> DataSet:
+def numbered(shift: int = 0, mirror_from: float = inf) -> DataSet:
     """Ten training images whose label is their number."""
     pixels = np.random.default_rng(0).integers(0, 256, (COUNT, 1, 4, 4), dtype=np.uint8)
     parts = (pixels, np.arange(COUNT))
-    return split_data("numbered", ("a",), parts, parts, 0, shift=shift, mirror=mirror)
+    return split_data("numbered", ("a",), parts, parts, 0, shift=shift, mirror_from=mirror_from)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -57,7 +58,7 @@ def test_a_random_batch_is_at_most_all_images() -> None:
 
 
 def test_random_batches_are_reproducible_from_their_generator() -> None:
-    data = numbered(shift=1, mirror=True)
+    data = numbered(shift=1, mirror_from=0)
     first, second, other = (random_batch(data, 6, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first[0], second[0])
     assert first[1].tolist() == second[1].tolist() != other[1].tolist()
@@ -86,7 +87,7 @@ def test_training_batches_are_at_most_all_images() -> None:
 
 
 def test_training_batches_are_reproducible_from_their_seed() -> None:
-    data = numbered(shift=1, mirror=True)
+    data = numbered(shift=1, mirror_from=0)
     first, second, other = ([*islice(training_batches(data, 4, seed), 5)] for seed in (3, 3, 4))
     assert all(torch.equal(x, y) for (x, _), (y, _) in zip(first, second, strict=True))
     assert any(a.tolist() != b.tolist() for (_, a), (_, b) in zip(first, other, strict=True))
@@ -94,7 +95,7 @@ def test_training_batches_are_reproducible_from_their_seed() -> None:
 
 @pytest.mark.parametrize(("size", "sizes"), [(4, [4, 4, 2]), (5, [5, 5]), (64, [10])])
 def test_evaluation_meets_all_images_in_order(size: int, sizes: list[int]) -> None:
-    images = numbered(shift=1, mirror=True).train
+    images = numbered(shift=1, mirror_from=0).train
     batches = list(evaluation_batches(images, size))
     assert [len(labels) for _, labels in batches] == sizes
     assert torch.equal(torch.cat([x for x, _ in batches]), images.batch(slice(None))[0])
@@ -116,7 +117,7 @@ def result_of(pixels: NDArray[np.uint8], how: Augmentation, seed: int = 0) -> Te
 
 
 def test_a_later_batch_is_reached_at_once() -> None:
-    data = numbered(shift=1, mirror=True)
+    data = numbered(shift=1, mirror_from=0)
     for start in (1, 2, 5):
         late, all_of_them = training_batches(data, 4, 3, start=start), training_batches(data, 4, 3)
         for (x, labels), (y, expected) in zip(islice(late, 4), islice(all_of_them, start, start + 4), strict=True):

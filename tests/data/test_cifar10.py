@@ -69,7 +69,7 @@ def test_a_plain_red_image_is_red(folder: Path) -> None:
 
 def test_training_images_may_be_shifted_and_mirrored(folder: Path) -> None:
     data = cifar10(folder)
-    assert (data.shift, data.mirror) == (4, True)
+    assert (data.shift, data.mirror_from) == (4, 0)
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)

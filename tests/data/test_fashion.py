@@ -50,13 +50,15 @@ def test_a_damaged_copy_is_made_anew(home: Path) -> None:
     assert kept.read_bytes() == whole
 
 
-def test_shoes_face_one_way_so_nothing_is_mirrored() -> None:
+def test_shoes_face_one_way_so_only_long_runs_mirror() -> None:
     data = fashion()
     shoes = data.train.pixels[data.train.labels == data.task.names.index("sneaker")].float()
     mean = shoes.mean(0)
     nearer = (shoes - mean).flatten(1).norm(dim=1) < (shoes - mean.flip(-1)).flatten(1).norm(dim=1)
     assert nearer.float().mean() > 0.99
-    assert not data.mirror
+    assert not data.is_mirrored()
+    assert not data.is_mirrored(12)
+    assert data.is_mirrored(36)
 
 
 def test_the_licence_ships_with_the_images() -> None:

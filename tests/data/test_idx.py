@@ -42,7 +42,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_is_read_as_it_was_written(folder: Path) -> None:
     data = find_data(str(folder))
-    assert (data.name, data.task.image, data.task.classes, data.mirror) == (folder.name, (1, 28, 28), 3, False)
+    assert (data.name, data.task.image, data.task.classes, data.is_mirrored(1e9)) == (
+        folder.name,
+        (1, 28, 28),
+        3,
+        False,
+    )
     assert np.array_equal(data.train.pixels[:, 0], images(COUNT)[:36])
     assert np.array_equal(data.validation.pixels[:, 0], images(COUNT)[36:])
     assert np.array_equal(data.test.pixels[:, 0], images(10))

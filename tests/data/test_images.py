@@ -12,7 +12,9 @@ LABELS = np.arange(20) % 4
 
 @pytest.fixture
 def made() -> DataSet:
-    return split_data("made", ("a", "b", "c", "d"), (PIXELS, LABELS), (PIXELS[:6], LABELS[:6]), 8, shift=2, mirror=True)
+    return split_data(
+        "made", ("a", "b", "c", "d"), (PIXELS, LABELS), (PIXELS[:6], LABELS[:6]), 8, shift=2, mirror_from=0
+    )
 
 
 def test_the_last_training_images_become_the_validation_part(made: DataSet) -> None:
@@ -56,14 +58,14 @@ def test_the_first_images_keep_their_normalisation(made: DataSet) -> None:
 
 
 def test_a_data_set_knows_its_image_and_augmentation(made: DataSet) -> None:
-    assert (made.task.image, made.shift, made.mirror) == ((3, 4, 5), 2, True)
+    assert (made.task.image, made.shift, made.mirror_from) == ((3, 4, 5), 2, 0)
 
 
 def test_moving_a_data_set_moves_every_tensor(made: DataSet) -> None:
     moved = made.to(torch.device("meta"))
     parts = (moved.train, moved.validation, moved.test)
     assert {t.device.type for p in parts for t in (p.pixels, p.labels, p.mean, p.deviation)} == {"meta"}
-    assert (moved.name, moved.task, moved.shift, moved.mirror) == ("made", made.task, 2, True)
+    assert (moved.name, moved.task, moved.shift, moved.mirror_from) == ("made", made.task, 2, 0)
 
 
 def test_a_fingerprint_changes_with_every_pixel_label_and_name(made: DataSet) -> None:
@@ -88,5 +90,5 @@ def test_smaller_images_are_means_of_squares(made: DataSet) -> None:
     assert torch.equal(small.test.labels, made.test.labels)
     images, _ = small.train.batch(slice(None))
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
-    assert (small.shift, small.mirror) == (1, True)
+    assert (small.shift, small.mirror_from) == (1, 0)
     assert shrunk(made, 1) is made

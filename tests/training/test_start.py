@@ -57,3 +57,15 @@ def test_images_are_shifted_in_long_runs_only(passes: float, moved: bool) -> Non
     assert all(same) != moved
     still, _ = next(batches_of(data, replace(recipe, shift=False), 0))
     assert all(tuple(one.flatten().tolist()) in plain for one in still)
+
+
+@pytest.mark.parametrize(("passes", "mirrored"), [(19.0, False), (20.0, True)])
+def test_images_are_mirrored_in_runs_as_long_as_the_data_say(passes: float, mirrored: bool) -> None:
+    pixels = torch.randint(0, 255, (64, 1, 6, 6), dtype=torch.uint8).numpy()
+    parts = (pixels, torch.zeros(64, dtype=torch.int64).numpy())
+    data = split_data("random", ("a",), parts, parts, 0, mirror_from=20.0)
+    recipe = Recipe(steps=round(passes * 4), batch=16)
+    plain = {tuple(one.flatten().tolist()) for one in data.train.batch(slice(None))[0]}
+    for chosen, moved in ((recipe, mirrored), (replace(recipe, mirror=False), False)):
+        images, _ = next(batches_of(data, chosen, 0))
+        assert all(tuple(one.flatten().tolist()) in plain for one in images) != moved
