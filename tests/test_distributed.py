@@ -64,6 +64,20 @@ def test_two_ranks_follow_the_loss_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_ranks_measure_what_one_does_and_one_of_them_talks(tmp_path: Path) -> None:
+    """Eleven networks are two batches, one for each."""
+    tables = {}
+    for name, start in BOTH.items():
+        command = [sys.executable, *start, "-m", "qnas", "eval-ghn", "--networks", "11", "--images", "100", "--json"]
+        command += ["--split", "id", "--bits", "w4a4", "--bits", "fp32", "--scores", str(tmp_path / name)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr[-2000:]
+        tables[name] = json.loads(result.stdout), (tmp_path / name).read_text(encoding="utf-8")
+    assert tables["one"] == tables["two"]
+    assert tables["one"][1].count("\n") == 22
+
+
+@pytest.mark.slow
 def test_networks_that_cannot_be_dealt_out_are_refused(tmp_path: Path) -> None:
     command = [sys.executable, *TORCHRUN, *FIT, "--steps", "100", "--meta-batch", "3", "--out", str(tmp_path / "run")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -123,6 +123,8 @@ def evaluate_ghn(
 ) -> GHNTable:
     """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5.
 
+    Several processes share the networks when each of them calls this under ``torchrun``; each gets the whole table.
+
     Args:
         ghn: name or folder of a checkpoint; the data's if empty.
         data: the name of a known data set, or a folder of images.
@@ -157,22 +159,24 @@ def evaluate_ghn(
     drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)
     settings = [as_bits(one) for one in bits] or list(PAPER_BITS)
     ghn_on = checkpoint.ghn.to(target).on(weights)
-    table = tabulate(
-        ClosedForm(ghn_on, found.train) if closed_head else ghn_on,
-        drawn_from,
-        scored,
-        tuple(splits) or drawn_from.splits,
-        settings,
-        networks,
-        seed,
-        data=found.name,
-        part=part,
-        report=stage(progress, "eval-ghn"),
-    )
+    with joined_ranks() as ranks:
+        table = tabulate(
+            ClosedForm(ghn_on, found.train) if closed_head else ghn_on,
+            drawn_from,
+            scored,
+            tuple(splits) or drawn_from.splits,
+            settings,
+            networks,
+            seed,
+            data=found.name,
+            part=part,
+            ranks=ranks,
+            report=stage(progress if ranks.is_first else silent, "eval-ghn"),
+        )
     majority = 100 * int(scored.labels.bincount().max()) / len(scored)
     if poor := at_chance(table.rows, majority):
         guess = "always guessing the commonest class"
         log.info("No better than %s, which is right for %.1f %%: %s.", guess, majority, ", ".join(poor))
-    if card:
+    if card and ranks.is_first:
         save_card(checkpoint.path, {**checkpoint.card, "table": table.to_json()})
     return table

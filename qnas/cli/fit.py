@@ -101,11 +101,15 @@ def eval_ghn(
         Path | None, typer.Option(help="Also write every network's own scores into this file of JSON lines.")
     ] = None,
 ) -> None:
-    """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5."""
+    """Accuracy of predicted parameters, untrained, on unseen networks: the paper's tables 3 to 5.
+
+    Several processes share the networks under torchrun: torchrun --nproc-per-node 2 -m qnas eval-ghn ...
+    """
     import json
 
     import qnas
     from qnas.cli.progress import shown
+    from qnas.distributed import is_first
     from qnas.reports.tables import ghn_table, show
     from qnas.runs.files import write_rows
 
@@ -115,6 +119,8 @@ def eval_ghn(
             images=images, seed=seed, weights=weights, closed_head=closed_head, device=device, threads=threads,
             card=card, progress=progress,
         )  # fmt: skip
+    if not is_first():
+        return
     if scores:
         write_rows(scores, table.networks)
     if figure:

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from math import ceil
 from statistics import fmean, stdev
 from typing import Any
 
 import torch
 
 from qnas.data.images import Images
+from qnas.distributed import Ranks
 from qnas.network.build import build_plan
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
@@ -140,6 +142,7 @@ def evaluate_ghn(
     *,
     data: str = "",
     part: str = "",
+    ranks: Ranks | None = None,
     report: Report = lambda share, remark: None,
 ) -> GHNTable:
     """Score held-out networks of every split at every bit width.
@@ -154,23 +157,27 @@ def evaluate_ghn(
         seed: of the draw.
         data: name of the data set, for the table.
         part: of its images, likewise.
+        ranks: the processes that share the networks; each of them gets the whole table.
         report: told how far it is.
     """
-    splits, rows, networks = list(splits), [], []
-    total = len(splits) * len(settings) * count
+    ranks, splits, rows, networks = ranks or Ranks(), list(splits), [], []
+    total, done = ceil(len(splits) * len(settings) * count / ranks.count), 0
     for split in splits:
         drawn = list(islice(stream(space.of_split(split), seed, "held_out"), count))
-        scores: dict[Bits, list[Score]] = {bits: [] for bits in settings}
-        for start in range(0, count, AT_ONCE):
-            genotypes = drawn[start : start + AT_ONCE]
-            plans = plans_of(genotypes, space, settings)
-            places = [(genotype, bits) for genotype in genotypes for bits in settings]
-            for (genotype, bits), plan, parameters in zip(places, plans, ghn(plans, whole=False), strict=True):
+        measured = torch.zeros(count, len(settings), len(Score._fields), dtype=torch.float64)
+        for start in range(ranks.rank * AT_ONCE, count, ranks.count * AT_ONCE):
+            plans = plans_of(drawn[start : start + AT_ONCE], space, settings)
+            for place, (plan, parameters) in enumerate(zip(plans, ghn(plans, whole=False), strict=True)):
                 score = measure(plan, parameters, images, ghn.weights)
-                scores[bits].append(score)
+                where = start + place // len(settings), place % len(settings)
+                measured[where] = torch.tensor(score, dtype=torch.float64)
+                done += 1
+                report(min(1.0, done / total), f"{done} of {total}")
+        scores = [[Score(*one) for one in network] for network in ranks.sum(measured).tolist()]
+        for genotype, several in zip(drawn, scores, strict=True):
+            for bits, score in zip(settings, several, strict=True):
                 plain = {key: getattr(score, key) for key in COLUMNS}
                 networks.append({"split": split, "bits": str(bits), "network": genotype.architecture, **plain})
-                report(len(networks) / total, f"{len(networks)} of {total}")
-        rows += [row_of(split, bits, scores[bits]) for bits in settings]
+        rows += [row_of(split, bits, one) for bits, one in zip(settings, zip(*scores, strict=True), strict=True)]
     closed_head = isinstance(ghn, ClosedForm)
     return GHNTable(data, part, len(images), space.name, seed, ghn.weights, closed_head, rows, networks)
