@@ -19,6 +19,7 @@ from qnas.quant.grid import (
     Kind,
     asymmetric,
     in_numbers,
+    joint_grid,
     levels,
     nearest_power_of_two,
     next_power_of_two,
@@ -317,6 +318,17 @@ def test_a_normal_range_rounds_normal_numbers_with_the_least_error(bits: int) ->
 
     assert all(error(1.0) < error(factor) for factor in (0.95, 1.05))
     assert Grid.of(3 * x, bits, fit="normal", kind="symmetric").scale == pytest.approx(3 * grid.scale)
+
+
+@pytest.mark.parametrize("bits", NORMAL_STEPS)
+def test_a_joint_grid_is_that_of_every_tensor(bits: int) -> None:
+    several = [torch.randn(5, 2, 3, 3), 10 * torch.randn(3, 4), torch.zeros(2, 3), torch.full((1, 2), 3e38)]
+    joint = joint_grid(several, bits)
+    alone = [Grid.of(one, bits, fit="normal", kind="symmetric", axis=0) for one in several]
+    parts = torch.as_tensor(joint.scale).split([one.numel() for one in several])
+    for one, grid, part in zip(several, alone, parts, strict=True):
+        torch.testing.assert_close(part.view_as(one), torch.as_tensor(grid.along(grid.scale, one)).expand_as(one))
+        torch.testing.assert_close(replace(joint, scale=part.view_as(one)).round(one), grid.round(one))
 
 
 def test_a_normal_range_is_that_of_every_channel() -> None:
