@@ -1,12 +1,15 @@
 """``qnas fit-ghn`` and ``qnas eval-ghn``: train a hypernetwork, and measure it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qnas.cli.options import Image
 from qnas.training.fit_settings import FitSettings
+
+if TYPE_CHECKING:
+    from qnas.studies.ghn_tables import GHNTable
 
 
 def fit_ghn(
@@ -105,13 +108,9 @@ def eval_ghn(
 
     Several processes share the networks under torchrun: torchrun --nproc-per-node 2 -m qnas eval-ghn ...
     """
-    import json
-
     import qnas
     from qnas.cli.progress import shown
     from qnas.distributed import is_first
-    from qnas.reports.tables import ghn_table, show
-    from qnas.runs.files import write_rows
 
     with shown() as progress:
         table = qnas.evaluate_ghn(
@@ -119,12 +118,20 @@ def eval_ghn(
             images=images, seed=seed, weights=weights, closed_head=closed_head, device=device, threads=threads,
             card=card, progress=progress,
         )  # fmt: skip
-    if not is_first():
-        return
+    if is_first():
+        _give(table, json_output, figure, scores)
+
+
+def _give(table: "GHNTable", json_output: bool, figure: Path | None, scores: Path | None) -> None:
+    import json
+
+    from qnas.reports.tables import ghn_table, show
+    from qnas.runs.files import write_rows
+
     if scores:
         write_rows(scores, table.networks)
     if figure:
-        from qnas.reports.figures import ghn_figure
+        from qnas.reports.figures import ghn_figure  # matplotlib
 
         ghn_figure(table.rows, table.title, figure)
     if json_output:
