@@ -83,8 +83,10 @@ def fit_ghn(
         torch.manual_seed(how.seed)
         if size and start_from:
             raise QnasError(f"`size` is that of what is started from, got {size!r} beside it; leave one of them out.")
-        new = config_for(networks, sweep, size=size)
-        ghn = load_checkpoint(str(start_from)).ghn.train() if start_from else GHN(new)
+        if start_from:
+            ghn = load_checkpoint(str(start_from)).ghn.train()
+        else:
+            ghn = GHN(config_for(networks, sweep, size=size))
         ghn = ghn.on(weights)
         trainer = GHNTrainer(ghn.to(target), images, networks, how, ranks)
         open_fit(trainer, folder, resume)

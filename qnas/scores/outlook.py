@@ -107,7 +107,7 @@ class Outlook:
         """
         x, scale = self._asked(rows), float(np.std(self.y))
         mean: Floats = self.process.predict(x)
-        values: list[float] = accuracy_of(mean + scale * own_of(self.process.kernel_).drawn(x, seed)).tolist()
+        values: list[float] = accuracy_of(mean + scale * self.process.kernel_.k2.drawn(x, seed)).tolist()
         return values
 
     def after(self, rows: Floats, accuracies: ArrayLike) -> "Outlook":
@@ -179,12 +179,6 @@ def with_own(fitted: Kernel, own: float) -> Kernel:
     """A fitted ``kernel``, and what other images share beside it."""
     near, trend = fitted.k1.k1, fitted.k1.k2
     return Sum(fitted, Own(SHIFT, own * near.k1.constant_value, near.k2.length_scale, own * trend.k1.constant_value))
-
-
-def own_of(kernel: Kernel) -> Own:
-    """The last part of a kernel that was made ``with_own``."""
-    found: Own = kernel.k2
-    return found
 
 
 def _conditioned(kernel: Kernel, x: Floats, y: Floats) -> GaussianProcessRegressor:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from math import ceil
 from statistics import fmean, stdev
 from typing import Any
 
@@ -161,18 +160,19 @@ def evaluate_ghn(
         report: told how far it is.
     """
     ranks, splits, rows, networks = ranks or Ranks(), list(splits), [], []
-    total, done = ceil(len(splits) * len(settings) * count / ranks.count), 0
+    starts = range(ranks.rank * AT_ONCE, count, ranks.count * AT_ONCE)
+    total, done = len(splits) * len(settings) * sum(min(AT_ONCE, count - start) for start in starts), 0
     for split in splits:
         drawn = list(islice(stream(space.of_split(split), seed, "held_out"), count))
         measured = torch.zeros(count, len(settings), len(Score._fields), dtype=torch.float64)
-        for start in range(ranks.rank * AT_ONCE, count, ranks.count * AT_ONCE):
+        for start in starts:
             plans = plans_of(drawn[start : start + AT_ONCE], space, settings)
             for place, (plan, parameters) in enumerate(zip(plans, ghn(plans, whole=False), strict=True)):
                 score = measure(plan, parameters, images, ghn.weights)
                 where = start + place // len(settings), place % len(settings)
                 measured[where] = torch.tensor(score, dtype=torch.float64)
                 done += 1
-                report(min(1.0, done / total), f"{done} of {total}")
+                report(done / total, f"{done} of {total}")
         scores = [[Score(*one) for one in network] for network in ranks.sum(measured).tolist()]
         for genotype, several in zip(drawn, scores, strict=True):
             for bits, score in zip(settings, several, strict=True):
