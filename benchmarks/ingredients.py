@@ -24,6 +24,8 @@ from qnas.space.genotype import Genotype
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
+RECIPE = Recipe(precision="float32")
+"""What all begin from, the same on every processor."""
 USUAL, EDGES = "usual", "first and last layer of 8 bits"
 KEY = ("variant", "network", "seed", "epochs", "recipe")
 """What tells one run from all others; rows of another recipe do not count."""
@@ -57,6 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averages 0.998": {"averaging": 0.998},
     "reestimated": {"frozen_share": 0.0, "reestimation": 50},
     "distilled 0.5": {"distillation": 0.5},
+    "bfloat16": {"precision": "bfloat16"},
     EDGES: {},
 }
 
@@ -94,7 +97,7 @@ def main() -> None:
     for seed in range(given.seeds):
         for network in (one.with_bits(qnas.Bits.parse(bits)) for one in networks for bits in given.bits):
             for name in chosen:
-                recipe = replace(Recipe(), **VARIANTS[name])
+                recipe = replace(RECIPE, **VARIANTS[name])
                 recipe = recipe.of(round(given.epochs * len(data.train) / recipe.batch))
                 key = (name, network.key, seed, given.epochs, recipe.digest)
                 if key in rows:
@@ -118,8 +121,8 @@ def compared(rows: dict[Any, Any], name: str, bits: str, epochs: float) -> dict[
         (row, usual)
         for row in rows.values()
         if row["variant"] == name and row["epochs"] == epochs and row["network"].endswith(bits)
-        if row["recipe"] == replace(Recipe(), **VARIANTS[name]).digest
-        if (usual := rows.get((USUAL, row["network"], row["seed"], epochs, Recipe().digest)))
+        if row["recipe"] == replace(RECIPE, **VARIANTS[name]).digest
+        if (usual := rows.get((USUAL, row["network"], row["seed"], epochs, RECIPE.digest)))
     ]
     gains = [row["top1"] - usual["top1"] for row, usual in pairs]
     facts: dict[str, Any] = {"variant": name, "bits": bits, "n": len(gains)}

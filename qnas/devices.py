@@ -34,6 +34,12 @@ def sent_to(tensor: Tensor, device: torch.device | None) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else tensor
 
 
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device is a processor with instructions for products of bfloat16."""
+    instructions = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    return device.type == "cpu" and any(instructions.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def use_threads(count: int) -> None:
     """Set how many CPU threads an operation uses.
 

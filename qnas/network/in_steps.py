@@ -158,12 +158,21 @@ def _before_folding(network: "Network", steps: NAMED) -> Layer:
 
     def layer(node: Node, x: Steps) -> Tensor:
         if node.name not in norms:
-            return convolve(node, x.multiple, weights[node.name], biases[node.name])
+            return _product(network, node, x.multiple, weights[node.name], biases[node.name])
         averages = network.average(node, "mean"), network.average(node, "variance")
-        output = convolve(node, x.multiple, weights[node.name], None)
+        output = _product(network, node, x.multiple, weights[node.name], None)
         return torch.batch_norm(output, *norms[node.name], *averages, True, network.momentum, EPSILON, False)
 
     return layer
+
+
+def _product(network: "Network", node: Node, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What a layer's inputs and weights make, a dense convolution's in the network's precision."""
+    if network.precision is None:
+        return convolve(node, x, weight, bias)
+    is_dense = node.kind == "conv" and node.channels_in > node.groups
+    dtype = network.precision if is_dense else weight.dtype
+    return convolve(node, x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
 
 
 def _rounded_weights(network: "Network", steps: NAMED, factor: Tensor) -> NAMED:
@@ -210,9 +219,9 @@ class _WeightedSum(torch.autograd.Function):
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Σ a b, in one pass over channels-last memory."""
-    flat = [x.permute(0, 2, 3, 1).reshape(-1) for x in (a, b)]
-    return torch.dot(*flat)
+    """Σ a b, in one pass over channels-last memory; of bfloat16 in float32, as that has too few digits to add up."""
+    dtype = torch.promote_types(torch.float32, a.dtype)
+    return torch.dot(*(x.permute(0, 2, 3, 1).reshape(-1).to(dtype) for x in (a, b)))
 
 
 def weighted_sum(left: Steps, right: Steps, step: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A network as a trainable module: float weights, moving averages of batch norms, trained steps.
 
 While it trains, a quantized network computes with whole numbers (``qnas.network.in_steps``); in evaluation mode it
-computes as it is deployed, with the moving averages of its batch norms. ``frozen`` makes training use the averages too.
+computes as it is deployed, with the moving averages of its batch norms. ``frozen`` makes training use the averages too,
+``precision`` lets it compute dense convolutions in another type than its parameters'.
 """
 
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Network(nn.Module):
         super().__init__()
         self.plan, self.grids = plan, grids
         self.frozen, self.momentum = False, MOMENTUM
+        self.precision: torch.dtype | None = None
         self.slots = nn.ParameterDict({slot.name: parameters[slot.name].detach().clone() for slot in plan.slots})
         self.log_steps = nn.ParameterDict({node.name: torch.zeros(()) for node in plan.nodes if has_learned_step(node)})
         learned = [node for node in plan.nodes if has_weights(node) and not node.bits.is_float and grids.trains_steps]

@@ -25,7 +25,7 @@ from qnas.training.guard import Guard
 from qnas.training.muon import Muon
 from qnas.training.recipe import Recipe
 from qnas.training.schedule import learning_rate
-from qnas.training.start import batches_of, calibrate, untrained
+from qnas.training.start import batches_of, calibrate, precision_of, untrained
 
 log = logging.getLogger("qnas")
 SLOWER = 0.3
@@ -48,6 +48,7 @@ class Training:
     def __init__(self, network: Network, data: DataSet, recipe: Recipe, seed: int, teacher: Network | None = None):
         self.network, self.data, self.recipe, self.seed, self.teacher = network, data, recipe, seed, teacher
         self.plan, self.least, self.done = network.plan, 1, 0
+        network.precision = precision_of(recipe, data.train.pixels.device)
         self.optimizer = _optimizer(network, recipe)
         self.batches = batches_of(data, recipe, seed)
         self.parameters: list[Tensor] = list(network.parameters())

@@ -13,6 +13,7 @@ CHOICES = {
     "optimizer": ("auto", "adamw", "muon", "sgd"),
     "schedule": ("cosine", "linear"),
     "grid": tuple(GRIDS),
+    "precision": ("auto", "float32", "bfloat16"),
 }
 """What the text of an ingredient may be."""
 
@@ -50,6 +51,9 @@ class Recipe:
         reestimation: batches from which batch norms' averages are measured anew at the end; 0 for none.
         calibration: batches that set activation steps and moving averages before the first update.
         noise: standard deviation, relative to a tensor's own, of the noise that sets tiled channels apart.
+        precision: of what dense convolutions of a quantized network compute while it trains: ``float32``,
+            ``bfloat16``, or ``auto``, bfloat16 on processors with instructions for it. Trained values stay float32, and
+            networks are evaluated in float32.
 
     Raises:
         QnasError: a value is out of range.
@@ -79,6 +83,7 @@ class Recipe:
     reestimation: int = 0
     calibration: int = 8
     noise: float = 0.05
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, least, most in _COUNTS:

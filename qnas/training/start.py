@@ -8,6 +8,7 @@ from torch import Tensor
 
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
+from qnas.devices import multiplies_bfloat16
 from qnas.network.grids import Grids
 from qnas.network.initial import Predictor, he_parameters, with_noise
 from qnas.network.module import Network
@@ -60,6 +61,15 @@ def untrained(plan: Plan, data: DataSet, recipe: Recipe, seed: int, ghn: Predict
 def grids_of(recipe: Recipe) -> Grids:
     """How a recipe puts numbers on grids."""
     return Grids(recipe.grid, recipe.learned_weights)
+
+
+def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype | None:
+    """In what a recipe lets a network compute dense convolutions on a device, where not in its parameters' type.
+
+    Grids of powers of two need all digits: many of their sums lie halfway between two steps.
+    """
+    wanted = recipe.precision == "bfloat16" or (recipe.precision == "auto" and multiplies_bfloat16(device))
+    return torch.bfloat16 if wanted and not grids_of(recipe).tie_break else None
 
 
 def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:

@@ -80,6 +80,23 @@ def test_mixed_bits_compute_what_is_deployed() -> None:
     assert (trained - deployed).norm() < 0.05 * (deployed - deployed.mean(0)).norm()
 
 
+def test_bfloat16_moves_logits_and_gradients_little_and_what_is_deployed_not_at_all(draw: Draw) -> None:
+    drawn = [(plan, 0.9) for plan in draw("cifar", "id", 3, bits=Bits(8, 8))]  # the deeper, the further apart
+    for plan, least in [(residual_plan(Bits(8, 8)), 0.999), (residual_plan(Bits(4, 4)), 0.99), *drawn]:
+        network, images = calibrated(plan), some_images(plan, 64)
+        deployed, labels = network.eval()(images), torch.arange(64) % plan.classes
+        found: list[list[Tensor]] = []
+        for network.precision in (None, torch.bfloat16):
+            logits = network.train()(images)
+            gradients = torch.autograd.grad(F.cross_entropy(logits, labels), list(network.slots.values()))
+            found.append([logits.flatten(), torch.cat([gradient.flatten() for gradient in gradients])])
+        for ours, theirs in zip(*found, strict=True):
+            assert not torch.equal(ours, theirs)
+            assert F.cosine_similarity(ours, theirs, 0) > least
+        network.load_state_dict(calibrated(plan).state_dict())
+        assert torch.equal(network.eval()(images), deployed)
+
+
 def written_out(network: Network, images: Tensor) -> Tensor:
     """One normalised convolution and the classifier as autograd does them, real values all along."""
     first, pool, last = (node for node in network.plan.nodes[1:])

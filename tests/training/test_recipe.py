@@ -15,7 +15,7 @@ OTHER = Recipe(
     steps=40, batch=16, optimizer="sgd", rate=0.02, schedule="linear", warm_up=0.2, weight_decay=0.0, clip=1.0,
     smoothing=0.2, shift=False, shift_from=3.0, mirror=False, erase=0.3, grid="per-tensor", learned_weights=False,
     descent=0.4, damping=0.01, distillation=0.6, teacher_share=0.5, frozen_share=0.25, averaging=0.9,
-    reestimation=4, calibration=3, noise=0.5,
+    reestimation=4, calibration=3, noise=0.5, precision="float32",
 )  # fmt: skip
 SHARES = st.floats(0, 1)
 POSITIVE = st.floats(1e-12, 1e6)

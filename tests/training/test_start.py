@@ -11,8 +11,9 @@ from qnas.data.images import DataSet, split_data
 from qnas.network.build import build_plan
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
+from qnas.training import start
 from qnas.training.recipe import Recipe
-from qnas.training.start import batches_of, initial_parameters, input_range
+from qnas.training.start import batches_of, initial_parameters, input_range, precision_of
 
 EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
 
@@ -69,3 +70,13 @@ def test_images_are_mirrored_in_runs_as_long_as_the_data_say(passes: float, mirr
     for chosen, moved in ((recipe, mirrored), (replace(recipe, mirror=False), False)):
         images, _ = next(batches_of(data, chosen, 0))
         assert all(tuple(one.flatten().tolist()) in plain for one in images) != moved
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+def test_auto_takes_bfloat16_where_the_processor_has_it(is_native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "multiplies_bfloat16", lambda device: is_native)
+    cpu = torch.device("cpu")
+    assert precision_of(Recipe(), cpu) == (torch.bfloat16 if is_native else None)
+    assert precision_of(Recipe(precision="float32"), cpu) is None
+    assert precision_of(Recipe(precision="bfloat16"), cpu) == torch.bfloat16
+    assert precision_of(Recipe(grid="power-of-two", precision="bfloat16"), cpu) is None
