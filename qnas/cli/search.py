@@ -99,7 +99,7 @@ def export(
         typer.Option(
             help="compact (default): 4-bit weights two a byte. unpacked: every weight in a byte. "
             "opset13: likewise, for older runtimes. c: C99 in integers. qonnx: for FINN and hls4ml. "
-            "tflite: TensorFlow Lite."
+            "tflite: TensorFlow Lite. torch: a program of torch.export. safetensors: integers, for your own runtime."
         ),
     ] = "",
     uint8_input: Annotated[
@@ -107,7 +107,7 @@ def export(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
 ) -> None:
-    """Write a pick of a finished search, or a winner, as ONNX, QONNX, TensorFlow Lite or C, checked where it runs."""
+    """Write a pick of a finished search, or a winner, in a container for what is to run it, checked where it runs."""
     import json
 
     import qnas

@@ -21,6 +21,8 @@ from qnas.exporters.device_profiles import Memory
 from qnas.exporters.litert import compare_tflite
 from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
 from qnas.exporters.parity import Parity, compare
+from qnas.exporters.plain import PLAIN, compare_plain, write_plain
+from qnas.exporters.program import PROGRAM, compare_program, write_program
 from qnas.exporters.qonnx import QONNX, compare_qonnx, memory_of_qonnx, write_qonnx
 from qnas.exporters.tflite import TFLITE, write_tflite
 from qnas.network.deployed import DeployedNetwork
@@ -117,6 +119,14 @@ def _qonnx(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
     return {QONNX: write_qonnx(network, task if pixels else None, told).SerializeToString()}
 
 
+def _program(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+    return {PROGRAM: write_program(network, task if pixels else None, metadata(network, task, pixels))}
+
+
+def _plain(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+    return write_plain(network, task if pixels else None, metadata(network, task, pixels))
+
+
 PROFILES = {
     row.name: row
     for row in (
@@ -173,6 +183,24 @@ PROFILES = {
             zero_points=False,
             needs="LiteRT 2.3",
             package="ai_edge_litert",
+        ),
+        Profile(
+            "torch",
+            "a program of torch.export, which torch runs without qnas",
+            _program,
+            lambda files, network, images: compare_program(files[PROGRAM], network, images),
+            PROGRAM,
+            memory=lambda files: Memory(len(files[PROGRAM]), 0),
+            needs="torch 2.11",
+        ),
+        Profile(
+            "safetensors",
+            "integers, steps and a list of layers, and a program of a few lines that reads them, for your own runtime",
+            _plain,
+            compare_plain,
+            PLAIN,
+            memory=lambda files: Memory(len(files[PLAIN]), 0),
+            needs="safetensors",
         ),
     )
 }

@@ -63,10 +63,14 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, the same bytes for the same content; tensors on a device are copied from it."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    content = save(plain, metadata)
-    write_bytes(path, _ordered(content) if metadata else content)
+    """Write a safetensors file; see ``tensors_as_bytes``."""
+    write_bytes(path, tensors_as_bytes(tensors, metadata))
+
+
+def tensors_as_bytes(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """A safetensors file, the same bytes for the same content; tensors on a device are copied from it."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    return _ordered(content) if metadata else content
 
 
 def _ordered(content: bytes) -> bytes:
