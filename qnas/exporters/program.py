@@ -15,21 +15,35 @@ from torch.export import Dim
 from qnas.data.images import Images
 from qnas.exporters.parity import PARITY_BATCH, Parity, held_against, inputs
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.forward import Parameters, convolve, forward
+from qnas.network.plan import Node
 from qnas.task import Task
 
 PROGRAM, METADATA = "model.pt2", "metadata.json"
 
 
 class _Program(nn.Module):
+    """A deployed network whose biases are rounded before it is traced: how depends on what they are."""
+
     def __init__(self, network: DeployedNetwork, pixels: Task | None) -> None:
         super().__init__()
         self.network, self.pixels = network, pixels
+        weighted = [node for node in network.plan.nodes if node.name in network.layers]
+        self.biases = {node.name: network.real_bias(node) for node in weighted}
 
     def forward(self, images: Tensor) -> Tensor:
         if self.pixels:
             mean, deviation = (torch.tensor(values) for values in (self.pixels.mean, self.pixels.deviation))
             images = ((images.float() - mean) / deviation).permute(0, 3, 1, 2)
-        return self.network(images)
+        return forward(self.network.plan, {}, images, self)
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        return convolve(node, x, self.network.layers[node.name].real_weight(), self.biases[node.name])
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        """See ``qnas.network.forward.Arithmetic``."""
+        return self.network.activation(node, x)
 
 
 @torch.no_grad()
