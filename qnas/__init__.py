@@ -7,7 +7,7 @@ that importing the package costs nothing, and training needs no library of searc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qnas.api.data import survey
-    from qnas.api.files import Export, dashboard, export, load, report, show
+    from qnas.api.files import Export, dashboard, export, load, logs, report, show
     from qnas.api.ghn import evaluate_ghn, fit_ghn
     from qnas.api.initialization import study_init
     from qnas.api.layers import LayersStudy, study_layers
@@ -42,6 +42,7 @@ __all__ = [
     "export",
     "fit_ghn",
     "load",
+    "logs",
     "predict",
     "report",
     "sample",
@@ -56,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "qnas.api.data": ("survey",),
-    "qnas.api.files": ("Export", "dashboard", "export", "load", "report", "show"),
+    "qnas.api.files": ("Export", "dashboard", "export", "load", "logs", "report", "show"),
     "qnas.api.ghn": ("evaluate_ghn", "fit_ghn"),
     "qnas.api.initialization": ("study_init",),
     "qnas.api.layers": ("LayersStudy", "study_layers"),

@@ -12,6 +12,7 @@ from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
 from qnas.reports.dashboard import serve
+from qnas.reports.logs import write_logs
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
@@ -44,6 +45,23 @@ def dashboard(run: str | Path | SearchRun, *, host: str = "127.0.0.1", port: int
         QnasError: the run is not finished, Optuna's dashboard is not installed, or the address cannot be had.
     """
     serve(run.folder if isinstance(run, SearchRun) else Path(run), host, port)
+
+
+def logs(run: str | Path | SearchRun, *, to: str = "csv", out: str | Path | None = None) -> Path:
+    """Write what a run has noted, for a table or TensorBoard: metrics by step, or a search's networks by number.
+
+    Args:
+        run: a search, or the folder of one, of a network's training or of a hypernetwork's.
+        to: ``csv`` or ``tensorboard``.
+        out: file, or for TensorBoard folder, to write; in the run's folder if none is given.
+
+    Returns:
+        What was written.
+
+    Raises:
+        QnasError: nothing noted, a damaged file, or TensorBoard's package is missing.
+    """
+    return write_logs(run.folder if isinstance(run, SearchRun) else Path(run), to, Path(out) if out else None)
 
 
 def report(run: str | Path | SearchRun, *, out: str | Path | None = None) -> Path:

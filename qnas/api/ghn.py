@@ -23,8 +23,9 @@ from qnas.space.space import find_space
 from qnas.studies.ghn_tables import GHNTable, at_chance
 from qnas.studies.ghn_tables import evaluate_ghn as tabulate
 from qnas.training.fit_ghn import GHNTrainer
-from qnas.training.fit_run import METRICS, fit, open_fit
+from qnas.training.fit_run import fit, open_fit
 from qnas.training.fit_settings import FitSettings
+from qnas.training.metrics import METRICS
 
 log = logging.getLogger("qnas")
 

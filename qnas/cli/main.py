@@ -13,7 +13,7 @@ from qnas.cli.errors import in_options
 from qnas.cli.fit import eval_ghn, fit_ghn
 from qnas.cli.options import say_in_words
 from qnas.cli.search import export, search
-from qnas.cli.show import dashboard, report, sample, show
+from qnas.cli.show import dashboard, logs, report, sample, show
 from qnas.cli.study import app as study_app
 from qnas.cli.study import eval_proxy
 from qnas.cli.train import train
@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (search, train, show, report, dashboard, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
+for command in (search, train, show, report, dashboard, logs, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
 app.add_typer(study_app, name="study")
 for registered in (*app.registered_commands, *study_app.registered_commands):

@@ -1,4 +1,4 @@
-"""``qnas show``, ``report``, ``dashboard`` and ``sample``: look at what there is, draw architectures."""
+"""``qnas show``, ``report``, ``dashboard``, ``logs`` and ``sample``: look at what there is, draw architectures."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +40,19 @@ def dashboard(
     import qnas
 
     qnas.dashboard(run, host=host, port=port)
+
+
+def logs(
+    run: Annotated[Path, typer.Argument(help="Folder of a search, of a network's training or of a hypernetwork's.")],
+    to: Annotated[str, typer.Option(help="csv or tensorboard.")] = "csv",
+    out: Annotated[
+        Path | None, typer.Option(help="File, or folder of TensorBoard, to write. Default: in the run's folder.")
+    ] = None,
+) -> None:
+    """Write what a run has noted, as a table or for TensorBoard: metrics by step, a search's networks by number."""
+    import qnas
+
+    print(qnas.logs(run, to=to, out=out))
 
 
 def sample(

@@ -6,7 +6,7 @@ from typing import Any
 
 from qnas.errors import QnasError, shown
 from qnas.nas.rungs import Selection
-from qnas.nas.settings import SearchSettings
+from qnas.nas.settings import COSTS, SearchSettings
 from qnas.runs.files import write_json
 from qnas.runs.reading import expect, read_json, reading
 
@@ -71,3 +71,16 @@ def read_result(run: Path) -> dict[str, Any]:
             if bad := [steps for steps in one["trained"] if not re.fullmatch("[0-9]{1,18}", steps)]:
                 raise ValueError(f"{shown(bad[0])} is no number of steps")
     return result
+
+
+def networks_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """All networks of a result, in the order in which they were scored."""
+    return sorted([*result["picks"], *result["candidates"]], key=lambda one: one.get("number", 0))
+
+
+def known(network: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a network of a result, by names for people."""
+    trained = {f"trained {steps} steps": top1 for steps, top1 in network["trained"].items()}
+    facts = {"network": network["key"], "estimate": network["estimate"], **trained, "test": network["test"]}
+    costs = {cost: network[cost] for cost in COSTS if cost in network}
+    return {name: value for name, value in {**facts, **costs}.items() if value not in (None, 0.0)}

@@ -12,8 +12,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 
 from qnas.errors import QnasError
-from qnas.nas.result import read_result
-from qnas.nas.settings import COSTS
+from qnas.nas.result import known, networks_of, read_result
 from qnas.runs.folder import read_run
 from qnas.space.genotype import Genotype
 
@@ -57,7 +56,7 @@ def study_of(run: Path) -> InMemoryStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     result, storage = read_result(run), InMemoryStorage()
     kept = result["pareto"]
-    networks = sorted([*result["picks"], *result["candidates"]], key=lambda one: one.get("number", 0))
+    networks = networks_of(result)
     genes = [genes_of(Genotype.from_json(one["genotype"])) for one in networks]
     choices = {name: sorted({str(own[name]) for own in genes if name in own}) for own in genes for name in own}
     directions: list[Literal["maximize", "minimize"]] = ["minimize" for _ in kept]
@@ -71,7 +70,7 @@ def study_of(run: Path) -> InMemoryStorage:
                 params={name: str(value) for name, value in own.items()},
                 distributions={name: CategoricalDistribution(choices[name]) for name in own},
                 values=[one["score"], *(one[cost] for cost in kept)],
-                user_attrs=_known(one),
+                user_attrs=known(one),
             )
         )
     return storage
@@ -88,10 +87,3 @@ def genes_of(genotype: Genotype) -> dict[str, Any]:
             branches = (f"{branch.operation} {branch.kernel} of {branch.state}" for branch in step)
             genes[f"{kind} {place}"] = " + ".join(branches)
     return genes
-
-
-def _known(one: dict[str, Any]) -> dict[str, Any]:
-    trained = {f"trained {steps} steps": top1 for steps, top1 in one["trained"].items()}
-    facts = {"network": one["key"], "estimate": one["estimate"], **trained, "test": one["test"]}
-    costs = {cost: one[cost] for cost in COSTS}
-    return {name: value for name, value in {**facts, **costs}.items() if value not in (None, 0.0)}

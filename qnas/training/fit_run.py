@@ -8,9 +8,8 @@ from qnas.checkpoints.store import WEIGHTS, find_checkpoint, read_card, save_car
 from qnas.errors import QnasError
 from qnas.runs.progress import Report
 from qnas.training.fit_ghn import STATE, GHNTrainer
-from qnas.training.metrics import MetricsLog
+from qnas.training.metrics import METRICS, MetricsLog
 
-METRICS = "metrics.jsonl"
 SAVE_EVERY = 30.0
 """Seconds between two saves of the state."""
 
@@ -53,7 +52,8 @@ def fit(trainer: GHNTrainer, folder: Path, start: str, report: Report) -> None:
     saved = time.monotonic()
     log = MetricsLog(folder / METRICS, trainer.counters.step)
     for step in trainer.run():
-        log.add(step)
+        sums = {"loss": step.loss_sum, "accuracy": step.accuracy_sum}
+        log.add(step.step, sums, step.networks, phase=step.phase, rate=step.rate)
         report(step.progress, f"{step.phase} step {step.step} {log.remark}")
         if time.monotonic() - saved > SAVE_EVERY:
             trainer.save(folder)

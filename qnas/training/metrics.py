@@ -1,5 +1,6 @@
 """Training metrics as JSON lines: one line for every few steps, averaged over them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor
 
 from qnas.runs.files import append_row, read_rows, write_rows
 from qnas.runs.reading import reading
-from qnas.training.fit_ghn import StepReport
 
+METRICS = "metrics.jsonl"
+"""Their file in a run's folder."""
 STEPS_PER_LINE = 50
 
 
@@ -33,14 +35,20 @@ class MetricsLog:
         self.remark = ""
         self._sums: list[Tensor] = []
 
-    def add(self, report: StepReport) -> None:
-        """Take a step's report; write a line, and renew ``remark``, at every so many steps, resumed or not."""
-        self._sums.append(torch.stack([report.loss_sum, report.accuracy_sum, report.networks]))
-        if report.step % STEPS_PER_LINE:
+    def add(self, step: int, sums: Mapping[str, Tensor], count: Tensor | float = 1.0, **told: object) -> None:
+        """Take a step's metrics; write a line, and renew ``remark``, at every so many steps, resumed or not.
+
+        Args:
+            step: its number, from 1 on.
+            sums: of each metric over what is counted, scalars.
+            count: over how many.
+            told: of the step, that the line has as it is.
+        """
+        self._sums.append(torch.stack([*sums.values(), torch.as_tensor(count).to(next(iter(sums.values())))]))
+        if step % STEPS_PER_LINE:
             return
-        loss, accuracy, networks = torch.stack(self._sums).sum(0).tolist()
+        *totals, number = torch.stack(self._sums).sum(0).tolist()
         self._sums.clear()
-        loss, accuracy = (value / max(1, networks) for value in (loss, accuracy))
-        row = {"step": report.step, "phase": report.phase, "rate": report.rate, "loss": loss, "accuracy": accuracy}
-        append_row(self.path, row)
-        self.remark = f"loss {loss:.2f} accuracy {accuracy:.1f} %"
+        means = {name: total / max(1, number) for name, total in zip(sums, totals, strict=True)}
+        append_row(self.path, {"step": step, **told, **means})
+        self.remark = " ".join(f"{name} {value:.2f}" for name, value in means.items())

@@ -95,6 +95,12 @@ class Training:
                 lost_at, self.done, 1 / SLOWER,
             )  # fmt: skip
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
     def state(self) -> dict[str, Tensor]:
         """All that decides the further course, by names; ``load_state`` reads it."""
         return {**self._own_state(), **{f"guard/{name}": value for name, value in self.guard.state().items()}}

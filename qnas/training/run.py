@@ -13,6 +13,7 @@ from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.runs.files import write_tensors
 from qnas.runs.reading import read_tensors, reading
+from qnas.training.metrics import METRICS, MetricsLog
 from qnas.training.qat import begun
 from qnas.training.recipe import Recipe
 
@@ -61,9 +62,11 @@ def train_in(
         with reading(path, "the state of a training run", "delete it to train from the start"):
             training.load_state(read_tensors(path)[0])
         report(training.done / training.recipe.steps, f"step {training.done}")
+    metrics = MetricsLog(folder / METRICS, training.done)
     saved = said = time.monotonic()
     while training.done < training.recipe.steps:
         loss, now = training.step(), time.monotonic()
+        metrics.add(training.done, {"loss": loss}, rate=training.rate)
         if now - saved >= save_every:
             write_tensors(path, training.state())
             saved = now

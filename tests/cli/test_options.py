@@ -29,6 +29,7 @@ VERBS = {
     "show": "show",
     "report": "report",
     "dashboard": "dashboard",
+    "logs": "logs",
     "data": "survey",
     "export": "export",
     "sample": "sample",

@@ -20,10 +20,15 @@ def report(step: int, loss: float | None = None, networks: int = 2) -> StepRepor
     return StepReport(step, step / 1000, "float", 0.5 / step, *sums)
 
 
+def add(log: MetricsLog, one: StepReport) -> None:
+    sums = {"loss": one.loss_sum, "accuracy": one.accuracy_sum}
+    log.add(one.step, sums, one.networks, phase=one.phase, rate=one.rate)
+
+
 def write(path: Path, steps: range, resumed_at: int = 0) -> None:
     log = MetricsLog(path, resumed_at)
     for step in steps:
-        log.add(report(step))
+        add(log, report(step))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -46,7 +51,7 @@ def test_loss_and_accuracy_are_means_over_the_steps_of_the_line(tmp_path: Path) 
 def test_rate_and_phase_are_those_of_the_last_step(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics")
     for step in range(1, STEPS_PER_LINE + 1):
-        log.add(replace(report(step), phase="quantized" if step == STEPS_PER_LINE else "float"))
+        add(log, replace(report(step), phase="quantized" if step == STEPS_PER_LINE else "float"))
     (line,) = lines(tmp_path / "metrics")
     assert (line["rate"], line["phase"]) == (0.5 / STEPS_PER_LINE, "quantized")
 
@@ -54,7 +59,7 @@ def test_rate_and_phase_are_those_of_the_last_step(tmp_path: Path) -> None:
 def test_a_step_without_networks_does_not_count(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics")
     for step in range(1, STEPS_PER_LINE + 1):
-        log.add(report(step, 3.0, networks=0 if step == 7 else 2))
+        add(log, report(step, 3.0, networks=0 if step == 7 else 2))
     (line,) = lines(tmp_path / "metrics")
     others = [2 * step for step in range(1, STEPS_PER_LINE + 1) if step != 7]
     assert line["loss"] == 3
@@ -110,6 +115,6 @@ def test_the_remark_is_that_of_the_last_line(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics")
     assert log.remark == ""
     for step in range(1, STEPS_PER_LINE + 3):
-        log.add(report(step))
+        add(log, report(step))
     mean = (STEPS_PER_LINE + 1) / 2
-    assert log.remark == f"loss {mean / 10:.2f} accuracy {2 * mean:.1f} %"
+    assert log.remark == f"loss {mean / 10:.2f} accuracy {2 * mean:.2f}"
