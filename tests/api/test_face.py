@@ -551,6 +551,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("export", {"source": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("dashboard", {"run": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("dashboard", {"run": "nowhere", "port": 70_000}, ["`port=70000`", "within 1..65535", "leave it out"]),
+    ("logs", {"run": "nowhere"}, ["nowhere", "a training run or a finished search", "name such a run's folder"]),
+    ("logs", {"run": "nowhere", "to": "cvs"}, ["'cvs'", "kind of logs", "did you mean 'csv'?"]),
     ("report", {"run": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("study_init", {"data": "nowhere"}, ["'nowhere'", "`data`"]),
     ("study_init", {"preset": "long"}, ["preset", "'long'", "quick"]),
