@@ -1,6 +1,6 @@
 """Runs an exported file of TensorFlow Lite in LiteRT's interpreter, and holds it against torch.
 
-The package is optional: it is imported when it is used.
+The package is optional, and imported when it is used (``registry.check_runs`` says that it is missing).
 """
 
 from importlib import import_module
@@ -12,35 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qnas.data.images import Images
-from qnas.errors import QnasError
 from qnas.exporters.parity import PARITY_BATCH, Parity, held_against
 from qnas.network.deployed import DeployedNetwork
 
 RUNTIME, PACKAGE = "litert", "ai-edge-litert"
 
 
-def imported(module: str) -> Any:
-    """A module that not everybody has.
-
-    Raises:
-        QnasError: it cannot be imported.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise QnasError(
-            f"The `profile` tflite needs the package {PACKAGE}, but {module} cannot be imported ({error}); install it "
-            "with: python -m pip install 'qnas[tflite]'"
-        ) from error
-
-
 def classified(model: bytes, pixels: Tensor, **options: Any) -> NDArray[np.float64]:
-    """Logits (n, classes) of images (n, channels, height, width), uint8, by LiteRT; ``options`` are its interpreter's.
-
-    Raises:
-        QnasError: it cannot be imported.
-    """
-    interpreter = imported("ai_edge_litert.interpreter").Interpreter(model_content=model, **options)
+    """Logits (n, classes) of 8-bit images (n, channels, height, width) by LiteRT; ``options`` are its interpreter's."""
+    interpreter = import_module("ai_edge_litert.interpreter").Interpreter(model_content=model, **options)
     (read,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
     logits = []
     for part in pixels.permute(0, 2, 3, 1).split(PARITY_BATCH):

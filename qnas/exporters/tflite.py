@@ -220,7 +220,7 @@ def write_tflite(network: DeployedNetwork, task: Task, metadata: Mapping[str, st
         metadata: that the file carries, by name.
 
     Raises:
-        QnasError: TFLite does not hold it; or the runtime, which has the schema, cannot be imported.
+        QnasError: TFLite does not hold it.
     """
     steps = integer_network(network, task).steps
     for step in steps:

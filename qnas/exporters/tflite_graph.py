@@ -1,12 +1,12 @@
 """A TensorFlow Lite file while it is written: its tensors, constants and operators, by the runtime's own schema."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qnas.exporters.litert import imported
 from qnas.exporters.onnx import packed
 from qnas.quant.fixed_point import Reals
 
@@ -36,14 +36,10 @@ class Value(NamedTuple):
 
 
 class Graph:
-    """Tensors and operators.
-
-    Raises:
-        QnasError: the runtime, which has the schema, cannot be imported.
-    """
+    """Tensors and operators."""
 
     def __init__(self) -> None:
-        self.schema = imported("ai_edge_litert.schema_py_generated")
+        self.schema = import_module("ai_edge_litert.schema_py_generated")
         self.buffers = [self.table("Buffer")]  # the first is that of all tensors without content
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
@@ -113,7 +109,7 @@ class Graph:
 def _aligned() -> Any:
     """A builder that puts what buffers hold, the only vectors of bytes, at multiples of ``ALIGNMENT``."""
 
-    class Aligned(imported("flatbuffers").Builder):  # type: ignore[misc]
+    class Aligned(import_module("flatbuffers").Builder):  # type: ignore[misc]
         def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
             return super().StartVector(size, count, ALIGNMENT if size == 1 else alignment)
 
