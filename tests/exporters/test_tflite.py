@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_args
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qnas.errors import QnasError
-from qnas.exporters.litert import classified, imported
+from qnas.exporters.litert import classified
 from qnas.exporters.registry import PROFILES, input_of
 from qnas.exporters.tflite import TFLITE, WRITERS, within, write_tflite
 from qnas.network.deployed import DeployedNetwork, deploy
@@ -59,7 +60,7 @@ def network_of(bits: str, grid: str = "per-channel") -> DeployedNetwork:
 
 def tensors_of(model: bytes, read: Tensor, kernels: str) -> dict[str, Integers]:
     """What LiteRT makes of pixels, by the tensors' names: integers without zero points, channels last."""
-    litert = imported("ai_edge_litert.interpreter")
+    litert = import_module("ai_edge_litert.interpreter")
     interpreter = litert.Interpreter(
         model_content=model,
         experimental_op_resolver_type=litert.OpResolverType[kernels],
@@ -119,7 +120,7 @@ def least_weights(weight: Integers | None) -> Integers | None:
 
 
 def opened(model: bytes) -> Any:
-    return imported("ai_edge_litert.schema_py_generated").Model.GetRootAs(model)
+    return import_module("ai_edge_litert.schema_py_generated").Model.GetRootAs(model)
 
 
 def constants(model: bytes) -> dict[str, tuple[Any, bytes, int]]:
@@ -184,7 +185,7 @@ def test_the_same_network_gives_the_same_file_which_says_what_it_is() -> None:
 def test_the_shapes_in_the_file_are_those_that_kernels_compute() -> None:
     """LiteRT computes them anew; TFLite Micro takes them as they are."""
     model = write_tflite(network_of("w4a8"), TASK, {})
-    litert = imported("ai_edge_litert.interpreter")
+    litert = import_module("ai_edge_litert.interpreter")
     kernels = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES  # of which each says its own shapes
     interpreter = litert.Interpreter(model_content=model, experimental_op_resolver_type=kernels)
     interpreter.allocate_tensors()
