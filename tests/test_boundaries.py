@@ -12,7 +12,6 @@ import pytest
 pytestmark = pytest.mark.slow
 COMMAND = ["train", "ds_cnn", "--width", "4", "--bits", "w4a4", "--data", "digits", "--steps", "2"]
 ODD = {
-    "as usual": {},
     "of the language C": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "without a home": {"HOME": None, "XDG_CACHE_HOME": None},
     "with a home that is not there": {"HOME": "/nowhere/at all", "XDG_CACHE_HOME": None},
