@@ -14,9 +14,10 @@ test:
 fuzz cases="100000":
     QNAS_FUZZ={{cases}} python -m pytest -m slow tests/test_fuzz.py
 
-# long commands, killed at so many moments each
+# long commands, killed at so many moments each, and a search of ten thousand networks: its time, memory and storage
 soak moments="20":
     QNAS_KILLS={{moments}} python -m pytest -m slow tests/test_killed.py
+    python benchmarks/overhead.py --trials 10000
 
 # style and types
 check:
