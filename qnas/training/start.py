@@ -66,10 +66,12 @@ def grids_of(recipe: Recipe) -> Grids:
 def precision_of(recipe: Recipe, device: torch.device) -> torch.dtype | None:
     """In what a recipe lets a network compute dense convolutions on a device, where not in its parameters' type.
 
-    Grids of powers of two need all digits: many of their sums lie halfway between two steps.
+    Only where they read whole numbers, on symmetric grids; those of powers of two need all digits: many of their sums
+    lie halfway between two steps.
     """
+    grids = grids_of(recipe)
     wanted = recipe.precision == "bfloat16" or (recipe.precision == "auto" and multiplies_bfloat16(device))
-    return torch.bfloat16 if wanted and not grids_of(recipe).tie_break else None
+    return torch.bfloat16 if wanted and grids.choice.is_symmetric and not grids.tie_break else None
 
 
 def batches_of(data: DataSet, recipe: Recipe, seed: int, start: int = 0) -> Iterator[Batch]:

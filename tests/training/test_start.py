@@ -79,4 +79,5 @@ def test_auto_takes_bfloat16_where_the_processor_has_it(is_native: bool, monkeyp
     assert precision_of(Recipe(), cpu) == (torch.bfloat16 if is_native else None)
     assert precision_of(Recipe(precision="float32"), cpu) is None
     assert precision_of(Recipe(precision="bfloat16"), cpu) == torch.bfloat16
-    assert precision_of(Recipe(grid="power-of-two", precision="bfloat16"), cpu) is None
+    for grid, expected in {"per-tensor": torch.bfloat16, "power-of-two": None, "asymmetric": None}.items():
+        assert precision_of(Recipe(grid=grid, precision="bfloat16"), cpu) == expected
