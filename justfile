@@ -14,9 +14,11 @@ test:
 fuzz cases="100000":
     QNAS_FUZZ={{cases}} python -m pytest -m slow tests/test_fuzz.py
 
-# long commands, killed at so many moments each, and a search of ten thousand networks: its time, memory and storage
+# long commands, killed at so many moments each; crowds that are killed for five minutes; a search of ten thousand networks
 soak moments="20":
     QNAS_KILLS={{moments}} python -m pytest -m slow tests/test_killed.py
+    python benchmarks/crowd.py --seconds 300 --processes 8
+    if [ -n "${QNAS_TEST_POSTGRES:-}" ]; then python benchmarks/crowd.py --processes 4 --storage "$QNAS_TEST_POSTGRES"; fi
     python benchmarks/overhead.py --trials 10000
 
 # style and types

@@ -59,6 +59,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             {"results", "trained"},
         ),
         ("study.py --data digits --width 4 --blocks dws_conv_no_bn --updates 1 --repeats 1", {"ratio", "rows", "n"}),
+        ("crowd.py --seconds 2 --processes 2", {"tasks", "lost", "twice", "wrong"}),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
     ],
     ids=[
@@ -81,6 +82,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "learning curves",
         "distributions",
         "study",
+        "crowd",
         "ablation",
     ],
 )
