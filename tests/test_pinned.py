@@ -62,7 +62,9 @@ def digest_of_tensors(path: Path) -> str:
 
 def searched(folder: Path, *options: str) -> dict[str, Any]:
     """A search in ``folder``: every network with its accuracies and costs, and the hashes of the winner's files."""
-    qnas(*SEARCH, *options, "--out", str(folder))
+    recipe = folder.with_name("recipe.toml")
+    recipe.write_text('precision = "float32"\n', encoding="utf-8")  # whatever the processor has besides
+    qnas(*SEARCH, *options, "--recipe", str(recipe), "--out", str(folder))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     every = result["picks"] + result["candidates"]
     manifest = json.loads((folder / "winner" / "manifest.json").read_text(encoding="utf-8"))
