@@ -44,15 +44,24 @@ def test_the_pages_make_a_site_without_a_warning_and_tell_all_of_the_face(tmp_pa
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_the_commands_from_a_winner_to_a_device_run(tmp_path: Path) -> None:
     page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)
-    script = f'set -e\nqnas() {{ "{sys.executable}" -m qnas "$@"; }}\n{block}'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert re.search(r'"runtime": "c"', ended.stdout)
-    lines = [line.split() for line in ended.stdout.splitlines()[-2:]]
+
+    def printed(*command: str) -> str:
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    start = f'set -e\nqnas() {{ "{sys.executable}" -m qnas "$@"; }}\n'
+    in_c, others = (
+        printed("bash", "-c", start + block) for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)
+    )
+    assert re.search(r'"runtime": "c"', in_c)
+    lines = [line.split() for line in in_c.splitlines()[-2:]]
     assert [len(line) for line in lines] == [11, 11]
     assert all(0 <= int(line[0]) < 10 for line in lines)
+    assert re.findall(r'"runtime": "([^"]*)"', others) == ["torch.export", "safetensors"]
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert [printed(sys.executable, "-c", block).split()[0] for block in blocks] == ["torch.Size([3,", "['input',"]
 
 
 def declared() -> dict[str, set[str]]:
