@@ -6,7 +6,7 @@ A new one is a row in ``PROFILES``: what writes it, and what holds it against to
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -217,13 +217,16 @@ def find_profile(name: str) -> Profile:
 
 
 def check_runs(profile: Profile) -> None:
-    """Check that the package that runs what a profile writes is there: nothing is written that was not run.
+    """Check that the package that runs what a profile writes can be used: nothing is written that was not run.
 
     Raises:
-        QnasError: it is not.
+        QnasError: it cannot be imported.
     """
-    if profile.package and find_spec(profile.package) is None:
+    try:
+        if profile.package:
+            import_module(profile.package)
+    except ImportError as error:
         raise QnasError(
-            f"What is exported as {profile.name} is run by the package {profile.package}, which is not installed; "
-            f"`pip install 'qnas[{profile.name}]'`, or take another `profile`."
-        )
+            f"What is exported as {profile.name} is run by the package {profile.package}, which cannot be imported "
+            f"({error}); `pip install 'qnas[{profile.name}]'`, or take another `profile`."
+        ) from error
