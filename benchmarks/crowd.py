@@ -44,9 +44,8 @@ def work(address: Address, until: float, seed: int) -> None:
         while True:
             while str(first) in queue.done:
                 first += 1
-            last = (
-                first + AHEAD if time.time() < until else 1 + max(map(int, {**queue.done, **queue.running}), default=0)
-            )
+            seen = [int(task) for task in (*queue.done, *queue.running)]
+            last = first + AHEAD if time.time() < until else max(seen, default=-1) + 1
             if first >= last:
                 return
             open_tasks = [task for task in range(first, last) if str(task) not in queue.done]
