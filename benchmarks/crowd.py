@@ -14,6 +14,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -61,26 +62,25 @@ def work(address: Address, until: float, seed: int) -> None:
 def crowded(storage: str, name: str, processes: int, seconds: float) -> int:
     """Let processes work, and kill them at random; the number of kills."""
     context, rng, until, kills = get_context("spawn"), random.Random(0), time.time() + seconds, 0
-    shared = "://" in storage
+    shared, crowd, everyone = "://" in storage, dict[int, BaseProcess](), range(processes)
 
-    def begun(worker: str) -> BaseProcess:
-        process = context.Process(target=work, args=((storage, name, worker), until, rng.randrange(1 << 30)))
-        process.start()
-        return process
+    def begin(places: Iterable[int]) -> None:
+        together = new_worker()
+        for place in places:
+            address = (storage, name, new_worker() if shared else together)
+            crowd[place] = context.Process(target=work, args=(address, until, rng.randrange(1 << 30)))
+            crowd[place].start()
 
-    together = new_worker()
-    crowd = [begun(new_worker() if shared else together) for _ in range(processes)]
+    begin(everyone)
     while time.time() < until:
         time.sleep(rng.uniform(1.0, 5.0))
-        victims = [rng.randrange(processes)] if shared else list(range(processes))
+        victims = [rng.randrange(processes)] if shared else everyone
         for place in victims:
             crowd[place].kill()
             crowd[place].join()
             kills += crowd[place].exitcode == -signal.SIGKILL
-        together = new_worker()
-        for place in victims:
-            crowd[place] = begun(new_worker() if shared else together)
-    for process in crowd:
+        begin(victims)
+    for process in crowd.values():
         process.join()
     return kills
 

@@ -38,8 +38,12 @@ def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Par
     return compare(files[MODEL], network, images)
 
 
-def _memory_of_onnx(files: Files) -> Memory:
-    return Memory(len(files[MODEL]), 0)
+def _all_of(file: str) -> Callable[[Files], Memory]:
+    """All that is known of what a file takes: its own size."""
+    return lambda files: Memory(len(files[file]), 0)
+
+
+MEMORY_OF_ONNX = _all_of(MODEL)
 
 
 def _tflite(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
@@ -72,7 +76,7 @@ class Profile:
     file: str = MODEL
     floats: bool = True
     zero_points: bool = True
-    memory: Callable[[Files], Memory] = _memory_of_onnx
+    memory: Callable[[Files], Memory] = MEMORY_OF_ONNX
     pixels: bool = False
     needs: str = ""
     package: str = ""
@@ -178,7 +182,7 @@ PROFILES = {
             lambda files, network, images: compare_tflite(files[TFLITE], network, images),
             TFLITE,
             floats=False,
-            memory=lambda files: Memory(len(files[TFLITE]), 0),
+            memory=_all_of(TFLITE),
             pixels=True,
             zero_points=False,
             needs="LiteRT 2.3",
@@ -190,7 +194,7 @@ PROFILES = {
             _program,
             lambda files, network, images: compare_program(files[PROGRAM], network, images),
             PROGRAM,
-            memory=lambda files: Memory(len(files[PROGRAM]), 0),
+            memory=_all_of(PROGRAM),
             needs="torch 2.11",
         ),
         Profile(
@@ -199,7 +203,7 @@ PROFILES = {
             _plain,
             compare_plain,
             PLAIN,
-            memory=lambda files: Memory(len(files[PLAIN]), 0),
+            memory=_all_of(PLAIN),
             needs="safetensors",
         ),
     )

@@ -14,7 +14,8 @@ from qnas.runs.reading import reading
 from qnas.training.metrics import METRICS
 
 KINDS = ("csv", "tensorboard")
-FOLDER = "tensorboard"
+FOLDER, OWN = "tensorboard", ".qnas"
+"""Where scalars lie in a run's folder, and with what the names of their files end."""
 Rows = list[dict[str, Any]]
 
 
@@ -66,7 +67,7 @@ def _as_csv(rows: Rows) -> str:
 
 
 def _write_scalars(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> None:
-    """Numbers by their names, against the step or the number of a network; what lay there before goes."""
+    """Numbers by their names, against the step or the number of a network, in the place of those written before."""
     try:
         writer_of = import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
@@ -74,9 +75,9 @@ def _write_scalars(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> N
             f"`to='tensorboard'` is written by the package tensorboard, which cannot be imported ({error}); install it "
             "with: python -m pip install 'qnas[tensorboard]', or take `to='csv'`."
         ) from error
-    for old in folder.glob("events.out.tfevents.*"):
+    for old in folder.glob(f"events.out.tfevents.*{OWN}"):
         old.unlink()
-    with writer_of(str(folder)) as writer:
+    with writer_of(str(folder), filename_suffix=OWN) as writer:
         for row in rows:
             place, *others = row.items()
             for key, value in others:

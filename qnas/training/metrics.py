@@ -12,6 +12,8 @@ from qnas.runs.reading import reading
 METRICS = "metrics.jsonl"
 """Their file in a run's folder."""
 STEPS_PER_LINE = 50
+SAID = {"accuracy": "{:.1f} %"}
+"""How a remark says a metric, where not with two digits."""
 
 
 class MetricsLog:
@@ -35,20 +37,20 @@ class MetricsLog:
         self.remark = ""
         self._sums: list[Tensor] = []
 
-    def add(self, step: int, sums: Mapping[str, Tensor], count: Tensor | float = 1.0, **told: object) -> None:
+    def add(self, step: int, sums: Mapping[str, Tensor], count: Tensor, **told: object) -> None:
         """Take a step's metrics; write a line, and renew ``remark``, at every so many steps, resumed or not.
 
         Args:
             step: its number, from 1 on.
             sums: of each metric over what is counted, scalars.
-            count: over how many.
+            count: over how many, a scalar on the same device.
             told: of the step, that the line has as it is.
         """
-        self._sums.append(torch.stack([*sums.values(), torch.as_tensor(count).to(next(iter(sums.values())))]))
+        self._sums.append(torch.stack([*sums.values(), count]))
         if step % STEPS_PER_LINE:
             return
         *totals, number = torch.stack(self._sums).sum(0).tolist()
         self._sums.clear()
         means = {name: total / max(1, number) for name, total in zip(sums, totals, strict=True)}
         append_row(self.path, {"step": step, **told, **means})
-        self.remark = " ".join(f"{name} {value:.2f}" for name, value in means.items())
+        self.remark = " ".join(f"{name} {SAID.get(name, '{:.2f}').format(value)}" for name, value in means.items())

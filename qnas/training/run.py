@@ -66,7 +66,7 @@ def train_in(
     saved = said = time.monotonic()
     while training.done < training.recipe.steps:
         loss, now = training.step(), time.monotonic()
-        metrics.add(training.done, {"loss": loss}, rate=training.rate)
+        metrics.add(training.done, {"loss": loss}, loss.new_ones(()), rate=training.rate)
         if now - saved >= save_every:
             write_tensors(path, training.state())
             saved = now

@@ -117,4 +117,4 @@ def test_the_remark_is_that_of_the_last_line(tmp_path: Path) -> None:
     for step in range(1, STEPS_PER_LINE + 3):
         add(log, report(step))
     mean = (STEPS_PER_LINE + 1) / 2
-    assert log.remark == f"loss {mean / 10:.2f} accuracy {2 * mean:.2f}"
+    assert log.remark == f"loss {mean / 10:.2f} accuracy {2 * mean:.1f} %"
