@@ -32,7 +32,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation
     if dilation == 2 and stride == 2:
         return _same_conv(x[:, :, ::2, ::2], weight, bias, 1, 1, groups)
     if dilation == 2 and stride == 1 and x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0:
-        return from_phases(_same_conv(to_phases(x), weight, bias, 1, 1, groups), len(x))
+        return from_phases(_same_conv(to_phases(x), weight, bias, 1, 1, groups), x.shape[0])
     return _same_conv(x, weight, bias, stride, dilation, groups)
 
 
