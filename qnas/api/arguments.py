@@ -11,20 +11,17 @@ from qnas.data.images import DataSet, Images
 from qnas.data.registry import SOURCES, Size, check_data, with_size
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile, find_device
-from qnas.network.build import Architecture
+from qnas.network.build import Architecture, architecture_from_json
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.quant.choices import USUAL, check_grid
 from qnas.quant.scheme import Bits
 from qnas.runs.reading import read_json
 from qnas.scores.closed_form import is_at_home
-from qnas.space.genotype import Genotype
 from qnas.training.recipe import Recipe, read_recipe
 
 PATH_LIKE = (str, Path)
-AnyGenotype = Genotype | Mapping[str, Any] | str | Path
-"""A genotype, what its ``to_json`` gives, or a file of that."""
-AnyArchitecture = AnyGenotype | HandMade
-"""The same, or a hand-made network, or its name."""
+AnyArchitecture = Architecture | Mapping[str, Any] | str | Path
+"""A genotype or a hand-made network, what its ``to_json`` gives, a file of that, or the name of a hand-made one."""
 
 
 def as_bits(bits: str | Bits) -> Bits:
@@ -101,25 +98,17 @@ def of_epochs(recipe: Recipe, epochs: float, data: DataSet) -> Recipe:
 
 
 def as_architecture(network: AnyArchitecture, bits: str | Bits = "", width: int = 0) -> Architecture:
-    """A genotype or a hand-made network, from whatever says which, at these bit widths, or at its own."""
-    made = network
+    """A network, from whatever says which, at these bit widths and of this width, or of its own."""
     if isinstance(network, str) and network in HAND_MADE:
-        made = HandMade(network, width)
-    elif isinstance(network, Mapping) and "network" in network:
-        made = HandMade.from_json(dict(network))
-    if isinstance(made, HandMade):
-        return made.with_bits(as_bits(bits)) if bits else made
-    if width:
+        made: Architecture = HandMade(network)
+    elif isinstance(network, PATH_LIKE):
+        made = architecture_from_json(read_json(Path(network), "a genotype", "write one with `qnas.sample(count=1)`"))
+    else:
+        made = architecture_from_json(dict(network)) if isinstance(network, Mapping) else network
+    if width and not isinstance(made, HandMade):
         raise QnasError(f"`width` is of hand-made networks: {', '.join(HAND_MADE)}; leave it out for a genotype.")
-    return as_genotype(made, bits)
-
-
-def as_genotype(genotype: AnyGenotype, bits: str | Bits = "") -> Genotype:
-    """A genotype, from whatever says which, at these bit widths, or at its own if none are given."""
-    if isinstance(genotype, PATH_LIKE):
-        genotype = read_json(Path(genotype), "a genotype", "write one with `qnas.sample(count=1)`")
-    network = genotype if isinstance(genotype, Genotype) else Genotype.from_json(genotype)
-    return network.with_bits(as_bits(bits)) if bits else network
+    made = replace(made, width=width) if width and isinstance(made, HandMade) else made
+    return made.with_bits(as_bits(bits)) if bits else made
 
 
 def chosen_data(data: str | Path, image: Size = "") -> str:

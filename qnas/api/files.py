@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from qnas.api.arguments import as_genotype
+from qnas.api.arguments import as_architecture
 from qnas.api.search import SearchRun
 from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
 from qnas.data.registry import find_again
@@ -11,21 +11,21 @@ from qnas.errors import QnasError
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
+from qnas.network.build import Architecture
 from qnas.reports.dashboard import serve
 from qnas.reports.logs import write_logs
 from qnas.reports.overview import show_anything
 from qnas.reports.page import write_page
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.identity import IMAGES
-from qnas.space.genotype import Genotype
 
 
 def show(what: str | Path = "") -> None:
     """Print what a path or a name leads to, and what to do next.
 
     Args:
-        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped space, device
-            or checkpoint; empty for all that there is.
+        what: folder of a winner, a run or a checkpoint; file of a genotype or a hand-made network; name of a shipped
+            space, device or checkpoint; empty for all that there is.
 
     Raises:
         QnasError: it leads to nothing of these.
@@ -80,14 +80,15 @@ def report(run: str | Path | SearchRun, *, out: str | Path | None = None) -> Pat
     return write_page(run.folder if isinstance(run, SearchRun) else Path(run), Path(out) if out else None)
 
 
-def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:
+def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Architecture:
     """Read anything that the package writes.
 
     Args:
-        what: folder of a winner, a run or a checkpoint; file of a genotype; name of a shipped checkpoint.
+        what: folder of a winner, a run or a checkpoint; file of a genotype or a hand-made network; name of a shipped
+            checkpoint.
 
     Returns:
-        A ``Winner``, a ``SearchRun``, a ``Checkpoint`` or a ``Genotype``.
+        A ``Winner``, a ``SearchRun``, a ``Checkpoint``, a ``Genotype`` or a ``HandMade`` network.
 
     Raises:
         QnasError: there is no such thing, or it is damaged.
@@ -103,7 +104,7 @@ def load(what: str | Path) -> Winner | SearchRun | Checkpoint | Genotype:
     if (path / WEIGHTS).is_file() or str(what) in checkpoint_names():
         return load_checkpoint(str(what))
     if path.is_file() and path.suffix == ".json":
-        return as_genotype(path)
+        return as_architecture(path)
     raise QnasError(
         f"`qnas.load(what)` reads the folder of a winner, a run or a checkpoint, the file of a genotype, or a shipped "
         f"checkpoint ({', '.join(checkpoint_names())}), {str(what)[:80]!r} is none; check the path."

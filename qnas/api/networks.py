@@ -7,7 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from qnas.api.arguments import AnyGenotype, as_bits, as_genotype, chosen_data, say_checkpoint, say_data, scored_images
+from qnas.api.arguments import (
+    AnyArchitecture,
+    as_architecture,
+    as_bits,
+    chosen_data,
+    say_checkpoint,
+    say_data,
+    scored_images,
+)
 from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.registry import Size, find_data
 from qnas.devices import pick_device
@@ -52,11 +60,11 @@ def sample(
     return islice(stream(find_space(str(space)).of_split(split), seed, part, as_bits(bits)), count)
 
 
-def predict(genotype: AnyGenotype, bits: str | Bits = "", *, ghn: str | Path = "digits") -> dict[str, Tensor]:
+def predict(genotype: AnyArchitecture, bits: str | Bits = "", *, ghn: str | Path = "digits") -> dict[str, Tensor]:
     """All parameters of a network in one forward pass of a hypernetwork, without training.
 
     Args:
-        genotype: which network.
+        genotype: which network, or the name of a hand-made one.
         bits: widths that it is meant for; the genotype's own if empty.
         ghn: name or folder of a checkpoint.
 
@@ -68,14 +76,14 @@ def predict(genotype: AnyGenotype, bits: str | Bits = "", *, ghn: str | Path = "
         QnasError: the checkpoint cannot be used, or not for such a network.
     """
     checkpoint = load_checkpoint(str(ghn))
-    plan = build_plan(as_genotype(genotype, bits), checkpoint.task)
+    plan = build_plan(as_architecture(genotype, bits), checkpoint.task)
     with torch.no_grad():
         parameters: dict[str, Tensor] = checkpoint.ghn([plan])[0]
     return parameters
 
 
 def score(
-    genotype: AnyGenotype,
+    genotype: AnyArchitecture,
     bits: str | Bits = "",
     *,
     data: str | Path = "auto",
@@ -88,7 +96,7 @@ def score(
     """How a network does with predicted parameters, untrained, at its deployed bit widths.
 
     Args:
-        genotype: which network.
+        genotype: which network, or the name of a hand-made one.
         bits: its widths; the genotype's own if empty.
         data: ``auto``, the name of a known data set, or a folder of images.
         image: see ``search``.
@@ -103,7 +111,7 @@ def score(
     Raises:
         QnasError: an argument is wrong.
     """
-    known, network, target = chosen_data(data, image), as_genotype(genotype, bits), pick_device(device)
+    known, network, target = chosen_data(data, image), as_architecture(genotype, bits), pick_device(device)
     found = find_data(known).to(target)
     checkpoint = load_checkpoint(str(ghn) or default_checkpoint(known))
     model = predictor_for(checkpoint, found)

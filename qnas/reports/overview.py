@@ -16,13 +16,12 @@ from qnas.exporters.device_profiles import DeviceProfile, device_names, find_dev
 from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
-from qnas.network.build import build_plan
+from qnas.network.build import architecture_from_json, build_plan
 from qnas.network.instructions import costs_with_instructions
 from qnas.reports.search import COUNTED, Typed, print_result
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.reading import read_json
-from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space, space_names
 from qnas.task import Task
 
@@ -136,7 +135,7 @@ def _show_winner(folder: Path) -> None:
             {**facts, **accuracy, "trained": trained, "parity": manifest["parity"], "versions": manifest["versions"]},
         )
     )
-    if PREDICT in manifest.get("guides", ()):
+    if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
         print(f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg")
     else:
         print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
@@ -148,12 +147,11 @@ def _counted(spent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show_genotype(path: Path, typed: Typed) -> None:
-    data = read_json(path, "a genotype", "write one with `qnas.sample(count=1)`")
-    genotype = Genotype.from_json(data)
+    genotype = architecture_from_json(read_json(path, "a genotype", "write one with `qnas.sample(count=1)`"))
     spent = _counted(asdict(costs_with_instructions(build_plan(genotype, Task((3, 32, 32), 10)))))
     show(
         _facts(
-            f"genotype {genotype.key}",
+            f"network {genotype.key}",
             {**genotype.to_json(), **spent, "counted for": "3 x 32 x 32, 10 classes"},
         )
     )

@@ -123,7 +123,7 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "costs": {key: name for key, name in ALL_COSTS.items() if any(one[key] for one in networks)},
         "classes": classes(data) if data else None,
         "missing": typed(missing),
-        "predict": PREDICT if PREDICT in manifest.get("guides", ()) else "",
+        "predict": PREDICT if (winner.folder / PREDICT).is_file() else "",
         "call": call_of(settings),
         "command": typed("`" + call_of(settings) + "`"),
         "recipe": recipe_of(settings),

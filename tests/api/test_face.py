@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 import qnas
+from qnas.api.arguments import as_architecture
 from qnas.api.train import check_start
 from qnas.data.images import DataSet
 from qnas.network.build import build_plan
+from qnas.network.handmade import HandMade
 from qnas.network.plan import Plan
 from qnas.reports.search import COSTS
 from qnas.runs.progress import Progress
@@ -123,6 +125,16 @@ def test_a_genotype_may_be_plain_values_or_a_file(genotype: qnas.Genotype, tmp_p
     for given in (genotype.to_json(), path, str(path), qnas.load(path)):
         found = qnas.predict(given)  # type: ignore[arg-type]
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_a_hand_made_network_may_be_its_name_plain_values_or_a_file(tmp_path: Path) -> None:
+    made = HandMade("ds_cnn", 4, qnas.Bits(4, 4))
+    (tmp_path / "made.json").write_text(json.dumps(made.to_json()))
+    forms = ["ds_cnn", made, made.to_json(), tmp_path / "made.json"]
+    assert [as_architecture(form, "w4a4", 4) for form in forms] == [made] * 4
+    assert [as_architecture(form).width for form in forms] == [16, 4, 4, 4]
+    assert [as_architecture(form, width=6).width for form in forms] == [6] * 4
+    assert qnas.load(tmp_path / "made.json") == made
 
 
 @pytest.mark.parametrize("bits", ["", "fp32", "w2a2"])
