@@ -32,6 +32,8 @@ from qnas.task import Task
 MODEL = "model.onnx"
 Files = dict[str, bytes]
 """Contents by the names that they have in a winner's folder."""
+Maker = Callable[[DeployedNetwork, Task, Task | None, dict[str, str]], Files]
+"""Gives the files of a network for the images of a task; the task again where 8-bit pixels are taken; and metadata."""
 
 
 def _compare_onnx(files: Files, network: DeployedNetwork, images: Images) -> Parity:
@@ -46,10 +48,6 @@ def _all_of(file: str) -> Callable[[Files], Memory]:
 MEMORY_OF_ONNX = _all_of(MODEL)
 
 
-def _tflite(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
-    return {TFLITE: write_tflite(network, task, metadata(network, task, pixels=True))}
-
-
 @dataclass(frozen=True)
 class Profile:
     """One row.
@@ -57,8 +55,7 @@ class Profile:
     Args:
         name: as users write it.
         reads: what it is good for.
-        write: gives the files of a network for the images of a task, and whether they take 8-bit pixels; refuses a
-            network that it cannot hold.
+        make: gives the files of a network; refuses one that it cannot hold.
         compare: runs the files beside the network on the same images.
         file: the one that is the model.
         floats: whether it holds FP32 networks.
@@ -71,7 +68,7 @@ class Profile:
 
     name: str
     reads: str
-    write: Callable[[DeployedNetwork, Task, bool], Files]
+    make: Maker
     compare: Callable[[Files, DeployedNetwork, Images], Parity] = _compare_onnx
     file: str = MODEL
     floats: bool = True
@@ -80,6 +77,15 @@ class Profile:
     pixels: bool = False
     needs: str = ""
     package: str = ""
+
+    def write(self, network: DeployedNetwork, task: Task, pixels: bool) -> Files:
+        """The files of a network for the images of a task, prepared ones or 8-bit pixels.
+
+        Raises:
+            QnasError: this profile cannot hold it.
+        """
+        pixels = pixels or self.pixels
+        return self.make(network, task, task if pixels else None, metadata(network, task, pixels))
 
 
 def input_of(pixels: bool) -> dict[str, str]:
@@ -110,25 +116,10 @@ def metadata(network: DeployedNetwork, task: Task, pixels: bool) -> dict[str, st
     return {**{name: json.dumps(value) for name, value in told.items()}, "qnas": qnas.__version__}
 
 
-def _onnx(packed_bits: int, opset: int = OPSET) -> Callable[[DeployedNetwork, Task, bool], Files]:
-    def write(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
-        told = metadata(network, task, pixels)
-        return {MODEL: write_onnx(network, packed_bits, opset, task if pixels else None, told).SerializeToString()}
-
-    return write
-
-
-def _qonnx(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
-    told = metadata(network, task, pixels)
-    return {QONNX: write_qonnx(network, task if pixels else None, told).SerializeToString()}
-
-
-def _program(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
-    return {PROGRAM: write_program(network, task if pixels else None, metadata(network, task, pixels))}
-
-
-def _plain(network: DeployedNetwork, task: Task, pixels: bool) -> Files:
-    return write_plain(network, task if pixels else None, metadata(network, task, pixels))
+def _onnx(packed_bits: int, opset: int = OPSET) -> Maker:
+    return lambda network, task, pixels, told: {
+        MODEL: write_onnx(network, packed_bits, opset, pixels, told).SerializeToString()
+    }
 
 
 PROFILES = {
@@ -155,7 +146,7 @@ PROFILES = {
         Profile(
             "c",
             "C99 in integers alone, weights packed at their bits, for devices without an operating system",
-            lambda network, task, pixels: write_c(network, task),
+            lambda network, task, pixels, told: write_c(network, task),
             compare_c,
             SOURCE,
             floats=False,
@@ -166,7 +157,7 @@ PROFILES = {
         Profile(
             "qonnx",
             "QONNX, real numbers with the bits that they need, for FPGAs through FINN or hls4ml",
-            _qonnx,
+            lambda network, task, pixels, told: {QONNX: write_qonnx(network, pixels, told).SerializeToString()},
             compare_qonnx,
             QONNX,
             floats=False,
@@ -178,7 +169,7 @@ PROFILES = {
         Profile(
             "tflite",
             "TensorFlow Lite with activations of 8 bits, weights of 4 bits and fewer stored two a byte",
-            _tflite,
+            lambda network, task, pixels, told: {TFLITE: write_tflite(network, task, told)},
             lambda files, network, images: compare_tflite(files[TFLITE], network, images),
             TFLITE,
             floats=False,
@@ -191,7 +182,7 @@ PROFILES = {
         Profile(
             "torch",
             "a program of torch.export, which torch runs without qnas",
-            _program,
+            lambda network, task, pixels, told: {PROGRAM: write_program(network, pixels, told)},
             lambda files, network, images: compare_program(files[PROGRAM], network, images),
             PROGRAM,
             memory=_all_of(PROGRAM),
@@ -200,7 +191,7 @@ PROFILES = {
         Profile(
             "safetensors",
             "integers, steps and a list of layers, and a program of a few lines that reads them, for your own runtime",
-            _plain,
+            lambda network, task, pixels, told: write_plain(network, pixels, told),
             compare_plain,
             PLAIN,
             memory=_all_of(PLAIN),
