@@ -7,7 +7,7 @@ from typing import Any, Literal
 from qnas.errors import QnasError, at_least_one, check_known, check_seed
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.nas.limits import Limits
-from qnas.quant.scheme import MIXED, Bits, check_edges
+from qnas.quant.scheme import Bits, check_edges, check_mixed, mixed_up_to
 from qnas.space.genes import decode
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
@@ -78,9 +78,8 @@ class SearchSettings:
             check_known("cost", cost, COSTS)
         if self.target:
             self.target.check(self.bits, self.recipe.grid, self.edges)
-        if self.mixed and len(self.layer_choices) < 2:
-            choices = ", ".join(str(bits) for bits in MIXED)
-            raise QnasError(f"`mixed` chooses among {choices} up to `bits`, got {self.bits}; give w4a4 or more.")
+        if self.mixed:
+            check_mixed(self.layer_choices, self.bits)
         if self.bits.is_float and ("instructions" in self.pareto or self.limits.instructions):
             raise QnasError(
                 "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
@@ -109,11 +108,10 @@ class SearchSettings:
     @property
     def layer_choices(self) -> tuple[Bits, ...]:
         """What a layer may have where widths are mixed, narrowest first; nothing where they are not."""
-        if not self.mixed or self.bits.is_float:
+        if not self.mixed:
             return ()
-        most, computed = self.bits, self.target.bits if self.target else ()
-        fitting = (bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
-        return tuple(bits for bits in fitting if not computed or str(bits) in computed)
+        computed = self.target.bits if self.target else ()
+        return tuple(bits for bits in mixed_up_to(self.bits) if not computed or str(bits) in computed)
 
     @property
     def narrowest(self) -> Bits:

@@ -1,7 +1,7 @@
 """Bit widths of weights and activations. Knows no tensor: a genotype carries these."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from qnas.errors import QnasError, shown
@@ -86,3 +86,21 @@ PAPER_BITS = (FP32, Bits(8, 8), Bits(4, 8), Bits(4, 4), Bits(2, 2))
 """The settings of the paper's tables 3 to 5."""
 MIXED = tuple(Bits.parse(text) for text in ("w2a2", "w4a4", "w4a8", "w8a8"))
 """What a layer may have where every layer has widths of its own, narrowest first."""
+
+
+def mixed_up_to(most: Bits) -> tuple[Bits, ...]:
+    """What layers of widths of their own may have, narrowest first: nothing in float."""
+    if most.is_float:
+        return ()
+    return tuple(bits for bits in MIXED if bits.weights <= most.weights and bits.activations <= most.activations)
+
+
+def check_mixed(choices: Collection[Bits], most: Bits) -> None:
+    """Check that layers have a choice.
+
+    Raises:
+        QnasError: they have not.
+    """
+    if len(choices) < 2:
+        known = ", ".join(str(bits) for bits in MIXED)
+        raise QnasError(f"`mixed` chooses among {known} up to `bits`, got {most}; give w4a4 or more.")

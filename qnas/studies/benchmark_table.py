@@ -177,7 +177,7 @@ def _part_jobs(settings: TableSettings, genotypes: list[Genotype], epoch: int, d
         recipe = settings.recipe.of(max(1, round(part.epochs * epoch)))
         for seed, genotype, start in product(range(part.seeds), genotypes[: part.networks], part.starts):
             ghn = settings.ghn if start == "predicted" else ""
-            yield Job(genotype.with_bits(part.bits), recipe, seed, settings.data, ghn, device, test=True)
+            yield Job(part.widths_of(genotype, settings.seed), recipe, seed, settings.data, ghn, device, test=True)
 
 
 def drawn(space: SearchSpace, settings: TableSettings) -> list[Genotype]:

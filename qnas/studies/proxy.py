@@ -117,7 +117,7 @@ def evaluate_proxy(
     by_bits: dict[str, list[Entry]] = {}
     for entry in table.entries:
         if entry.of(start, full) and entry.of(start, short):
-            by_bits.setdefault(str(entry.genotype.bits), []).append(entry)
+            by_bits.setdefault("mixed" if entry.genotype.is_mixed else str(entry.genotype.bits), []).append(entry)
     fewest = min((len(entries) for entries in by_bits.values()), default=0)
     if not 3 <= labels <= fewest - 10:
         raise QnasError(

@@ -1,13 +1,15 @@
 """The settings of a benchmark table, checked, and their TOML form. Knows no tensor."""
 
+import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qnas.errors import QnasError, at_least_one, check_known, check_seed, did_you_mean, shown
 from qnas.nas.limits import Limits
-from qnas.quant.scheme import Bits
+from qnas.quant.scheme import Bits, check_mixed, mixed_up_to
 from qnas.runs.reading import read_toml, reading
+from qnas.space.genotype import Genotype
 from qnas.training.recipe import Recipe
 
 STARTS = ("random", "predicted")
@@ -23,9 +25,10 @@ class Part:
         epochs: passes over the training images.
         starts: ``random``, ``predicted`` or both.
         seeds: runs from each start.
+        mixed: whether every layer has widths of its own, drawn from those up to ``bits``.
 
     Raises:
-        QnasError: a start is unknown, or a number out of range.
+        QnasError: a start is unknown, a number out of range, or nothing to mix.
     """
 
     bits: Bits
@@ -33,13 +36,24 @@ class Part:
     epochs: float = 1.0
     starts: tuple[str, ...] = STARTS
     seeds: int = 1
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         for start in self.starts:
             check_known("start", start, STARTS)
+        if self.mixed:
+            check_mixed(mixed_up_to(self.bits), self.bits)
         at_least_one({"networks": self.networks, "seeds": self.seeds})
         if not 0 < self.epochs < float("inf"):
             raise QnasError(f"`epochs` is above 0, got {self.epochs:g}; leave it out for one.")
+
+    def widths_of(self, genotype: Genotype, seed: int) -> Genotype:
+        """A genotype at these widths, or at mixed ones, the same for the same seed."""
+        at_widest = genotype.with_bits(self.bits)
+        if not self.mixed:
+            return at_widest
+        generator, choices = random.Random(f"{seed} {at_widest.key}"), mixed_up_to(self.bits)
+        return at_widest.with_drawn_bits(lambda: generator.choice(choices))
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,7 @@ def read_parts(path: Path) -> tuple[Part, ...]:
     Raises:
         QnasError: it is missing or no TOML, or has an unknown key or an unusable value.
     """
-    what = "write [[runs]] with bits, networks, epochs, starts and seeds"
+    what = "write [[runs]] with bits, networks, epochs, starts, seeds and mixed"
     content = read_toml(path, "the parts of a table", what)
     with reading(path, "the parts of a table", what):
         parts = [part for runs in content["runs"] for part in _parts(dict(runs), path)]
@@ -109,10 +123,17 @@ def _parts(runs: dict[str, Any], path: Path) -> list[Part]:
     for key in runs:
         if key not in _KINDS:
             raise QnasError(f"{path}: unknown key {shown(key)}; {did_you_mean(key, _KINDS)}")
-        if not isinstance(runs[key], _KINDS[key]) or isinstance(runs[key], bool):
+        if not isinstance(runs[key], _KINDS[key]) or isinstance(runs[key], bool) != (_KINDS[key] is bool):
             raise QnasError(f"{path}: {key} cannot be {shown(runs[key])}; correct it in the file.")
     several, rest = runs.pop("bits"), {**runs, **({"starts": tuple(runs["starts"])} if "starts" in runs else {})}
     return [Part(Bits.parse(str(one)), **rest) for one in several]
 
 
-_KINDS: dict[str, Any] = {"bits": list, "networks": int, "epochs": (int, float), "starts": list, "seeds": int}
+_KINDS: dict[str, Any] = {
+    "bits": list,
+    "networks": int,
+    "epochs": (int, float),
+    "starts": list,
+    "seeds": int,
+    "mixed": bool,
+}

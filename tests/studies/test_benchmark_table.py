@@ -193,6 +193,17 @@ def test_parts_say_which_networks_are_trained_how_long_and_from_where() -> None:
     assert found == [*first, *again, ("w2a2", 0, True, 0, 25), ("w2a2", 1, True, 0, 25)]
 
 
+def test_networks_of_mixed_widths_are_the_same_again_and_no_wider_than_asked() -> None:
+    settings = replace(SETTINGS, parts=(Part(Bits(4, 8), 3, mixed=True),))
+    genotypes = drawn(SPACE, settings)
+    found = [job.genotype for job in table_jobs(settings, genotypes, 10)]
+    assert found == [job.genotype for job in table_jobs(settings, genotypes, 10)]
+    assert [one.architecture for one in found[::2]] == [one.architecture for one in genotypes]
+    assert {bits for one in found for bits in one.layer_bits} == {Bits(2, 2), Bits(4, 4), Bits(4, 8)}
+    other = table_jobs(replace(settings, seed=1), genotypes, 10)
+    assert [job.genotype for job in other] != found
+
+
 @pytest.mark.parametrize("damage", [b"", b"no gzip", gzip.compress(b"{}\n", mtime=0), gzip.compress(b"[1]\n", mtime=0)])
 def test_a_damaged_table_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "truth.jsonl.gz"

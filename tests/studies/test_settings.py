@@ -23,6 +23,11 @@ networks = 40
 epochs = 8
 starts = ["predicted"]
 seeds = 2
+
+[[runs]]
+bits = ["w8a8"]
+networks = 10
+mixed = true
 """
 
 
@@ -34,7 +39,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_parts_are_read_from_a_file(tmp_path: Path) -> None:
     assert read_parts(written(tmp_path, TEXT)) == (
-        Part(FOUR, 120), Part(TWO, 120), Part(FOUR, 40, 8, ("predicted",), 2)
+        Part(FOUR, 120), Part(TWO, 120), Part(FOUR, 40, 8, ("predicted",), 2), Part(Bits(8, 8), 10, mixed=True)
     )  # fmt: skip
 
 
@@ -54,6 +59,9 @@ def test_parts_are_read_from_a_file(tmp_path: Path) -> None:
         ('[[runs]]\nbits = ["w4a4"]\nnetworks = 0', "networks"),
         ('[[runs]]\nbits = ["w4a4"]\nnetworks = 3\nepochs = -1', "`epochs` is above 0, got -1"),
         ('[[runs]]\nbits = ["w4a4"]\nnetworks = 3\nepochs = nan', "`epochs` is above 0, got nan"),
+        ('[[runs]]\nbits = ["w8a8"]\nnetworks = 3\nmixed = 1', "mixed cannot be 1; correct"),
+        ('[[runs]]\nbits = ["w2a2"]\nnetworks = 3\nmixed = true', "`mixed` chooses among .* up to `bits`, got w2a2"),
+        ('[[runs]]\nbits = ["fp32"]\nnetworks = 3\nmixed = true', "`mixed` chooses among .*, got fp32"),
         ("[[runs", "cannot be read as the parts of a table"),
     ],
 )
