@@ -60,7 +60,10 @@ only if the hypernetwork is the same, too. Images that the older one tells stand
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: its start (``predicted`` or ``random``), seed and length, and top-1 accuracies in per cent."""
+    """One training run: its start (``predicted`` or ``random``), seed and length, and top-1 accuracies in per cent.
+
+    ``losses`` are the mean training losses of its ten parts; older tables have none.
+    """
 
     start: str
     seed: int
@@ -68,6 +71,7 @@ class Run:
     validation: float
     test: float
     seconds: float
+    losses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,8 @@ def run_all(pool: Pool[Job], jobs: list[Job], report: Report) -> dict[Genotype, 
             continue
         start = "predicted" if job.ghn else "random"
         validation, test = (round(result[key], 3) for key in ("top1", "test_top1"))
-        runs[job.genotype].append(Run(start, job.seed, job.recipe.steps, validation, test, result["seconds"]))
+        spent, losses = result["seconds"], tuple(result.get("losses", ()))
+        runs[job.genotype].append(Run(start, job.seed, job.recipe.steps, validation, test, spent, losses))
         report(done / len(jobs), f"{done} of {len(jobs)} runs")
     return runs
 
@@ -246,7 +251,8 @@ def take_over(table: BenchmarkTable, identity: dict[str, Any], ledger: Ledger) -
             recipe = Recipe.from_json({**identity["recipe"], "steps": run.steps})
             name = Job(entry.genotype, recipe, run.seed, identity["data"], ghn, "cpu").name
             if name not in ledger.results:
-                ledger.add({"job": name, "top1": run.validation, "test_top1": run.test, "seconds": run.seconds})
+                reached = {"top1": run.validation, "test_top1": run.test, "seconds": run.seconds}
+                ledger.add({"job": name, **reached, **({"losses": run.losses} if run.losses else {})})
 
 
 def describe(
@@ -291,11 +297,15 @@ def save_table(folder: Path, table: BenchmarkTable) -> Path:
     """Write a table as compressed JSON lines, settings first; the same bytes for the same table."""
     rows: list[dict[str, Any]] = [{"settings": table.settings, "epoch": table.epoch}]
     for entry in table.entries:
-        plain = {"signals": entry.signals, "embedding": entry.embedding, "runs": [asdict(run) for run in entry.runs]}
+        plain = {"signals": entry.signals, "embedding": entry.embedding, "runs": [_told(run) for run in entry.runs]}
         rows.append({"genotype": entry.genotype.to_json(), "costs": asdict(entry.costs), **plain})
     text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
     write_bytes(folder / TABLE, gzip.compress(text.encode(), mtime=0))
     return folder / TABLE
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {name: value for name, value in asdict(run).items() if value != ()}
 
 
 def load_table(path: Path) -> BenchmarkTable:
@@ -310,6 +320,6 @@ def load_table(path: Path) -> BenchmarkTable:
 
 
 def _entry(row: dict[str, Any]) -> Entry:
-    runs = tuple(Run(**run) for run in row["runs"])
+    runs = tuple(Run(**{**run, "losses": tuple(run.get("losses", ()))}) for run in row["runs"])
     genotype = Genotype.from_json(row["genotype"])
     return Entry(genotype, Costs(**row["costs"]), row["signals"], tuple(row["embedding"]), runs)

@@ -32,6 +32,8 @@ Score = Callable[[NDArray[np.intp]], Floats]
 
 AZ = ("expressivity", "progressivity", "trainability")
 """The parts of AZ-NAS that tables hold; the fourth is the MACs."""
+EARLY = {"losses_fifth": 2, "losses_half": 5}
+"""Baselines that train every network: the sum of its losses (Ru et al., 2021) over so many tenths of its full run."""
 OWN = ("calibrated", "predicted")
 """The scores that are not baselines."""
 
@@ -172,8 +174,11 @@ def _row(
         "graph_regression": _fitted(graphs, measured, estimate(graphs.shape[1])),
         "forest": _fitted(np.column_stack([graphs, *signals.values()]), measured, forest()),
     }
-    if all(entry.of("random", epoch) for entry in entries):
+    if (start, full) != ("random", epoch) and all(entry.of("random", epoch) for entry in entries):
         scores["epoch_from_random"] = _fixed([entry.of("random", epoch)[0].validation for entry in entries])
+    losses = [entry.of(start, full)[0].losses for entry in entries]
+    if all(losses):
+        scores |= {name: _fixed([-sum(one[:tenths]) for one in losses]) for name, tenths in EARLY.items()}
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
     agreements, means = {}, {}
     for name, score in scores.items():

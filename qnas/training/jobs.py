@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
@@ -82,7 +83,8 @@ def run_job(job: Job) -> Result:
     started = time.perf_counter()
     data = data_of(job.data, job.device, job.images)
     ghn = predictor_of(job.ghn, job.data, job.device, job.images) if job.ghn else None
-    network = train_network(job.genotype, data, job.recipe, job.seed, ghn)
+    losses: list[Tensor] = []
+    network = train_network(job.genotype, data, job.recipe, job.seed, ghn, losses.append)
     if bad := not_finite(network.state_dict()):
         raise Failed(f"{bad[0]} is no number after training")
     accuracy = deployed_accuracy(network, data.validation)
@@ -90,8 +92,14 @@ def run_job(job: Job) -> Result:
         write_tensors(Path(job.output), network.state_dict())
     result = {"job": job.name, "top1": accuracy.top1, "top5": accuracy.top5}
     if job.test:
-        result["test_top1"] = deployed_accuracy(network, data.test).top1
+        result |= {"test_top1": deployed_accuracy(network, data.test).top1, "losses": in_tenths(losses)}
     return {**result, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def in_tenths(losses: list[Tensor]) -> list[float]:
+    """The mean losses of the ten parts of a run, or of its steps where they are fewer."""
+    parts = torch.stack(losses).tensor_split(min(10, len(losses)))
+    return [round(part.mean().item(), 4) for part in parts]
 
 
 def attempted(do: Callable[[Job], Result], job: Job) -> Result:

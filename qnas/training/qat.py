@@ -218,7 +218,7 @@ def train_network(
     recipe: Recipe,
     seed: int,
     ghn: Predictor | None = None,
-    report: Callable[[int], None] = lambda step: None,
+    report: Callable[[Tensor], None] = lambda loss: None,
 ) -> Network:
     """Train a network at its bit widths on the data set's training images, where they lie.
 
@@ -228,7 +228,7 @@ def train_network(
         recipe: how.
         seed: of initialization, noise and the order of the images.
         ghn: predicts the initial parameters; without it they are random.
-        report: called after each step with its number.
+        report: called after each step with its loss, a scalar.
 
     Returns:
         The trained network, frozen, in evaluation mode.
@@ -236,8 +236,7 @@ def train_network(
     plan = network if isinstance(network, Plan) else build_plan(network, data.task)
     training = begun(plan, data, recipe, seed, ghn)
     while training.done < training.recipe.steps:
-        training.step()
-        report(training.done)
+        report(training.step())
     return training.finish()
 
 

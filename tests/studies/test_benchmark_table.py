@@ -44,7 +44,8 @@ SETTINGS = TableSettings("digits", "tiny", "digits", 3, (Bits(4, 4), Bits(2, 2))
 
 
 def fake(job: Job) -> dict[str, Any]:
-    return {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.recipe.steps, "seconds": 0.5}
+    told = {"job": job.name, "top1": 90.12345, "top5": 99.0, "test_top1": 80.0 + job.recipe.steps, "seconds": 0.5}
+    return told | ({"losses": [2.5, 0.125]} if job.ghn else {})
 
 
 def silent(share: float, remark: str) -> None:

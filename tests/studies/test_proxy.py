@@ -116,6 +116,26 @@ def test_runs_of_some_epochs_may_be_the_truth_for_those_networks_that_have_them(
     assert lengths_of(table, 2) == (long, table.epoch)
 
 
+def test_early_losses_are_scores_where_the_table_has_them(made_up_table: BenchmarkTable) -> None:
+    def known(run: Run) -> Run:
+        early, late = 3 - run.test / 50, run.test  # what was lost late is no good sign here, and must not be seen
+        return replace(run, losses=(early, early, *[late] * 8))
+
+    entries = [replace(one, runs=tuple(map(known, one.runs))) for one in made_up_table.entries]
+    (row, _) = evaluate_proxy(replace(made_up_table, entries=tuple(entries)), TASK, "random", labels=20).rows
+    assert row.scores["losses_fifth"].tau > 0.8
+    assert row.scores["losses_half"].tau < -0.8
+    some = (replace(entries[0], runs=made_up_table.entries[0].runs), *entries[1:])
+    (row, _) = evaluate_proxy(replace(made_up_table, entries=some), TASK, "random", labels=20).rows
+    assert "losses_fifth" not in row.scores
+
+
+def test_an_epoch_from_random_parameters_is_no_score_for_itself(made_up_table: BenchmarkTable) -> None:
+    for start, stands in (("random", False), ("predicted", True)):
+        (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20, epochs=1).rows
+        assert ("epoch_from_random" in row.scores) == stands
+
+
 def test_the_same_seed_gives_the_same_row(made_up_table: BenchmarkTable, rows: list[ProxyRow]) -> None:
     assert evaluate_proxy(made_up_table, TASK, "random", labels=20).rows == rows
     assert evaluate_proxy(made_up_table, TASK, "random", labels=20, seed=1).rows != rows

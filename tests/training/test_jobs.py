@@ -20,7 +20,7 @@ from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, attempted, data_of, one_thread, run_job
-from qnas.training.qat import deployed_accuracy
+from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger, Result
 from qnas.work.pool import Pool
@@ -65,6 +65,15 @@ def test_the_test_images_are_read_only_where_that_is_asked_for(tmp_path: Path, d
     network = Network(plan, he_parameters(plan, torch.Generator()), (0.0, 1.0))
     network.restored(load_file(path))
     assert result["test_top1"] == pytest.approx(deployed_accuracy(network, digits_data.test).top1)
+
+
+def test_the_losses_of_a_tested_run_are_kept_by_its_tenths(digits_data: DataSet) -> None:
+    assert "losses" not in run_job(JOB)
+    told: list[torch.Tensor] = []
+    train_network(SMALL, digits_data, Recipe(20), 0, report=told.append)
+    expected = torch.stack(told).view(10, 2).mean(1)
+    assert run_job(replace(JOB, recipe=Recipe(20), test=True))["losses"] == pytest.approx(expected.tolist(), abs=1e-4)
+    assert len(run_job(replace(JOB, test=True))["losses"]) == 2
 
 
 def test_a_network_that_becomes_no_number_is_a_failure_with_its_reason() -> None:

@@ -14,7 +14,7 @@ from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
-from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.qat import begun, deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.training.start import untrained
 
@@ -98,10 +98,11 @@ def test_the_last_part_trains_with_frozen_averages(digits_data: DataSet) -> None
     assert torch.equal(averages[1], averages[3])
 
 
-def test_every_step_is_told_in_order(digits_data: DataSet) -> None:
-    told: list[int] = []
+def test_every_loss_is_told_in_order(digits_data: DataSet) -> None:
+    told: list[torch.Tensor] = []
     train_network(EASY, digits_data, Recipe(4), 0, report=told.append)
-    assert told == [1, 2, 3, 4]
+    training = begun(build_plan(EASY, digits_data.task), digits_data, Recipe(4), 0)
+    assert torch.equal(torch.stack(told), torch.stack([training.step() for _ in range(4)]))
 
 
 def test_only_weights_decay(digits_data: DataSet) -> None:
