@@ -6,10 +6,11 @@
 Searches that are given minutes choose by such a table (``qnas.scores.outlook``). The logarithms of times are uniform,
 and times become steps by the training price (``qnas.training.price``), so the machine does not matter. Bits and budgets
 are drawn for every network. With ``--drawn``, networks are the best of several by what the rows so far let expect: so
-the table knows those well that a search looks at. With ``--runs``, nothing is trained: the rows are what finished
-searches have trained. With ``--part 2/8``, only every eighth network from the third on, so that several processes share
-the work, each with an ``--out`` of its own. Prints a line a network; what lies in the file is not done again. The last
-line is JSON: how well an outlook does on rows that it was not fitted to.
+the table knows those well that a search looks at. With ``--genotypes``, the networks of a file are trained instead, at
+their own bits. With ``--runs``, nothing is trained: the rows are what finished searches have trained. With ``--part
+2/8``, only every eighth network from the third on, so that several processes share the work, each with an ``--out`` of
+its own. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well an outlook
+does on rows that it was not fitted to.
 """
 
 import gzip
@@ -82,6 +83,7 @@ def main() -> None:
         __doc__, data="fashion", space="fashion", bits=["w4a4", "w4a4", "w2a2"], budgets=[""], networks=200,
         seed=(0, "of the draws"), drawn=(1, "networks of which the most promising is trained"),
         shortest=(8.0, "seconds of a run, on the machine that prices are for"), longest=(80.0, "likewise"),
+        genotypes=(Path, "JSON lines: networks that are trained instead of random ones"),
         part=("0/1", "which of how many processes this is"), device="cpu",
         out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
         runs=([""], "folders of finished searches, whose trained networks become the rows"),
@@ -96,10 +98,13 @@ def main() -> None:
     for row in (row for folder in folders for row in rows_of_run(folder, space.task)):
         rows.append(row)
         append_row(given.out, row)
-    for number in range(first, 0 if folders else given.networks, every)[len(rows) :]:
+    named = [Genotype.from_json(one) for one in read_rows(given.genotypes)] if given.genotypes else []
+    count = 0 if folders else len(named) or given.networks
+    for number in range(first, count, every)[len(rows) :]:
         rng = random.Random(f"{given.seed}/{number}")
         bits, limits = qnas.Bits.parse(rng.choice(given.bits)), budget_of(rng.choice(given.budgets))
-        drawn = list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
+        drawn = named[number : number + 1]
+        drawn = drawn or list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
         genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task), time.process_time()
         steps, cost = steps_in(seconds, genotype, space.task), costs(build_plan(genotype, space.task))
