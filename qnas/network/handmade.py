@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qnas.digest import digest_of
-from qnas.errors import QnasError, check_known
+from qnas.errors import QnasError, check_known, shown
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import FP32, Bits, check_edges
 from qnas.space import operations
+from qnas.space.genotype import MOST_CHANNELS
 from qnas.task import Task
 
 
@@ -24,7 +25,7 @@ class HandMade:
         batch_norm: whether its convolutions have batch norms; otherwise they have biases.
 
     Raises:
-        QnasError: no such name, a width below 0, or edges that no weights can have.
+        QnasError: no such name, a width below 0 or above ``MOST_CHANNELS``, or edges that no weights can have.
     """
 
     name: str
@@ -38,6 +39,8 @@ class HandMade:
         check_edges(self.edges)
         if self.width < 0:
             raise QnasError(f"`width` is at least 1, or 0 for the usual, got {self.width}; leave it out for that.")
+        if self.width > MOST_CHANNELS:
+            raise QnasError(f"`width` is at most {MOST_CHANNELS}, got {shown(self.width)}; leave it out for the usual.")
         object.__setattr__(self, "width", self.width or HAND_MADE[self.name].width)
 
     @property
