@@ -9,7 +9,7 @@ from qnas.errors import QnasError, check_known, shown
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import FP32, Bits, check_edges
 from qnas.space import operations
-from qnas.space.genotype import MOST_CHANNELS
+from qnas.space.cells import MOST_CHANNELS
 from qnas.task import Task
 
 
