@@ -105,9 +105,10 @@ def as_architecture(network: AnyArchitecture, bits: str | Bits = "", width: int 
         made = architecture_from_json(read_json(Path(network), "a genotype", "write one with `qnas.sample(count=1)`"))
     else:
         made = architecture_from_json(dict(network)) if isinstance(network, Mapping) else network
-    if width and not isinstance(made, HandMade):
-        raise QnasError(f"`width` is of hand-made networks: {', '.join(HAND_MADE)}; leave it out for a genotype.")
-    made = replace(made, width=width) if width and isinstance(made, HandMade) else made
+    if width:
+        if not isinstance(made, HandMade):
+            raise QnasError(f"`width` is of hand-made networks: {', '.join(HAND_MADE)}; leave it out for a genotype.")
+        made = replace(made, width=width)
     return made.with_bits(as_bits(bits)) if bits else made
 
 

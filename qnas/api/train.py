@@ -182,7 +182,7 @@ def check_memory(device: DeviceProfile, plan: Plan, data: DataSet, recipe: Recip
     """
     if device.flash or device.ram:
         container = find_profile(device.container)
-        files = container.write(deploy(untrained(plan, data, recipe, 0)), data.task, container.pixels)
+        files = container.write(deploy(untrained(plan, data, recipe, 0)), data.task, pixels=False)
         device.check_fit(container.memory(files))
 
 
