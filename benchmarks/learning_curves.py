@@ -10,7 +10,7 @@ the table knows those well that a search looks at. With ``--genotypes``, the net
 their own bits. With ``--runs``, nothing is trained: the rows are what finished searches have trained. With ``--part
 2/8``, only every eighth network from the third on, so that several processes share the work, each with an ``--out`` of
 its own. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well an outlook
-does on rows that it was not fitted to.
+does on rows that it was not fitted to, upon the embedded images' table where the images are others.
 """
 
 import gzip
@@ -31,10 +31,11 @@ from qnas.devices import pick_device
 from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.resources import shipped
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import read_json
-from qnas.scores.outlook import arrays, fit_outlook, fitted, rows_of
+from qnas.scores.outlook import CURVES, USUAL, Outlook, arrays, read_outlook, rows_of, upon
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
 from qnas.task import Task
@@ -52,12 +53,14 @@ def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
     return max(1, round(seconds * 1e6 / (price(build_plan(genotype, task), Recipe.batch) * Recipe.batch)))
 
 
-def most_promising(drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task) -> Genotype:
+def most_promising(
+    drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task, base: Outlook | None
+) -> Genotype:
     """The network that is hoped to reach the most in so many seconds; the first, as long as there are few rows."""
     if len(drawn) == 1 or len(rows) < FEWEST:
         return drawn[0]
     images = [Recipe.batch * steps_in(seconds, one, task) for one in drawn]
-    hoped = fit_outlook(rows, task).hoped(rows_of([build_plan(one, task) for one in drawn], images))
+    hoped = upon(base, arrays(rows, task)).hoped(rows_of([build_plan(one, task) for one in drawn], images))
     return drawn[int(np.argmax(hoped))]
 
 
@@ -93,6 +96,8 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
     data, (first, every) = data.to(pick_device(given.device)), map(int, given.part.split("/"))
+    usual = (shipped("checkpoints") / USUAL / CURVES,)
+    base = None if given.data == USUAL else read_outlook(usual, space.task)
     rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
     folders = [Path(name) for name in given.runs if name]
     for row in (row for folder in folders for row in rows_of_run(folder, space.task)):
@@ -106,7 +111,7 @@ def main() -> None:
         drawn = named[number : number + 1]
         drawn = drawn or list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
-        genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task), time.process_time()
+        genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task, base), time.process_time()
         steps, cost = steps_in(seconds, genotype, space.task), costs(build_plan(genotype, space.task))
         network = train_network(genotype, data, Recipe(steps), given.seed)
         top1 = deployed_accuracy(network, data.validation).top1
@@ -122,7 +127,7 @@ def main() -> None:
     x, y = arrays(known, space.task)
     expected = np.zeros(len(y))
     for others, mine in KFold(min(FOLDS, len(known)), shuffle=True, random_state=0).split(x):
-        expected[mine] = fitted(x[others], y[others]).expected(x[mine])
+        expected[mine] = upon(base, (x[others], y[others])).expected(x[mine])
     if given.table:
         short = [{key: row[key] for key in ("genotype", "images", "top1")} for row in known]
         lines = "".join(json.dumps(row) + "\n" for row in short)

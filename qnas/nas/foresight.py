@@ -47,10 +47,10 @@ class Foresight:
         return replace(self, outlook=self.outlook.after(self._rows(candidates, rung), accuracies))
 
     def choose(self, drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
-        """The place of the genes whose full run is hoped to reach the most, of those that keep the budgets.
+        """The place of the genes whose full run is expected to reach the most, or hoped, of those within the budgets.
 
-        If none does, of those that exceed them least. On other images than the outlook's table it is by one of many
-        ideas of what they favour, drawn by the seed.
+        If there are none, of those that exceed them least. Every other seed hopes. On images that the outlook knows
+        nothing of it is by one of many ideas of what they favour, drawn by the seed.
         """
         limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
@@ -58,8 +58,10 @@ class Foresight:
         fitting = {place: plan for place, plan in enumerate(plans) if excess[place] == min(excess)}
         seen = [self._images(plan, steps) for plan in fitting.values()]
         rows = rows_of([*fitting.values()], seen)
-        hopes = self.outlook.imagined(rows, seed) if self.outlook.elsewhere else self.outlook.hoped(rows)
-        return max(zip(hopes, fitting, strict=True))[1]
+        outlook = self.outlook
+        known = outlook.hoped if seed % 2 else outlook.expected
+        values = outlook.imagined(rows, seed) if outlook.strange else known(rows)
+        return max(zip(values, fitting, strict=True))[1]
 
     def _rows(self, candidates: Sequence[Candidate], rung: Rung) -> Floats:
         for one in candidates:

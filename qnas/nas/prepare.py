@@ -78,7 +78,7 @@ def load_named(
     if not identity.get("minutes"):
         return prepared
     curves, known = find_curves(checkpoint.path, checkpoint.data)
-    seen = {**prepared.identity, "curves_hash": digest(curves.read_bytes())}
+    seen = {**prepared.identity, "curves_hash": digest(b"".join(path.read_bytes() for path in curves))}
     return replace(prepared, identity=seen, outlook=read_outlook(curves, images.task, known != images.name))
 
 

@@ -6,7 +6,7 @@ finish      full training of the best
 
 Where steps are given, estimates are a regression's, fitted to the short runs (``qnas.scores.surrogate``). Where time is
 given, all runs of a rung take the same time, and estimates are what an outlook expects of so long a full run
-(``qnas.scores.outlook``); short runs go to those of whom most is hoped, and what they gave mends the outlook.
+(``qnas.scores.outlook``); short runs go to those of whom most is expected or hoped, and mend the outlook.
 
 Nothing here computes or writes: who trains and who expects are arguments, so a search, a replay on a table and a test
 share it.
@@ -147,15 +147,16 @@ def foreseen(candidates: Sequence[Candidate], rung: Rung, outlook: Outlook) -> l
 def hopefuls(
     candidates: Sequence[Candidate], count: int, rung: Rung, outlook: Outlook, costs: Costs = ()
 ) -> list[Candidate]:
-    """Candidates to try: of whom most is hoped, each as if the ones before had reached just what was expected.
+    """Candidates to try: in turn of whom most is expected, and of whom most is hoped if those before reach just that.
 
-    So the next one is not the last one's twin (GP-BUCB: Desautels, Krause and Burdick, 2014). Where costs count, their
-    fronts see to that.
+    So the one hoped for is no twin of one before (GP-BUCB: Desautels, Krause and Burdick, 2014), and what is known to
+    be good is tried, too. Where costs count, their fronts are those of what is hoped.
     """
     chosen, left = list[Candidate](), list(candidates)
     while left and len(chosen) < count:
-        hoped = [replace(one, estimate=value) for one, value in zip(left, outlook.hoped(left, rung), strict=True)]
-        ranked = rank(hoped, expectation, costs)
+        values = outlook.hoped(left, rung) if costs or len(chosen) % 2 else outlook(left, rung)
+        valued = [replace(one, estimate=value) for one, value in zip(left, values, strict=True)]
+        ranked = rank(valued, expectation, costs)
         if costs:
             return ranked[:count]
         chosen.append(ranked[0])

@@ -1,9 +1,10 @@
 """What a network is expected to reach after some training, before it had any.
 
 A Gaussian process (Rasmussen and Williams, 2006) on learning curves: random networks of a space, each trained for a
-random time (``benchmarks/learning_curves.py``). Their table lies beside the hypernetwork's checkpoint. What a search
-has trained itself is added to it, so networks like those are known better from then on. Where it trains on images that
-are not the table's, all its accuracies may lie higher or lower than the table's, by log-odds that its own runs tell.
+random time (``benchmarks/learning_curves.py``). Their table lies beside the hypernetwork's checkpoint; the embedded
+images' is below all others, for a table alone is too small to know all kinds of networks. What a search has trained
+itself is added, so networks like those are known better from then on. On other images all accuracies may lie higher or
+lower, by log-odds that runs on them tell, and differ a little beyond that.
 """
 
 import warnings
@@ -76,28 +77,33 @@ class Outlook:
 
     Args:
         scaler: of the inputs.
-        process: from scaled inputs, and whether a run is on other images, to log-odds of accuracies.
+        odds: scaler of the log-odds of accuracies, as the first table has them.
+        process: from scaled inputs, and the level of a run's images, to scaled log-odds.
         x: what the process reads of the runs that are known, (runs, inputs + 1).
-        y: log-odds of the accuracies that they reached, (runs,).
-        elsewhere: whether the runs that are asked for are on other images than the table's.
+        y: what it is told of them: the scaled log-odds of the accuracies that they reached, (runs,).
+        level: of the images of the runs that are asked for: 0 for the first table's, 1 for others, 2 for others again.
     """
 
     scaler: StandardScaler
+    odds: StandardScaler
     process: GaussianProcessRegressor
     x: Floats
     y: Floats
-    elsewhere: bool = False
+    level: int = 0
+
+    @property
+    def strange(self) -> bool:
+        """Whether no run on the images that are asked for is known."""
+        return bool(self.x[:, -1].max() < self.level)
 
     def expected(self, rows: Floats) -> list[float]:
         """Accuracy of validation images, per cent, for each of ``rows_of``."""
-        values: list[float] = accuracy_of(self.process.predict(self._asked(rows))).tolist() if len(rows) else []
-        return values
+        return self._accuracies(self.process.predict(self._asked(rows))) if len(rows) else []
 
     def hoped(self, rows: Floats) -> list[float]:
         """The same, and ``HOPE`` standard deviations more (GP-UCB: Srinivas et al., 2010)."""
         mean, deviation = self.process.predict(self._asked(rows), return_std=True)
-        values: list[float] = accuracy_of(mean + HOPE * deviation).tolist()
-        return values
+        return self._accuracies(mean + HOPE * deviation)
 
     def imagined(self, rows: Floats, seed: int) -> list[float]:
         """Accuracy, per cent, as it may be on other images: what is expected, and a drawn function of their own.
@@ -105,53 +111,57 @@ class Outlook:
         Who proposes the best of each of many such functions proposes many kinds of networks, and those more often that
         are more likely to be the best (Thompson sampling: Kandasamy et al., 2018).
         """
-        x, scale = self._asked(rows), float(np.std(self.y))
+        x = self._asked(rows)
         mean: Floats = self.process.predict(x)
-        values: list[float] = accuracy_of(mean + scale * self.process.kernel_.k2.drawn(x, seed)).tolist()
-        return values
+        return self._accuracies(mean + self.process.kernel_.k2.drawn(x, seed))
 
     def after(self, rows: Floats, accuracies: ArrayLike) -> "Outlook":
         """The outlook of one who knows these runs, too; how alike runs are stays as the table says."""
-        x, y = np.vstack([self.x, self._read(rows, self.elsewhere)]), np.append(self.y, log_odds(accuracies))
+        x, y = np.vstack([self.x, self._read(rows, self.level)]), np.append(self.y, _scaled(self.odds, accuracies))
         return replace(self, process=_conditioned(self.process.kernel_, x, y), x=x, y=y)
 
     def on_other_images(self, own: float = OWN) -> "Outlook":
-        """The outlook for other images than the table's, which favour networks of their own to this extent."""
-        kernel = with_own(self.process.kernel_, own)
-        return replace(self, process=_conditioned(kernel, self.x, self.y), elsewhere=True)
+        """The outlook for other images than those so far, which favour networks of their own to this extent."""
+        kernel = with_own(self.process.kernel_, own, self.level + 1)
+        return replace(self, process=_conditioned(kernel, self.x, self.y), level=self.level + 1)
+
+    def _accuracies(self, told: Floats) -> list[float]:
+        values: list[float] = accuracy_of(self.odds.inverse_transform(told[:, None])[:, 0]).tolist()
+        return values
 
     def _asked(self, rows: Floats) -> Floats:
-        """What the process reads; until a run on the other images is known they count as the table's."""
-        return self._read(rows, bool(self.x[:, -1].any()))
+        """What the process reads; until a run on the other images is known they count as those before."""
+        return self._read(rows, self.level - self.strange)
 
-    def _read(self, rows: Floats, elsewhere: bool) -> Floats:
-        return np.column_stack([self.scaler.transform(rows), np.full(len(rows), float(elsewhere))])
+    def _read(self, rows: Floats, level: int) -> Floats:
+        return np.column_stack([self.scaler.transform(rows), np.full(len(rows), float(level))])
 
 
 class Own(Kernel):  # type: ignore[misc]  # which has no types
-    """What runs on other images than the table's share: their last input is 1, that of all others 0.
+    """What runs on other images share: their last input is their level, and those of lower ones have no part.
 
     Args:
+        level: the least that has.
         shift: variance of what all of them have in common.
         near: of what near ones share.
         length: within which they are near.
         trend: variance of the slopes of a trend in every input.
     """
 
-    def __init__(self, shift: float, near: float, length: float, trend: float) -> None:
-        self.shift, self.near, self.length, self.trend = shift, near, length, trend
+    def __init__(self, level: int, shift: float, near: float, length: float, trend: float) -> None:
+        self.level, self.shift, self.near, self.length, self.trend = level, shift, near, length, trend
 
     def __call__(self, x: Floats, y: Floats | None = None, eval_gradient: bool = False) -> Any:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
         a, b = (one[:, :-1] for one in (x, x if y is None else y))
         shared = self.shift + self.near * RBF(self.length)(a, b) + self.trend * (a @ b.T)
-        shared *= np.outer(x[:, -1], (x if y is None else y)[:, -1])
+        shared *= np.outer(*(one[:, -1] >= self.level for one in (x, x if y is None else y)))
         return (shared, np.empty((*shared.shape, 0))) if eval_gradient else shared
 
     def diag(self, x: Floats) -> NDArray[np.float64]:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
-        found: NDArray[np.float64] = (self.shift + self.near + self.trend * (x[:, :-1] ** 2).sum(1)) * x[:, -1] ** 2
-        return found
+        found: NDArray[np.float64] = self.shift + self.near + self.trend * (x[:, :-1] ** 2).sum(1)
+        return found * (x[:, -1] >= self.level)
 
     def is_stationary(self) -> bool:
         """See ``sklearn.gaussian_process.kernels.Kernel``."""
@@ -175,52 +185,74 @@ def kernel() -> Kernel:
     return Sum(near + trend, WhiteKernel(0.01, (1e-4, 1.0)))
 
 
-def with_own(fitted: Kernel, own: float) -> Kernel:
-    """A fitted ``kernel``, and what other images share beside it."""
-    near, trend = fitted.k1.k1, fitted.k1.k2
-    return Sum(fitted, Own(SHIFT, own * near.k1.constant_value, near.k2.length_scale, own * trend.k1.constant_value))
+def with_own(fitted: Kernel, own: float, level: int) -> Kernel:
+    """A fitted ``kernel``, perhaps with what others share already, and what images of this level share beside it."""
+    usual = fitted
+    for _ in range(level - 1):
+        usual = usual.k1
+    near, trend = usual.k1.k1, usual.k1.k2
+    shared = own * near.k1.constant_value, near.k2.length_scale, own * trend.k1.constant_value
+    return Sum(fitted, Own(level, SHIFT, *shared))
 
 
 def _conditioned(kernel: Kernel, x: Floats, y: Floats) -> GaussianProcessRegressor:
-    return GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True).fit(x, y)
+    return GaussianProcessRegressor(kernel, optimizer=None).fit(x, y)
 
 
-def find_curves(checkpoint: Path, data: str) -> tuple[Path, str]:
-    """The table that lies beside a checkpoint, and its data; where none does, that of the embedded images."""
+def find_curves(checkpoint: Path, data: str) -> tuple[tuple[Path, ...], str]:
+    """The tables for a checkpoint of some data: that of the embedded images, and its own where it has one.
+
+    Returns:
+        The tables, and the data of the last one.
+    """
     own, usual = checkpoint / CURVES, shipped("checkpoints") / USUAL / CURVES
-    return (own, data) if own.is_file() else (usual, USUAL)
+    if not own.is_file():
+        return (usual,), USUAL
+    return ((own,) if data == USUAL else (usual, own)), data
 
 
 @lru_cache(maxsize=2)
-def read_outlook(path: Path, task: Task, elsewhere: bool = False) -> Outlook:
-    """The outlook of a table of learning curves.
+def read_outlook(tables: tuple[Path, ...], task: Task, elsewhere: bool = False) -> Outlook:
+    """The outlook of tables of learning curves.
 
     Args:
-        path: of the table.
+        tables: of different images, each upon those before.
         task: that networks are built for.
-        elsewhere: whether its images are others than the table's.
+        elsewhere: whether its images are others than the last table's.
 
     Raises:
-        QnasError: the table is damaged.
+        QnasError: a table is damaged.
     """
-    with reading(path, "a table of learning curves", "copy the checkpoint anew"):
-        found = fit_outlook(parse_rows(unzipped(path, MOST_JSON))[0], task)
+    first, *others = tables
+    found = _read_upon(None, first, task)
+    for path in others:
+        found = _read_upon(found, path, task)
     return found.on_other_images() if elsewhere else found
 
 
-def fit_outlook(rows: Sequence[Mapping[str, Any]], task: Task) -> Outlook:
-    """An outlook of runs, each with its ``genotype``, the ``images`` it saw and the accuracy, ``top1``, it reached."""
-    return fitted(*arrays(rows, task))
+def _read_upon(outlook: Outlook | None, path: Path, task: Task) -> Outlook:
+    with reading(path, "a table of learning curves", "copy the checkpoint anew"):
+        return upon(outlook, arrays(parse_rows(unzipped(path, MOST_JSON))[0], task))
+
+
+def upon(outlook: Outlook | None, runs: tuple[Floats, Floats]) -> Outlook:
+    """An outlook of runs, as ``arrays`` gives them; upon that for other images if there is one."""
+    return outlook.on_other_images().after(*runs) if outlook else fitted(*runs)
 
 
 def fitted(rows: Floats, accuracies: Floats) -> Outlook:
     """An outlook of inputs, (runs, inputs), and accuracies in per cent, (runs,)."""
-    scaler = StandardScaler().fit(rows)
-    x, y = np.column_stack([scaler.transform(rows), np.zeros(len(rows))]), log_odds(accuracies)
-    process = GaussianProcessRegressor(kernel(), normalize_y=True, random_state=0)
+    scaler, odds = StandardScaler().fit(rows), StandardScaler().fit(log_odds(accuracies)[:, None])
+    x, y = np.column_stack([scaler.transform(rows), np.zeros(len(rows))]), _scaled(odds, accuracies)
+    process = GaussianProcessRegressor(kernel(), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # where the data want no noise, its bound is good enough
-        return Outlook(scaler, process.fit(x, y), x, y)
+        return Outlook(scaler, odds, process.fit(x, y), x, y)
+
+
+def _scaled(odds: StandardScaler, accuracies: ArrayLike) -> Floats:
+    found: Floats = odds.transform(log_odds(accuracies)[:, None])[:, 0]
+    return found
 
 
 def arrays(rows: Sequence[Mapping[str, Any]], task: Task) -> tuple[Floats, Floats]:

@@ -34,8 +34,8 @@ PLAN = build_plan(decode(SPACE, GENES[0], BITS), SPACE.task)
 class First:
     """An outlook that gives one of the inputs as it is."""
 
-    def __init__(self, place: int, elsewhere: bool = False) -> None:
-        self.place, self.elsewhere = place, elsewhere
+    def __init__(self, place: int, strange: bool = False) -> None:
+        self.place, self.strange = place, strange
 
     def expected(self, rows: Floats) -> list[float]:
         values: list[float] = rows[:, self.place].tolist()
@@ -89,8 +89,17 @@ def test_those_genes_are_chosen_of_which_most_is_expected() -> None:
     assert sizes[foresight(1).choose(GENES, 0)] == max(size for size in sizes if size <= SPACE.max_params)
 
 
+def test_every_other_seed_goes_by_hope() -> None:
+    outlook = First(1)
+    outlook.hoped = lambda rows: (-rows[:, 1]).tolist()  # type: ignore[method-assign]
+    one = replace(foresight(1), outlook=outlook)  # type: ignore[arg-type]
+    sizes = [parameters(genes) for genes in GENES]
+    within = [size for size in sizes if size <= SPACE.max_params]
+    assert [sizes[one.choose(GENES, seed)] for seed in (0, 1, 2)] == [max(within), min(within), max(within)]
+
+
 def test_on_other_images_each_seed_has_an_idea_of_its_own() -> None:
-    away = replace(foresight(1), outlook=First(1, elsewhere=True))  # type: ignore[arg-type]
+    away = replace(foresight(1), outlook=First(1, strange=True))  # type: ignore[arg-type]
     within = [place for place, genes in enumerate(GENES) if parameters(genes) <= SPACE.max_params]
     plans = [build_plan(decode(SPACE, GENES[place], BITS), SPACE.task) for place in within]
     by_parameters, by_macs = (

@@ -357,7 +357,7 @@ class ByScore:
         return ByScore({**self.surprises, **new}, self.near)
 
 
-def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_hoped() -> None:
+def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_expected() -> None:
     trainer, made, outlook = Noting(lambda one, rung: 50.0), candidates(range(40, 60)), ByScore()
     timed = replace(SETTINGS, labels=5, survivors=2, top=2)
     chosen = select(made, trainer, timed, outlook)
@@ -369,10 +369,10 @@ def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_hoped() -> N
     assert [one.estimate for one in untrained] == outlook(untrained, rungs_of(timed)[-1])
 
 
-def test_who_is_near_one_that_is_to_be_tried_waits() -> None:
+def test_every_second_short_run_is_far_from_all_before_it() -> None:
     made, (*_, full) = candidates(range(40, 60)), rungs_of(SETTINGS)
-    assert scores_of(hopefuls(made, 4, full, ByScore(near=2.0))) == [59, 56, 53, 50]
-    assert scores_of(hopefuls(made, 99, full, ByScore(near=2.0)))[:8] == [59, 56, 53, 50, 47, 44, 41, 58]
+    assert scores_of(hopefuls(made, 6, full, ByScore(near=2.0))) == [59, 56, 58, 53, 57, 50]
+    assert len(hopefuls(made, 99, full, ByScore(near=2.0))) == len(made)
     costly = hopefuls(made, 2, full, ByScore(), ("params",))  # the later the costlier: all are on the front
     assert scores_of(costly) == [59, 40]
 

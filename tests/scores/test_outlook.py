@@ -43,9 +43,9 @@ def written(folder: Path, networks: list[Genotype], seen: list[float]) -> Path:
     return folder / CURVES
 
 
-def with_data(outlook: Outlook, rows: Floats, elsewhere: float) -> Floats:
+def with_data(outlook: Outlook, rows: Floats, level: float) -> Floats:
     """What its process reads."""
-    return np.column_stack([outlook.scaler.transform(rows), np.full(len(rows), elsewhere)])
+    return np.column_stack([outlook.scaler.transform(rows), np.full(len(rows), level)])
 
 
 def test_inputs_are_what_is_known_before_training() -> None:
@@ -57,7 +57,7 @@ def test_inputs_are_what_is_known_before_training() -> None:
 
 
 def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path: Path) -> None:
-    outlook = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
+    outlook = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
     unseen, seen = NETWORKS[60:], SEEN[60:]
     plans = [build_plan(one, SPACE.task) for one in unseen]
     expected, true = (
@@ -88,7 +88,7 @@ def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
 
 def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp_path: Path) -> None:
     path = written(tmp_path, NETWORKS[:60], SEEN[:60])
-    home, away = (read_outlook(path, SPACE.task, elsewhere) for elsewhere in (False, True))
+    home, away = (read_outlook((path,), SPACE.task, elsewhere) for elsewhere in (False, True))
     plans = [build_plan(one, SPACE.task) for one in NETWORKS[60:]]
     short, long = (rows_of(plans, [images] * len(plans)) for images in (8_000, 32_000))
     assert away.expected(long) == home.expected(long)
@@ -107,7 +107,7 @@ def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp
 
 
 def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Path) -> None:
-    home = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task)
+    home = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[40:]], [32_000] * 40)
     favoured = home.scaler.transform(rows)[:, 3]  # activation bytes
     true = [
@@ -124,7 +124,7 @@ def test_drawn_functions_vary_as_their_kernel_says() -> None:
     """Sums of cosines converge to the radial kernel (Rahimi and Recht, 2007); a shift would move all alike."""
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.normal(size=(6, 4)), np.ones(6)])
-    own = Own(16.0, 0.5, 2.0, 0.1)
+    own = Own(1, 16.0, 0.5, 2.0, 0.1)
     values = np.array([own.drawn(x, seed) for seed in range(4000)])
     np.testing.assert_allclose(values.mean(0), 0, atol=0.05)
     np.testing.assert_allclose(np.cov(values.T), own(x) - 16, atol=0.08)
@@ -133,7 +133,7 @@ def test_drawn_functions_vary_as_their_kernel_says() -> None:
 
 
 def test_what_is_imagined_of_other_images_is_drawn_by_its_seed(tmp_path: Path) -> None:
-    away = read_outlook(written(tmp_path, NETWORKS[:60], SEEN[:60]), SPACE.task, True)
+    away = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task, True)
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS], [32_000] * len(NETWORKS))
     first, again, other = (away.imagined(rows, seed) for seed in (1, 1, 2))
     assert first == again
@@ -143,12 +143,13 @@ def test_what_is_imagined_of_other_images_is_drawn_by_its_seed(tmp_path: Path) -
 
 def test_hopes_and_what_is_known_follow_the_closed_form(tmp_path: Path) -> None:
     """Rasmussen and Williams (2006), equations 2.25 and 2.26, in plain linear algebra."""
-    outlook = read_outlook(written(tmp_path, NETWORKS[:20], SEEN[:20]), SPACE.task)
+    outlook = read_outlook((written(tmp_path, NETWORKS[:20], SEEN[:20]),), SPACE.task)
     plans, seen = [build_plan(one, SPACE.task) for one in NETWORKS[20:24]], SEEN[20:24]
     kernel, noise = outlook.process.kernel_.k1, outlook.process.kernel_.k2.noise_level
-    mean, deviation, x = outlook.y.mean(), outlook.y.std(), with_data(outlook, rows_of(plans, seen), 0)
+    known_odds = log_odds([law(one, images) for one, images in zip(NETWORKS[:20], SEEN[:20], strict=True)])
+    mean, deviation, x = known_odds.mean(), known_odds.std(), with_data(outlook, rows_of(plans, seen), 0)
     known, across = kernel(outlook.x) + noise * np.eye(20), kernel(x, outlook.x)
-    expected = mean + deviation * across @ np.linalg.solve(known, (outlook.y - mean) / deviation)
+    expected = mean + deviation * across @ np.linalg.solve(known, (known_odds - mean) / deviation)
     variance = kernel.diag(x) + noise - np.einsum("ij,ji->i", across, np.linalg.solve(known, across.T))
     hoped = accuracy_of(expected + HOPE * deviation * np.sqrt(variance))
     assert outlook.expected(rows_of(plans, seen)) == pytest.approx(accuracy_of(expected).tolist())
@@ -163,17 +164,48 @@ def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None
     assert 60 < min(few) < max(many) < 98
 
 
+def test_a_table_stands_upon_the_one_before_it(tmp_path: Path) -> None:
+    """Eight runs on harder images tell how much harder they are, and a third kind of images is like the second."""
+    (tmp_path / "a").mkdir()
+    usual = written(tmp_path / "a", NETWORKS[:60], SEEN[:60])
+    rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[60:]], SEEN[60:])
+    harder = [float(accuracy_of(log_odds(law(one, n)) - 1.5)) for one, n in zip(NETWORKS[60:], SEEN[60:], strict=True)]
+    few = [
+        {"genotype": one.to_json(), "images": n, "top1": y}
+        for one, n, y in zip(NETWORKS[60:68], SEEN[60:68], harder[:8], strict=True)
+    ]
+    own = tmp_path / CURVES
+    own.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in few).encode()))
+    alone, stacked, third = (
+        read_outlook(tables, SPACE.task, elsewhere)
+        for tables, elsewhere in (((own,), False), ((usual, own), False), ((usual, own), True))
+    )
+    wrong = [
+        fmean(abs(a - b) for a, b in zip(one.expected(rows[8:]), harder[8:], strict=True)) for one in (alone, stacked)
+    ]
+    assert wrong[1] < 3
+    assert wrong[1] < 0.7 * wrong[0]
+    assert (stacked.level, stacked.strange, third.level, third.strange) == (1, False, 2, True)
+    assert third.expected(rows) == pytest.approx(stacked.expected(rows))
+    even = third.after(rows[:4], accuracy_of(log_odds(harder[:4]) - 1)).expected(rows[8:])
+    below = [float(accuracy_of(log_odds(value) - 1)) for value in harder[8:]]
+    assert fmean(abs(a - b) for a, b in zip(even, below, strict=True)) < 3
+
+
 @pytest.mark.parametrize("name", checkpoint_names())
 def test_every_checkpoint_has_a_table_or_takes_that_of_the_embedded_images(name: str) -> None:
-    path, data = find_curves(shipped("checkpoints") / name, name)
-    assert path.is_file()
-    assert data == path.parent.name
+    tables, data = find_curves(shipped("checkpoints") / name, name)
+    assert all(path.is_file() for path in tables)
+    assert tables[0].parent.name == "fashion"
+    assert data == tables[-1].parent.name
 
 
-def test_a_table_beside_a_checkpoint_comes_first(tmp_path: Path) -> None:
-    usual, data = find_curves(tmp_path, "photos")
+def test_a_table_beside_a_checkpoint_comes_upon_that_of_the_embedded_images(tmp_path: Path) -> None:
+    (usual,), data = find_curves(tmp_path, "photos")
     assert usual.parent.name == data == "fashion"
-    assert find_curves(written(tmp_path, [], []).parent, "photos") == (tmp_path / CURVES, "photos")
+    own = written(tmp_path, [], [])
+    assert find_curves(tmp_path, "photos") == ((usual, own), "photos")
+    assert find_curves(tmp_path, "fashion") == ((own,), "fashion")
 
 
 @pytest.mark.parametrize(
@@ -182,4 +214,4 @@ def test_a_table_beside_a_checkpoint_comes_first(tmp_path: Path) -> None:
 def test_a_damaged_table_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CURVES).write_bytes(content)
     with pytest.raises(QnasError, match="cannot be read as a table of learning curves"):
-        read_outlook(tmp_path / CURVES, SPACE.task)
+        read_outlook((tmp_path / CURVES,), SPACE.task)
