@@ -9,8 +9,9 @@ are drawn for every network. With ``--drawn``, networks are the best of several 
 the table knows those well that a search looks at. With ``--genotypes``, the networks of a file are trained instead, at
 their own bits. With ``--runs``, nothing is trained: the rows are what finished searches have trained. With ``--part
 2/8``, only every eighth network from the third on, so that several processes share the work, each with an ``--out`` of
-its own. Prints a line a network; what lies in the file is not done again. The last line is JSON: how well an outlook
-does on rows that it was not fitted to, upon the embedded images' table where the images are others.
+its own. Prints a line a network; what lies in the file is not done again. With ``--table``, all networks are scored by
+the hypernetwork beside which the table is to lie, and rows and scores are gathered there. The last line is JSON: how
+well an outlook does on networks that it was not fitted to, upon the embedded images' table where the images are others.
 """
 
 import gzip
@@ -19,33 +20,43 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import budget_of, finish, load, options, random_networks, settle
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold
 
 import qnas
 from qnas.devices import pick_device
 from qnas.nas.result import RESULT
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.network.plan import Plan
 from qnas.resources import shipped
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import read_json
 from qnas.scores.outlook import CURVES, USUAL, Outlook, arrays, read_outlook, rows_of, upon
+from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
 from qnas.task import Task
+from qnas.training.jobs import predictor_of
 from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
 FEWEST = 12
 """Rows without which nothing can be expected."""
-FOLDS = 10
+FOLDS, BITS = 10, qnas.Bits(4, 4)
+"""Of the cross-validation; and of the networks that say in which order a race shows its images."""
+
+
+def plan_of(row: dict[str, Any], task: Task) -> Plan:
+    """The plan of a row's network."""
+    return build_plan(Genotype.from_json(row["genotype"]), task)
 
 
 def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
@@ -90,7 +101,7 @@ def main() -> None:
         part=("0/1", "which of how many processes this is"), device="cpu",
         out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
         runs=([""], "folders of finished searches, whose trained networks become the rows"),
-        table=(Path, "file that gathers all rows"),
+        table=(Path, "file that gathers all rows"), ghn="",
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -124,14 +135,20 @@ def main() -> None:
         append_row(given.out, row)
         print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
     known = [*rows, *more]
-    x, y = arrays(known, space.task)
-    expected = np.zeros(len(y))
-    for others, mine in KFold(min(FOLDS, len(known)), shuffle=True, random_state=0).split(x):
-        expected[mine] = upon(base, (x[others], y[others])).expected(x[mine])
     if given.table:
-        short = [{key: row[key] for key in ("genotype", "images", "top1")} for row in known]
+        ghn = predictor_of(given.ghn or given.data, given.data, given.device)
+        racer, plans = (
+            Racer(space, BITS, data, ghn, given.seed),
+            {row["key"]: plan_of(row, space.task) for row in known},
+        )
+        scores = {key: round(racer(plan, inf).score.top1, 2) for key, plan in plans.items()}
+        known = [{**row, "score": scores[row["key"]]} for row in known]
+        short = [{key: row[key] for key in ("genotype", "images", "top1", "score")} for row in known]
         lines = "".join(json.dumps(row) + "\n" for row in short)
         write_bytes(given.table, gzip.compress(lines.encode(), mtime=0))
+    (x, y), expected = arrays(known, space.task), np.zeros(len(known))
+    for others, mine in GroupKFold(FOLDS, shuffle=True, random_state=0).split(x, groups=[row["key"] for row in known]):
+        expected[mine] = upon(base, (x[others], y[others])).expected(x[mine])
     finish(
         data=given.data, space=given.space, networks=len(known), tau=kendall(expected, y),
         mean_absolute_error=float(np.abs(expected - y).mean()),

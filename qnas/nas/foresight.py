@@ -46,6 +46,10 @@ class Foresight:
         """What is expected once these candidates reached these accuracies by a rung."""
         return replace(self, outlook=self.outlook.after(self._rows(candidates, rung), accuracies))
 
+    def used_to(self, candidates: Sequence[Candidate], rung: Rung) -> "Foresight":
+        """The same, where scores are as high on average as these networks' are; the rung does not matter."""
+        return replace(self, outlook=self.outlook.used_to(self._rows(candidates, rung)))
+
     def choose(self, drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
         """The place of the genes whose full run is expected to reach the most, or hoped, of those within the budgets.
 
@@ -67,7 +71,7 @@ class Foresight:
         for one in candidates:
             if (one.key, rung.steps) not in self.read:
                 plan = build_plan(one.genotype, self.space.task)
-                self.read[one.key, rung.steps] = rows_of([plan], [self._images(plan, rung.steps)])[0]
+                self.read[one.key, rung.steps] = rows_of([plan], [self._images(plan, rung.steps)], [one.score])[0]
         return np.array([self.read[one.key, rung.steps] for one in candidates])
 
     def _images(self, plan: Plan, steps: int) -> int:

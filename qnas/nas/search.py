@@ -27,7 +27,7 @@ from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
 from qnas.nas.proposer import Budgets, Proposer
 from qnas.nas.result import PICKS, write_result
-from qnas.nas.rungs import Rung, select
+from qnas.nas.rungs import Rung, rungs_of, select
 from qnas.nas.samplers import first
 from qnas.nas.screen import Scorer, Screen
 from qnas.nas.settings import SearchSettings, paid_steps
@@ -119,7 +119,9 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         leaders = Leaders(means.watch, settings, prepared.space)
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
         trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
-        chosen = select(found, trainer, settings, foresight_of(settings, prepared))
+        foresight = foresight_of(settings, prepared)
+        foresight = foresight and foresight.used_to(found, rungs_of(settings)[-1])
+        chosen = select(found, trainer, settings, foresight)
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)

@@ -4,14 +4,15 @@ A Gaussian process (Rasmussen and Williams, 2006) on learning curves: random net
 random time (``benchmarks/learning_curves.py``). Their table lies beside the hypernetwork's checkpoint; the embedded
 images' is below all others, for a table alone is too small to know all kinds of networks. What a search has trained
 itself is added, so networks like those are known better from then on. On other images all accuracies may lie higher or
-lower, by log-odds that runs on them tell, and differ a little beyond that.
+lower, by log-odds that runs on them tell, and differ a little beyond that. A network's score, once it is known, counts
+by how much it surprises (``qnas.scores.surprise``).
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import log, log2
+from math import log, log2, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -30,6 +31,7 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import HIGHEST
 from qnas.resources import shipped
 from qnas.runs.reading import MOST_JSON, parse_rows, reading, unzipped
+from qnas.scores.surprise import Surprise, learned
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.task import Task
@@ -66,9 +68,20 @@ def inputs(plan: Plan, images: float) -> list[float]:
     return [images**-0.5, *sizes, *bits, *graph_statistics(plan)]
 
 
-def rows_of(plans: Sequence[Plan], images: Sequence[float]) -> Floats:
-    """What an outlook reads of some networks, each trained on so many images, (networks, inputs)."""
-    return np.array([inputs(plan, seen) for plan, seen in zip(plans, images, strict=True)])
+def rows_of(plans: Sequence[Plan], images: Sequence[float], scores: Sequence[float | None] | None = None) -> Floats:
+    """What an outlook is told of some networks.
+
+    Args:
+        plans: of the networks.
+        images: that each is trained on.
+        scores: of each with predicted parameters, in per cent, where it is known.
+
+    Returns:
+        Their inputs, and the log-odds of their scores or what is no number, (networks, inputs + 1).
+    """
+    known = [nan if score is None else float(log_odds(score)) for score in scores or [None] * len(plans)]
+    rows = [[*inputs(plan, seen), score] for plan, seen, score in zip(plans, images, known, strict=True)]
+    return np.array(rows)
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,10 @@ class Outlook:
     Args:
         scaler: of the inputs.
         odds: scaler of the log-odds of accuracies, as the first table has them.
-        process: from scaled inputs, and the level of a run's images, to scaled log-odds.
-        x: what the process reads of the runs that are known, (runs, inputs + 1).
+        process: from scaled inputs, a score's surprise and the level of a run's images to scaled log-odds.
+        x: what the process reads of the runs that are known, (runs, inputs + 2).
         y: what it is told of them: the scaled log-odds of the accuracies that they reached, (runs,).
+        surprise: of scores on the last table's images, if it has any.
         level: of the images of the runs that are asked for: 0 for the first table's, 1 for others, 2 for others again.
     """
 
@@ -89,6 +103,7 @@ class Outlook:
     process: GaussianProcessRegressor
     x: Floats
     y: Floats
+    surprise: Surprise | None
     level: int = 0
 
     @property
@@ -120,6 +135,10 @@ class Outlook:
         x, y = np.vstack([self.x, self._read(rows, self.level)]), np.append(self.y, _scaled(self.odds, accuracies))
         return replace(self, process=_conditioned(self.process.kernel_, x, y), x=x, y=y)
 
+    def used_to(self, rows: Floats) -> "Outlook":
+        """The outlook where these networks' scores are of another hypernetwork, or on other images, than a table's."""
+        return replace(self, surprise=self.surprise and self.surprise.used_to(*_apart(rows)))
+
     def on_other_images(self, own: float = OWN) -> "Outlook":
         """The outlook for other images than those so far, which favour networks of their own to this extent."""
         kernel = with_own(self.process.kernel_, own, self.level + 1)
@@ -134,7 +153,7 @@ class Outlook:
         return self._read(rows, self.level - self.strange)
 
     def _read(self, rows: Floats, level: int) -> Floats:
-        return np.column_stack([self.scaler.transform(rows), np.full(len(rows), float(level))])
+        return _columns(rows, self.scaler, self.surprise, level)
 
 
 class Own(Kernel):  # type: ignore[misc]  # which has no types
@@ -237,17 +256,30 @@ def _read_upon(outlook: Outlook | None, path: Path, task: Task) -> Outlook:
 
 def upon(outlook: Outlook | None, runs: tuple[Floats, Floats]) -> Outlook:
     """An outlook of runs, as ``arrays`` gives them; upon that for other images if there is one."""
-    return outlook.on_other_images().after(*runs) if outlook else fitted(*runs)
+    if not outlook:
+        return fitted(*runs)
+    return replace(outlook.on_other_images(), surprise=learned(*_apart(runs[0]))).after(*runs)
 
 
 def fitted(rows: Floats, accuracies: Floats) -> Outlook:
-    """An outlook of inputs, (runs, inputs), and accuracies in per cent, (runs,)."""
-    scaler, odds = StandardScaler().fit(rows), StandardScaler().fit(log_odds(accuracies)[:, None])
-    x, y = np.column_stack([scaler.transform(rows), np.zeros(len(rows))]), _scaled(odds, accuracies)
+    """An outlook of ``rows_of`` runs and their accuracies in per cent, (runs,)."""
+    scaler, odds = StandardScaler().fit(rows[:, :-1]), StandardScaler().fit(log_odds(accuracies)[:, None])
+    surprise = learned(*_apart(rows))
+    x, y = _columns(rows, scaler, surprise, 0), _scaled(odds, accuracies)
     process = GaussianProcessRegressor(kernel(), random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # where the data want no noise, its bound is good enough
-        return Outlook(scaler, odds, process.fit(x, y), x, y)
+        return Outlook(scaler, odds, process.fit(x, y), x, y, surprise)
+
+
+def _apart(rows: Floats) -> tuple[Floats, Floats]:
+    """What is known of networks whatever their training, without their scores; and these."""
+    return rows[:, 1:-1], rows[:, -1]
+
+
+def _columns(rows: Floats, scaler: StandardScaler, surprise: Surprise | None, level: int) -> Floats:
+    surprises = surprise(*_apart(rows)) if surprise else np.zeros(len(rows))
+    return np.column_stack([scaler.transform(rows[:, :-1]), surprises, np.full(len(rows), float(level))])
 
 
 def _scaled(odds: StandardScaler, accuracies: ArrayLike) -> Floats:
@@ -256,6 +288,7 @@ def _scaled(odds: StandardScaler, accuracies: ArrayLike) -> Floats:
 
 
 def arrays(rows: Sequence[Mapping[str, Any]], task: Task) -> tuple[Floats, Floats]:
-    """The inputs, (runs, inputs), and the accuracies in per cent, (runs,), of runs."""
+    """``rows_of`` runs, and their accuracies in per cent, (runs,), of the rows of a table."""
     plans = [build_plan(Genotype.from_json(row["genotype"]), task) for row in rows]
-    return rows_of(plans, [row["images"] for row in rows]), np.array([row["top1"] for row in rows])
+    told = rows_of(plans, [row["images"] for row in rows], [row.get("score") for row in rows])
+    return told, np.array([row["top1"] for row in rows])

@@ -47,8 +47,11 @@ class First:
     def imagined(self, rows: Floats, seed: int) -> list[float]:
         return rows[:, seed].tolist()
 
+    def used_to(self, rows: Floats) -> "First":
+        return self
+
     def after(self, rows: Floats, accuracies: Sequence[float]) -> "First":
-        assert rows.shape == (len(accuracies), len(inputs(PLAN, 1)))
+        assert rows.shape == (len(accuracies), len(inputs(PLAN, 1)) + 1)
         return First(self.place + 1)
 
 
@@ -79,6 +82,15 @@ def test_hopes_and_what_runs_teach_are_the_outlooks() -> None:
     wiser = one.after([candidate()], short, [50.0])
     assert wiser([candidate()], short) == foresight(2)([candidate()], short) != one([candidate()], short)
     assert wiser.read is one.read
+
+
+def test_scores_count_as_what_their_networks_are_used_to() -> None:
+    one, (short, *_) = foresight(1), rungs_of(SETTINGS)
+    assert one._rows([candidate()], short)[0, -1] == pytest.approx(0.0)  # log-odds of 50 per cent
+    outlook = First(1)
+    outlook.used_to = lambda rows: First(2)  # type: ignore[method-assign]
+    used = replace(one, outlook=outlook).used_to([candidate()], short)  # type: ignore[arg-type]
+    assert used([candidate()], short) == foresight(2)([candidate()], short)
 
 
 def test_those_genes_are_chosen_of_which_most_is_expected() -> None:

@@ -18,7 +18,7 @@ from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, inputs, read_outlook, rows_of
+from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, fitted, inputs, read_outlook, rows_of
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
@@ -44,8 +44,8 @@ def written(folder: Path, networks: list[Genotype], seen: list[float]) -> Path:
 
 
 def with_data(outlook: Outlook, rows: Floats, level: float) -> Floats:
-    """What its process reads."""
-    return np.column_stack([outlook.scaler.transform(rows), np.full(len(rows), level)])
+    """What its process reads, where no score is known."""
+    return np.column_stack([outlook.scaler.transform(rows[:, :-1]), np.zeros(len(rows)), np.full(len(rows), level)])
 
 
 def test_inputs_are_what_is_known_before_training() -> None:
@@ -109,7 +109,7 @@ def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp
 def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Path) -> None:
     home = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[40:]], [32_000] * 40)
-    favoured = home.scaler.transform(rows)[:, 3]  # activation bytes
+    favoured = home.scaler.transform(rows[:, :-1])[:, 3]  # activation bytes
     true = [
         float(accuracy_of(log_odds(law(one, 32_000)) - 1 + more))
         for one, more in zip(NETWORKS[40:], favoured, strict=True)
@@ -162,6 +162,28 @@ def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None
     few, many = (outlook.expected(rows_of(plans, [images] * 30)) for images in (30_000, 300_000))
     assert sum(more > less for more, less in zip(many, few, strict=True)) >= 28
     assert 60 < min(few) < max(many) < 98
+
+
+def test_what_a_score_tells_beyond_the_other_inputs_is_expected(tmp_path: Path) -> None:
+    """Half of what makes these networks differ is seen by nothing but their scores, on a scale of their own."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=len(NETWORKS))
+    true = [
+        float(accuracy_of(log_odds(law(one, images)) + 0.5 * more))
+        for one, images, more in zip(NETWORKS, SEEN, hidden, strict=True)
+    ]
+    plans, scores = [build_plan(one, SPACE.task) for one in NETWORKS], accuracy_of(0.3 * hidden - 1).tolist()
+    told, blind = rows_of(plans, SEEN, scores), rows_of(plans, SEEN)
+    outlook, without = fitted(told[:60], np.array(true[:60])), fitted(blind[:60], np.array(true[:60]))
+    taus = [kendall(one.expected(rows[60:]), true[60:]) for one, rows in ((outlook, told), (without, blind))]
+    assert taus[0] > taus[1] + 0.1
+    other = rows_of(plans, SEEN, accuracy_of(0.3 * hidden + 1).tolist())  # another hypernetwork's scores
+    assert outlook.used_to(other[60:]).expected(other[60:]) == pytest.approx(
+        outlook.used_to(told[60:]).expected(told[60:])
+    )
+    assert without.used_to(told).expected(told) == without.expected(blind)
+    mean = fmean(outlook.expected(blind[60:]))
+    assert mean == pytest.approx(fmean(outlook.expected(told[60:])), abs=2)
 
 
 def test_a_table_stands_upon_the_one_before_it(tmp_path: Path) -> None:

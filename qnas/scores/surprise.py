@@ -1,0 +1,56 @@
+"""By how much a network's score surprises: what is left of it once all that is known without it is taken away.
+
+So a score adds to an outlook what costs and graphs do not tell, and one that is not known adds nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from qnas.scores.surrogate import Floats
+
+FEWEST = 20
+"""Networks with scores, without which it is not known what is usual."""
+STIFFNESS = 100.0
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """What scores are usual, and how much they differ from that.
+
+    Args:
+        usual: a ridge regression from what is known without a score to the score's log-odds.
+        spread: standard deviation of what it leaves unexplained.
+        shift: mean surprise of networks for which the scores' own scale is another.
+    """
+
+    usual: Pipeline
+    spread: float
+    shift: float = 0.0
+
+    def __call__(self, known: Floats, scores: Floats) -> Floats:
+        """Surprises in standard deviations, (networks,); 0 where there is no score.
+
+        Args:
+            known: (networks, inputs).
+            scores: their log-odds, not a number where there is none, (networks,).
+        """
+        found: Floats = (scores - self.usual.predict(known)) / self.spread - self.shift
+        return np.nan_to_num(found, nan=0.0)
+
+    def used_to(self, known: Floats, scores: Floats) -> "Surprise":
+        """The same where these networks are no surprise on average."""
+        return replace(self, shift=self.shift + float(self(known, scores).mean()))
+
+
+def learned(known: Floats, scores: Floats) -> Surprise | None:
+    """What is usual by these networks; nothing if too few have a score."""
+    there = np.isfinite(scores)
+    if there.sum() < FEWEST:
+        return None
+    usual = make_pipeline(StandardScaler(), Ridge(STIFFNESS)).fit(known[there], scores[there])
+    spread = float(np.std(scores[there] - usual.predict(known[there])))
+    return Surprise(usual, spread) if spread else None

@@ -1,0 +1,42 @@
+"""Surprise: what a score tells beyond what is known without it."""
+
+import numpy as np
+import pytest
+
+from qnas.scores.surprise import FEWEST, learned
+
+RNG = np.random.default_rng(0)
+KNOWN = RNG.normal(size=(2_000, 4))
+NOISE = RNG.normal(size=len(KNOWN))
+SCORES = KNOWN @ [1.0, -0.5, 0.0, 2.0] + 3 + 0.25 * NOISE
+
+
+def test_surprises_are_what_is_left_in_standard_deviations() -> None:
+    surprise = learned(KNOWN, SCORES)
+    assert surprise is not None
+    found = surprise(KNOWN, SCORES)
+    assert np.corrcoef(found, NOISE)[0, 1] > 0.9  # stiff: a little of the trend stays
+    assert found.mean() == pytest.approx(0, abs=1e-9)
+    assert found.std() == pytest.approx(1)
+
+
+def test_a_score_that_is_not_known_is_no_surprise() -> None:
+    some = np.where(np.arange(len(SCORES)) % 2, SCORES, np.nan)
+    surprise = learned(KNOWN, some)
+    assert surprise is not None
+    assert not surprise(KNOWN, some)[::2].any()
+    assert surprise(KNOWN, some)[1::2].all()
+
+
+def test_those_it_is_used_to_are_none_on_average() -> None:
+    surprise = learned(KNOWN, SCORES)
+    assert surprise is not None
+    used = surprise.used_to(KNOWN[:9], SCORES[:9] + 7)
+    assert used(KNOWN[:9], SCORES[:9] + 7).mean() == pytest.approx(0)
+    assert used.used_to(KNOWN[:9], SCORES[:9])(KNOWN[:9], SCORES[:9]).mean() == pytest.approx(0)
+
+
+def test_a_few_scores_teach_nothing() -> None:
+    few = np.where(np.arange(len(SCORES)) < FEWEST - 1, SCORES, np.nan)
+    assert learned(KNOWN, few) is None
+    assert learned(KNOWN[:FEWEST], np.zeros(FEWEST)) is None
