@@ -42,6 +42,7 @@ from qnas.scores.outlook import CURVES, USUAL, Outlook, arrays, read_outlook, ro
 from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
+from qnas.space.space import SearchSpace
 from qnas.task import Task
 from qnas.training.jobs import predictor_of
 from qnas.training.price import price
@@ -57,6 +58,11 @@ FOLDS, BITS = 10, qnas.Bits(4, 4)
 def plan_of(row: dict[str, Any], task: Task) -> Plan:
     """The plan of a row's network."""
     return build_plan(Genotype.from_json(row["genotype"]), task)
+
+
+def scorer(given: Any, data: Any, space: SearchSpace) -> Racer:
+    """What scores all networks of a table."""
+    return Racer(space, BITS, data, predictor_of(given.ghn or given.data, given.data, given.device), given.seed)
 
 
 def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
@@ -101,19 +107,21 @@ def main() -> None:
         part=("0/1", "which of how many processes this is"), device="cpu",
         out=Path("runs/curves.jsonl"), more=([""], "files of further rows"),
         runs=([""], "folders of finished searches, whose trained networks become the rows"),
-        table=(Path, "file that gathers all rows"), ghn="",
+        table=(Path, "file that gathers all rows"), ghn=("", "whose scores it gets, if not of the data's own"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
     data, (first, every) = data.to(pick_device(given.device)), map(int, given.part.split("/"))
+    racer = scorer(given, data, space) if given.table else None
     usual = (shipped("checkpoints") / USUAL / CURVES,)
     base = None if given.data == USUAL else read_outlook(usual, space.task)
     rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
     folders = [Path(name) for name in given.runs if name]
     for row in (row for folder in folders for row in rows_of_run(folder, space.task)):
-        rows.append(row)
-        append_row(given.out, row)
+        if row not in rows:
+            rows.append(row)
+            append_row(given.out, row)
     named = [Genotype.from_json(one) for one in read_rows(given.genotypes)] if given.genotypes else []
     count = 0 if folders else len(named) or given.networks
     for number in range(first, count, every)[len(rows) :]:
@@ -135,19 +143,16 @@ def main() -> None:
         append_row(given.out, row)
         print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
     known = [*rows, *more]
-    if given.table:
-        ghn = predictor_of(given.ghn or given.data, given.data, given.device)
-        racer, plans = (
-            Racer(space, BITS, data, ghn, given.seed),
-            {row["key"]: plan_of(row, space.task) for row in known},
-        )
+    if racer:
+        plans = {row["key"]: plan_of(row, space.task) for row in known}
         scores = {key: round(racer(plan, inf).score.top1, 2) for key, plan in plans.items()}
         known = [{**row, "score": scores[row["key"]]} for row in known]
         short = [{key: row[key] for key in ("genotype", "images", "top1", "score")} for row in known]
         lines = "".join(json.dumps(row) + "\n" for row in short)
         write_bytes(given.table, gzip.compress(lines.encode(), mtime=0))
-    (x, y), expected = arrays(known, space.task), np.zeros(len(known))
-    for others, mine in GroupKFold(FOLDS, shuffle=True, random_state=0).split(x, groups=[row["key"] for row in known]):
+    (x, y), expected, keys = arrays(known, space.task), np.zeros(len(known)), [row["key"] for row in known]
+    folds = GroupKFold(min(FOLDS, len(set(keys))), shuffle=True, random_state=0)
+    for others, mine in folds.split(x, groups=keys):
         expected[mine] = upon(base, (x[others], y[others])).expected(x[mine])
     finish(
         data=given.data, space=given.space, networks=len(known), tau=kendall(expected, y),

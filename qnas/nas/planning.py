@@ -52,9 +52,9 @@ DRAWN = 5_000
 """Networks among which those are looked for that keep the budgets."""
 QUANTILE = 0.7
 """Of the networks' scores: who is proposed is larger than most."""
-RACED = 1.1
-"""What a candidate's score costs of one that is not cut short. Races are, to 0.86 of the images with the first
-hypernetwork of Fashion-MNIST, but who is proposed is larger than most, and others above the budget cost too."""
+TRIED = 1.25
+"""What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
+cost too."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes."""
 SCORED, LABELS = 48, 8
@@ -108,7 +108,7 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     image = EVALUATION * pace.step / pace.batch
     validation, test = len(prepared.data.validation) * image, len(prepared.data.test) * image
     job = settings.recipe.calibration * pace.step + validation
-    screen = (PILOTS + settings.trials * RACED / workers) * pace.score + PROPOSED * settings.trials
+    screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + PROPOSED * settings.trials
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
     fixed += settings.top * test + validation + WRITING
     return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE + rounds[2]))

@@ -27,7 +27,8 @@ class Prepared:
     """Data, space and checkpoint, loaded and checked against each other.
 
     ``identity`` tells one run from another: the settings, the images' fingerprint, and hashes of the space, of the
-    checkpoint's weights and, where time is given, of the ``outlook``'s table.
+    checkpoint's weights and, where time is given, of the ``outlook``'s tables. ``familiar`` says whether the last of
+    them has scores of this checkpoint on these images.
     """
 
     data: DataSet
@@ -35,6 +36,7 @@ class Prepared:
     checkpoint: Checkpoint
     identity: dict[str, Any]
     outlook: Outlook | None = None
+    familiar: bool = False
 
 
 def prepare(settings: SearchSettings) -> Prepared:
@@ -79,7 +81,8 @@ def load_named(
         return prepared
     curves, known = find_curves(checkpoint.path, checkpoint.data)
     seen = {**prepared.identity, "curves_hash": digest(b"".join(path.read_bytes() for path in curves))}
-    return replace(prepared, identity=seen, outlook=read_outlook(curves, images.task, known != images.name))
+    outlook, own = read_outlook(curves, images.task, known != images.name), curves[-1].parent == checkpoint.path
+    return replace(prepared, identity=seen, outlook=outlook, familiar=own and known == images.name)
 
 
 def open_prepared(prepared: Prepared, folder: Path) -> None:

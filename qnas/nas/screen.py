@@ -85,7 +85,7 @@ class Screen:
 
     Several processes may screen on one queue: each proposes the same batches and answers what no other has answered.
     A network is dropped from its race once so many others that cost no more are sure to be better that no later stage
-    would look at it.
+    would look at it; none is where time is given, for there an outlook decides.
 
     Args:
         scorer: scores a network that keeps the budgets.
@@ -213,6 +213,8 @@ class Screen:
         return self.cuts[counted]
 
     def _cut(self, most: tuple[float, ...]) -> float:
+        if self.settings.minutes:
+            return inf
         wanted = self.settings.labels + self.settings.survivors
         rivals = (missed for missed, spent in self.ranked if all(map(le, spent, most)))
         return float(next(islice(rivals, wanted - 1, None), inf))

@@ -119,9 +119,7 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         leaders = Leaders(means.watch, settings, prepared.space)
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
         trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
-        foresight = foresight_of(settings, prepared)
-        foresight = foresight and foresight.used_to(found, rungs_of(settings)[-1])
-        chosen = select(found, trainer, settings, foresight)
+        chosen = select(found, trainer, settings, foresight_of(settings, prepared, found))
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
@@ -184,9 +182,18 @@ class JobTrainer:
         )  # fmt: skip
 
 
-def foresight_of(settings: SearchSettings, prepared: Prepared) -> Foresight | None:
-    """What a search that is given time expects; nothing for others."""
-    return Foresight(prepared.outlook, settings, prepared.space) if prepared.outlook else None
+def foresight_of(settings: SearchSettings, prepared: Prepared, scored: Sequence[Candidate] = ()) -> Foresight | None:
+    """What a search that is given time expects; nothing for others.
+
+    Args:
+        settings: of the search.
+        prepared: with the outlook.
+        scored: networks whose scores are no surprise on average, where no table tells what is usual of such scores.
+    """
+    if not prepared.outlook:
+        return None
+    foresight = Foresight(prepared.outlook, settings, prepared.space)
+    return foresight.used_to(scored, rungs_of(settings)[-1]) if scored and not prepared.familiar else foresight
 
 
 def _agree(queue: WorkQueue, identity: dict[str, Any], folder: Path) -> None:

@@ -15,6 +15,9 @@ from qnas.scores.surrogate import Floats
 FEWEST = 20
 """Networks with scores, without which it is not known what is usual."""
 STIFFNESS = 100.0
+"""Of the regression, in squares of scaled inputs: 10 to 100 were best of 1 to 100."""
+LEAST = 1e-6
+"""Spread of log-odds below which all scores are alike, as a hypernetwork at chance gives them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Surprise:
     Args:
         usual: a ridge regression from what is known without a score to the score's log-odds.
         spread: standard deviation of what it leaves unexplained.
-        shift: mean surprise of networks for which the scores' own scale is another.
+        shift: mean surprise of networks whose scores lie on another level.
     """
 
     usual: Pipeline
@@ -39,11 +42,14 @@ class Surprise:
             scores: their log-odds, not a number where there is none, (networks,).
         """
         found: Floats = (scores - self.usual.predict(known)) / self.spread - self.shift
-        return np.nan_to_num(found, nan=0.0)
+        return np.where(np.isnan(found), 0.0, found)
 
     def used_to(self, known: Floats, scores: Floats) -> "Surprise":
-        """The same where these networks are no surprise on average."""
-        return replace(self, shift=self.shift + float(self(known, scores).mean()))
+        """The same where these networks are no surprise on average; those without a score say nothing."""
+        there = np.isfinite(scores)
+        return (
+            replace(self, shift=self.shift + float(self(known[there], scores[there]).mean())) if there.any() else self
+        )
 
 
 def learned(known: Floats, scores: Floats) -> Surprise | None:
@@ -53,4 +59,4 @@ def learned(known: Floats, scores: Floats) -> Surprise | None:
         return None
     usual = make_pipeline(StandardScaler(), Ridge(STIFFNESS)).fit(known[there], scores[there])
     spread = float(np.std(scores[there] - usual.predict(known[there])))
-    return Surprise(usual, spread) if spread else None
+    return Surprise(usual, spread) if spread > LEAST else None

@@ -357,14 +357,14 @@ class ByScore:
         return ByScore({**self.surprises, **new}, self.near)
 
 
-def test_where_time_is_given_short_runs_go_to_those_of_whom_most_is_expected() -> None:
-    trainer, made, outlook = Noting(lambda one, rung: 50.0), candidates(range(40, 60)), ByScore()
+def test_where_time_is_given_short_runs_go_in_turn_to_what_is_expected_and_hoped() -> None:
+    trainer, made, outlook = Noting(lambda one, rung: 50.0), candidates(range(40, 60)), ByScore(near=2.0)
     timed = replace(SETTINGS, labels=5, survivors=2, top=2)
     chosen = select(made, trainer, timed, outlook)
-    assert trainer.scores["calibrate"] == [59, 58, 57, 56, 55]
+    assert trainer.scores["calibrate"] == [59, 56, 58, 53, 57]
     assert chosen.trust is not None
-    expected = [one / 4 + 0.1 for one in (59, 58, 57, 56, 55)]
-    assert chosen.trust == Trust.of(expected, [50.0] * 5, [1019, 1018, 1017, 1016, 1015])
+    expected = [one / 4 + 0.1 for one in (53, 56, 57, 58, 59)]
+    assert chosen.trust == Trust.of(expected, [50.0] * 5, [1013, 1016, 1017, 1018, 1019])
     untrained = [one for one in chosen.candidates if not one.trained]
     assert [one.estimate for one in untrained] == outlook(untrained, rungs_of(timed)[-1])
 

@@ -327,6 +327,11 @@ def test_as_many_may_be_missed_as_the_last_network_that_later_stages_look_at_mis
     assert with_found(here, scores).most_missed(Costs(0, 0, 0, 0)) == 30
 
 
+def test_where_time_is_given_no_score_is_cut_short(here: Here) -> None:
+    """An outlook may try a network of a low score."""
+    assert with_found(here, [90.0, 80.0, 70.0, 60.0], minutes=5.0).most_missed(Costs(0, 0, 0, 0)) == float("inf")
+
+
 def test_where_costs_count_only_networks_that_cost_no_more_are_rivals(here: Here) -> None:
     total = here.scorer.images
     scores = [100 * (1 - missed / total) for missed in (40, 10, 30, 20, 25)]

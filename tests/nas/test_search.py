@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -23,9 +24,9 @@ from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, open_prepared, prepare
 from qnas.nas.result import read_result
-from qnas.nas.rungs import Rung
+from qnas.nas.rungs import Rung, rungs_of
 from qnas.nas.screen import Scorer
-from qnas.nas.search import JobTrainer, MakeScorer, Means, search
+from qnas.nas.search import JobTrainer, MakeScorer, Means, foresight_of, search
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs, parameters
@@ -34,6 +35,7 @@ from qnas.network.initial import Predictor
 from qnas.network.instructions import instructions
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
+from qnas.sampling.generator import stream
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome, Racer
 from qnas.space.cells import Branch
@@ -309,6 +311,25 @@ def test_whatever_scores_and_trains_can_be_put_in_their_place(tmp_path: Path, pr
     ((space, bits, data, ghn, seed),) = made
     assert (space, bits, seed) == (other.space, SETTINGS.bits, SETTINGS.seed)
     assert (data.name, ghn.config) == ("digits", other.checkpoint.ghn.config)
+
+
+@pytest.mark.parametrize("familiar", [False, True])
+def test_scores_that_no_table_tells_of_are_no_surprise_on_average(prepared: Prepared, familiar: bool) -> None:
+    settings = replace(SETTINGS, minutes=1.0, usual_price=100.0)
+    timed = prepare(settings)
+    assert not timed.familiar  # the digits' hypernetwork has no table of its own
+    drawn = islice(stream(timed.space, 0, bits=SETTINGS.bits), 4)
+    made = [
+        Candidate.of(one, plan, costs(plan), Score(60 + 5 * place, 1.0, 0.0))
+        for place, (one, plan) in enumerate((one, build_plan(one, timed.space.task)) for one in drawn)
+    ]
+    foresight = foresight_of(settings, replace(timed, familiar=familiar), made)
+    assert foresight is not None
+    assert foresight.outlook.surprise is not None
+    rows = foresight._rows(made, rungs_of(settings)[-1])
+    surprises = foresight.outlook.surprise(rows[:, 1:-1], rows[:, -1])
+    assert (abs(surprises.mean()) < 1e-9) is not familiar
+    assert foresight_of(SETTINGS, prepared, made) is None
 
 
 def test_a_second_search_in_the_same_folder_at_the_same_time_is_refused(unbroken: Run, prepared: Prepared) -> None:

@@ -3,7 +3,7 @@
 import gzip
 import json
 from itertools import islice
-from math import log
+from math import inf, log
 from pathlib import Path
 from statistics import fmean
 
@@ -17,12 +17,15 @@ from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
+from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, fitted, inputs, read_outlook, rows_of
+from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, fitted, inputs, read_outlook, rows_of, upon
+from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space
+from qnas.training.jobs import data_of, predictor_of
 
 SPACE = find_space("fashion")
 NETWORKS = list(islice(stream(SPACE, 0, bits=Bits(4, 4)), 80))
@@ -164,7 +167,7 @@ def test_more_images_are_expected_to_give_more_by_the_table_that_ships() -> None
     assert 60 < min(few) < max(many) < 98
 
 
-def test_what_a_score_tells_beyond_the_other_inputs_is_expected(tmp_path: Path) -> None:
+def test_what_a_score_tells_beyond_the_other_inputs_is_expected() -> None:
     """Half of what makes these networks differ is seen by nothing but their scores, on a scale of their own."""
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=len(NETWORKS))
@@ -182,6 +185,9 @@ def test_what_a_score_tells_beyond_the_other_inputs_is_expected(tmp_path: Path) 
         outlook.used_to(told[60:]).expected(told[60:])
     )
     assert without.used_to(told).expected(told) == without.expected(blind)
+    mixed = upon(outlook, (other[:40], np.array(true[:40])))  # a table that has scores of its own
+    assert kendall(mixed.expected(other[60:]), true[60:]) > taus[1] + 0.1
+    assert mixed.surprise != outlook.surprise
     mean = fmean(outlook.expected(blind[60:]))
     assert mean == pytest.approx(fmean(outlook.expected(told[60:])), abs=2)
 
@@ -220,6 +226,17 @@ def test_every_checkpoint_has_a_table_or_takes_that_of_the_embedded_images(name:
     assert all(path.is_file() for path in tables)
     assert tables[0].parent.name == "fashion"
     assert data == tables[-1].parent.name
+
+
+@pytest.mark.slow
+def test_the_embedded_images_table_has_the_scores_of_the_hypernetwork_beside_it() -> None:
+    """A new checkpoint wants new scores: ``benchmarks/learning_curves.py --table``."""
+    data = data_of("fashion", "cpu")
+    (table,), _ = find_curves(shipped("checkpoints") / "fashion", "fashion")
+    rows = parse_rows(unzipped(table, MOST_JSON))[0][::60]
+    racer = Racer(SPACE.for_task(data.task), Bits(4, 4), data, predictor_of("fashion", "fashion", "cpu"), 0)
+    plans = [build_plan(Genotype.from_json(row["genotype"]), data.task) for row in rows]
+    assert [racer(plan, inf).score.top1 for plan in plans] == pytest.approx([row["score"] for row in rows], abs=1)
 
 
 def test_a_table_beside_a_checkpoint_comes_upon_that_of_the_embedded_images(tmp_path: Path) -> None:

@@ -33,10 +33,13 @@ def test_those_it_is_used_to_are_none_on_average() -> None:
     assert surprise is not None
     used = surprise.used_to(KNOWN[:9], SCORES[:9] + 7)
     assert used(KNOWN[:9], SCORES[:9] + 7).mean() == pytest.approx(0)
+    some = np.append(SCORES[:9] + 7, np.nan)
+    assert surprise.used_to(KNOWN[:10], some).shift == pytest.approx(used.shift)
+    assert surprise.used_to(KNOWN[:1], some[9:]) == surprise
     assert used.used_to(KNOWN[:9], SCORES[:9])(KNOWN[:9], SCORES[:9]).mean() == pytest.approx(0)
 
 
 def test_a_few_scores_teach_nothing() -> None:
     few = np.where(np.arange(len(SCORES)) < FEWEST - 1, SCORES, np.nan)
     assert learned(KNOWN, few) is None
-    assert learned(KNOWN[:FEWEST], np.zeros(FEWEST)) is None
+    assert learned(KNOWN[:FEWEST], np.full(FEWEST, -2.197)) is None  # all at chance
