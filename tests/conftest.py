@@ -1,5 +1,6 @@
 """What all tests share: one thread, a seed, examples of the same kind in every run, networks of the shipped spaces."""
 
+import os
 import warnings
 from collections.abc import Callable
 from itertools import islice
@@ -7,6 +8,8 @@ from itertools import islice
 import pytest
 import torch
 from hypothesis import settings
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start, too: as many of them run at once as there are cores
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of torch.jit, which is not ours to mend
