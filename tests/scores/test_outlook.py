@@ -82,7 +82,7 @@ def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
     changes = [after - was for after, was in zip(wiser.expected(long), before, strict=True)]
     assert changes[0] == min(changes)
     assert -5 < changes[0] < -1
-    assert wiser.expected(short)[0] == pytest.approx(reached, abs=1.5)  # noise is allowed for
+    assert reached < wiser.expected(short)[0] < reached + 2.5  # more than half of the surprise, for there is noise
     rows = with_data(outlook, short, 0)
     before, later = (one.process.predict(rows, return_std=True)[1] for one in (outlook, wiser))
     assert later[0] / before[0] == min(later / before)
