@@ -38,7 +38,7 @@ from qnas.resources import shipped
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import read_json
-from qnas.scores.outlook import CURVES, USUAL, Outlook, arrays, read_outlook, rows_of, upon
+from qnas.scores.outlook import USUAL, Outlook, arrays, find_curves, read_outlook, rows_of, upon
 from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
@@ -114,7 +114,7 @@ def main() -> None:
     data, space = load(given.data, given.space)
     data, (first, every) = data.to(pick_device(given.device)), map(int, given.part.split("/"))
     racer = scorer(given, data, space) if given.table else None
-    usual = (shipped("checkpoints") / USUAL / CURVES,)
+    usual, _ = find_curves(shipped("checkpoints") / USUAL, USUAL)
     base = None if given.data == USUAL else read_outlook(usual, space.task)
     rows, more = read_rows(given.out), [row for name in filter(None, given.more) for row in read_rows(Path(name))]
     folders = [Path(name) for name in given.runs if name]

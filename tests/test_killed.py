@@ -83,7 +83,6 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
     def run(self, words: list[str], folder: Path, moment: Moment = NEVER, most: int = -1, user: int = 0) -> Ended:

@@ -85,6 +85,9 @@ def test_what_a_run_gave_changes_what_is_expected_of_its_network_most() -> None:
     assert reached < wiser.expected(short)[0] < reached + 2.5  # more than half of the surprise, for there is noise
     rows = with_data(outlook, short, 0)
     before, later = (one.process.predict(rows, return_std=True)[1] for one in (outlook, wiser))
+    noise = outlook.process.kernel_.k2.noise_level
+    was, told, now = log_odds([outlook.expected(short)[0], reached, wiser.expected(short)[0]])
+    assert now - was == pytest.approx((1 - noise / before[0] ** 2) * (told - was))  # of one run more at the same place
     assert later[0] / before[0] == min(later / before)
     assert later[0] < 0.95 * before[0]
 
