@@ -44,7 +44,7 @@ from qnas.work.pool import Pool
 
 TIMED = 6
 """Networks that are timed: the first that the search will propose, for prices are off by kinds of networks."""
-FULL_SHARE, GUESS = 0.6, 1000.0
+FULL_SHARE, GUESS = 0.6, 600.0
 """Of the time of a search: a full run's, about; and a price, while the usual one is not known."""
 PROPOSED = 0.1
 """Seconds of a proposal that an outlook chooses; every process makes all of them."""

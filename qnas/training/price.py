@@ -9,26 +9,29 @@ from math import prod
 
 from qnas.network.plan import Plan
 
-SPATIAL, POINTWISE, DEPTHWISE = 205.0, 20.0, 650.0
-"""Microseconds of a million multiply-accumulates of an image, in training: of dense convolutions of more than one
-pixel, of one pixel, which their values outweigh, and of depthwise ones."""
-VALUE = 0.0085
-"""Microseconds of a value that a node gives."""
-NODE = 880.0
-"""Microseconds of a node in a step, however many images it has.
+PRICES = {"spatial": 96.0, "pointwise": 0.0, "depthwise": 443.0, "values": 5400.0, "nodes": 627.0}
+"""Microseconds of what ``work`` counts: of 62 networks on one core of an AMD EPYC that multiplies bfloat16, torch 2.13
+(``benchmarks/prices.py``). Of networks that they are not fitted to, the median error is 10 %, that of one in ten more
+than 25 %. Values outweigh what dense convolutions of one pixel compute."""
 
-All from the processor time of the 81 runs of ``benchmarks/results/curves-fashion.jsonl``, one core of an AMD EPYC
-(AVX2), torch 2.13. Of networks that they are not fitted to, the median error is 10 %, that of one in ten more than
-25 %; chains of plain convolutions cost 7 % more than other networks of their price.
-"""
+
+def work(plan: Plan, batch: int) -> dict[str, float]:
+    """What training on one image in a batch of this size takes, by kinds of work.
+
+    Returns:
+        Millions of multiply-accumulates of dense convolutions of more than one pixel, of one pixel and linear, and of
+        depthwise ones; millions of values that nodes give; and the image's part of the nodes of a step, which take
+        their time however many images it has.
+    """
+    found = dict.fromkeys(PRICES, 0.0) | {"nodes": len(plan.nodes) / batch}
+    for node in plan.nodes:
+        values = prod(node.shape) / 1e6
+        kind = "depthwise" if node.groups > 1 else "spatial" if node.kernel > 1 else "pointwise"
+        found["values"] += values
+        found[kind] += values * node.channels_in * node.kernel**2 / node.groups
+    return found
 
 
 def price(plan: Plan, batch: int) -> float:
     """Roughly the microseconds that an image of a training step takes on one core, for batches of this size."""
-    total = NODE * len(plan.nodes) / batch
-    for node in plan.nodes:
-        values = prod(node.shape)
-        total += VALUE * values
-        work = values * node.channels_in * node.kernel**2 / node.groups / 1e6
-        total += work * (DEPTHWISE if node.groups > 1 else SPATIAL if node.kernel > 1 else POINTWISE)
-    return total
+    return sum(PRICES[kind] * amount for kind, amount in work(plan, batch).items())
