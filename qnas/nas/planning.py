@@ -1,8 +1,9 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
-time is given, all runs of a rung take the same time (``qnas.training.price``), there are as many full ones as
-processes, up to ``MOST_TOP``, and no middle ones: at least half of the time goes to the full runs.
+time is given, all runs of a rung take the same time (``qnas.training.price``), there is a full one for every two
+processes, or for each where costs count, up to ``MOST_TOP``, which together compute on all processors, and no middle
+ones: at least half of the time goes to the full runs.
 """
 
 import tempfile
@@ -20,6 +21,7 @@ import torch
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
+from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.nas.budgets import fitting
 from qnas.nas.foresight import Foresight
@@ -55,9 +57,12 @@ QUANTILE = 0.7
 TRIED = 1.25
 """What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
 cost too."""
-MOST_TOP = 3
-"""Full runs of a search that is given minutes."""
-SCORED, LABELS = 48, 8
+MOST_TOP, MOST_THREADS = 3, 4
+"""Full runs of a search that is given minutes, and threads of each: one run of half as many steps again is worth more
+than the better of two (``docs/searching.md``)."""
+WIDELY_TIMED = 2
+"""Networks that are timed on the threads of a full run, too."""
+SCORED, LABELS = 48, 6
 """Networks that it scores, each the best of many by an outlook, and its short runs."""
 STARTING, WRITING = 8.0, 6.0
 """Seconds until a process works, and of exporting the winner."""
@@ -68,7 +73,8 @@ class Pace:
     """What things take on this machine.
 
     Args:
-        step: seconds of one training step.
+        step: seconds of one training step, while all processes train.
+        full_step: the same, of a full run, which may compute on several threads.
         score: seconds of a score that is not cut short.
         batch: images a step.
         passed: seconds that measuring took.
@@ -76,6 +82,7 @@ class Pace:
     """
 
     step: float
+    full_step: float
     score: float
     batch: int
     passed: float
@@ -111,7 +118,7 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + PROPOSED * settings.trials
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
     fixed += settings.top * test + validation + WRITING
-    return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE + rounds[2]))
+    return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE) + pace.full_step * rounds[2])
 
 
 def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
@@ -131,16 +138,17 @@ def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
 
 
 def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSettings:
-    """The settings of a search that is given minutes: how many short and full runs it makes.
+    """The settings of a search that is given minutes: how many short and full runs it makes, on how many threads.
 
     Args:
         settings: of the search.
         workers: processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
     """
-    top = top or min(workers, MOST_TOP)
+    top = top or min(workers if settings.pareto else max(1, workers // 2), MOST_TOP)
+    threads = min(max(1, workers // top), MOST_THREADS) if workers > 1 else 0
     sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
-    return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler)
+    return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler, threads=threads)
 
 
 def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> SearchSettings:
@@ -159,6 +167,7 @@ def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> Sea
         labels=there.get("calibration", settings.labels),
         survivors=there.get("survivors", settings.survivors),
         top=top or there.get("top", settings.top),
+        threads=there.get("threads", 0),
     )
 
 
@@ -187,11 +196,19 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     chosen = chosen or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
     jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
-        results = [result for _, result in pool.run(jobs)]
-    usual = median(one["price"] for one in results)
-    step = usual * median(one["step"] / one["price"] for one in results)
-    score = float(np.quantile([one["score"] for one in results], QUANTILE))
-    return Pace(step, score, settings.recipe.batch, time.perf_counter() - started, usual)
+        results = {job.genotype.key: result for job, result in pool.run(jobs)}
+    usual = median(one["price"] for one in results.values())
+    step = usual * median(one["step"] / one["price"] for one in results.values())
+    score = float(np.quantile([one["score"] for one in results.values()], QUANTILE))
+    full_step = step
+    if settings.threads > 1:
+        data = prepared.data.to(torch.device(device))
+        with computing(settings.threads):
+            full_step *= median(
+                seconds_a_step(build_plan(one, data.task), data, settings.recipe, None) / results[one.key]["step"]
+                for one in chosen[:WIDELY_TIMED]
+            )
+    return Pace(step, full_step, score, settings.recipe.batch, time.perf_counter() - started, usual)
 
 
 def _fitting(settings: SearchSettings, prepared: Prepared) -> Iterator[Genotype]:

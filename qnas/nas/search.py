@@ -178,7 +178,7 @@ class JobTrainer:
         recipe = settings.recipe.of(paid_steps(rung.steps, settings.usual_price, candidate.price))
         return Job(
             candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output,
-            images=self.images,
+            images=self.images, threads=settings.threads if rung.keep else 0,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ SHORT, MIDDLE = 12, 4
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
-    "survivors?": int, "top?": int,
+    "survivors?": int, "top?": int, "threads?": int,
 }  # fmt: skip
 """The shape of a begun run's settings, where they are read (``qnas.runs.reading.expect``)."""
 
@@ -47,6 +47,7 @@ class SearchSettings:
         usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
             says: others have more or fewer, so that all runs of a rung take the same time; 0 for the same steps.
         target: device that networks are for; its budgets are among the limits.
+        threads: of the processor, that a full run computes on; 0 for as many as its process does.
 
     Raises:
         QnasError: a count is out of range, or a cost unknown.
@@ -70,6 +71,7 @@ class SearchSettings:
     usual_price: float = 0.0
     edges: int = 0
     target: DeviceProfile | None = None
+    threads: int = 0
 
     def __post_init__(self) -> None:
         check_edges(self.edges)
@@ -102,6 +104,8 @@ class SearchSettings:
         plain["target"] = self.target and self.target.to_json()
         if not self.limits.instructions:
             del plain["limits"]["instructions"]  # which runs of earlier versions do not have
+        if not self.threads:
+            del plain["threads"]  # likewise
         plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
         return plain
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_again, find_data
+from qnas.devices import computing
 from qnas.network.initial import Predictor
 from qnas.runs.files import write_tensors
 from qnas.runs.reading import not_finite
@@ -36,7 +37,8 @@ class Job:
     """Train a genotype by a recipe from predicted (``ghn`` names the checkpoint) or random (empty) parameters.
 
     ``output`` names a file for the trained state; ``test`` also reads the test images, which a search never does;
-    ``images`` is the fingerprint of the run's images, as JSON, where there is one.
+    ``images`` is the fingerprint of the run's images, as JSON, where there is one; ``threads`` how many threads of the
+    processor it computes on, 0 for those of the process.
     """
 
     genotype: Genotype
@@ -48,6 +50,7 @@ class Job:
     output: str = ""
     test: bool = False
     images: str = ""
+    threads: int = 0
 
     @property
     def name(self) -> str:
@@ -110,7 +113,7 @@ def attempted(do: Callable[[Job], Result], job: Job) -> Result:
         job: to do.
     """
     try:
-        with memory_may_lack():
+        with memory_may_lack(), computing(job.threads or torch.get_num_threads()):
             result = do(job)
         if not isfinite(result["top1"]):
             raise Failed("its accuracy is no number")

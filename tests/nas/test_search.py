@@ -521,7 +521,7 @@ def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Pa
         asked.append(job)
         return by_channels(job)
 
-    settings = replace(SETTINGS, seed=5, data="cifar10", ghn="mine", recipe=Recipe(steps=120, batch=7))
+    settings = replace(SETTINGS, seed=5, data="cifar10", ghn="mine", recipe=Recipe(steps=120, batch=7), threads=2)
     made = [wide(8), wide(4)]
     trainer = JobTrainer(settings, Pool(do, Ledger(tmp_path / "ledger")), Means("cuda:1"), "picks")
     trainer(made, Rung("calibrate", 10))
@@ -529,7 +529,16 @@ def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Pa
     for steps, jobs in ((10, asked[:2]), (120, asked[2:])):
         outputs = [f"picks/{one.key}.safetensors" if steps == 120 else "" for one in made]
         assert jobs == [
-            Job(one.genotype, Recipe(steps=steps, batch=7), 5, "cifar10", "mine", "cuda:1", output)
+            Job(
+                one.genotype,
+                Recipe(steps=steps, batch=7),
+                5,
+                "cifar10",
+                "mine",
+                "cuda:1",
+                output,
+                threads=2 if steps == 120 else 0,
+            )
             for one, output in zip(made, outputs, strict=True)
         ]
 

@@ -54,7 +54,7 @@ def test_a_search_of_no_training_steps_is_refused(value: int) -> None:
 
 
 def test_the_identity_holds_every_setting_as_plain_values() -> None:
-    identity = USUAL.identity()
+    identity = replace(USUAL, threads=2).identity()
     names = {"calibration" if item.name == "labels" else item.name for item in fields(SearchSettings)}
     assert identity.keys() == names | {"steps"}
     assert json.loads(json.dumps(identity)) == identity
@@ -71,7 +71,7 @@ def test_the_identity_holds_every_setting_as_plain_values() -> None:
         *(replace(USUAL, **{key: "other"}) for key in ("data", "space", "ghn", "sampler")),
         replace(USUAL, mixed=True),
         replace(USUAL, pareto=("macs",)),
-        *(replace(USUAL, **{key: 7}) for key in ("trials", "labels", "survivors", "top", "seed")),
+        *(replace(USUAL, **{key: 7}) for key in ("trials", "labels", "survivors", "top", "seed", "threads")),
         *(replace(USUAL, recipe=replace(USUAL.recipe, **{key: 7})) for key in ("steps", "batch", "clip")),
     ],
 )

@@ -83,6 +83,20 @@ def test_a_network_that_becomes_no_number_is_a_failure_with_its_reason() -> None
     assert attempted(run_job, JOB)["top1"] > 0
 
 
+def test_a_job_computes_on_its_threads() -> None:
+    seen: list[int] = []
+
+    def noted(_: Job) -> Result:
+        seen.append(torch.get_num_threads())
+        return {"top1": 50.0}
+
+    before = torch.get_num_threads()
+    for threads in (3, 0):
+        attempted(noted, replace(JOB, threads=threads))
+    assert seen == [3, before]
+    assert torch.get_num_threads() == before
+
+
 def test_other_errors_of_a_job_are_no_failures() -> None:
     def broken(job: Job) -> Result:
         raise RuntimeError("shapes differ")
