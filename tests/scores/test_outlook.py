@@ -19,7 +19,7 @@ from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, Outlook, Own, find_curves, fitted, inputs, read_outlook, rows_of, upon
+from qnas.scores.outlook import CURVES, HOPE, Outlook, find_curves, fitted, inputs, read_outlook, rows_of, upon
 from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
@@ -124,18 +124,6 @@ def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Pa
     assert kendall(free, true[12:]) > kendall(rigid, true[12:]) + 0.1
     wrong = [fmean(abs(a - b) for a, b in zip(one, true[12:], strict=True)) for one in (rigid, free)]
     assert wrong[1] < 0.8 * wrong[0]
-
-
-def test_drawn_functions_vary_as_their_kernel_says() -> None:
-    """Sums of cosines converge to the radial kernel (Rahimi and Recht, 2007); a shift would move all alike."""
-    rng = np.random.default_rng(0)
-    x = np.column_stack([rng.normal(size=(6, 4)), np.ones(6)])
-    own = Own(1, 16.0, 0.5, 2.0, 0.1)
-    values = np.array([own.drawn(x, seed) for seed in range(4000)])
-    np.testing.assert_allclose(values.mean(0), 0, atol=0.05)
-    np.testing.assert_allclose(np.cov(values.T), own(x) - 16, atol=0.08)
-    np.testing.assert_allclose(own.diag(x), np.diag(own(x)))
-    assert not own(np.column_stack([x[:, :-1], np.zeros(6)])).any()
 
 
 def test_what_is_imagined_of_other_images_is_drawn_by_its_seed(tmp_path: Path) -> None:
