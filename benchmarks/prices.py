@@ -26,7 +26,16 @@ from qnas.training.price import PRICES, work
 from qnas.training.recipe import Recipe
 from qnas.training.run import seconds_a_step
 
-BY_HAND = {"resnet8": (8, 14, 16), "ds_cnn": (18, 24, 32), "vgg_small": (8, 16)}
+BY_HAND = [
+    "resnet8/8",
+    "resnet8/14",
+    "resnet8/16",
+    "ds_cnn/18",
+    "ds_cnn/24",
+    "ds_cnn/32",
+    "vgg_small/8",
+    "vgg_small/16",
+]
 FOLDS, POOL = 10, 20
 """Of the cross-validation; and networks that are drawn for each that is timed."""
 
@@ -48,7 +57,7 @@ def main() -> None:
     """Time, fit, compare."""
     given = options(
         __doc__, data="fashion", space="fashion", bits="w4a4", networks=60, batch=(Recipe.batch, "images a step"),
-        out=Path("runs/prices.jsonl"),
+        by_hand=(BY_HAND, "hand-made networks and their widths"), out=Path("runs/prices.jsonl"),
     )  # fmt: skip
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +67,7 @@ def main() -> None:
     order = sorted(drawn, key=lambda one: macs(build_plan(one, space.task)))
     sizes = np.log([macs(build_plan(one, space.task)) for one in order])
     places = {int(np.abs(sizes - size).argmin()) for size in np.linspace(sizes[0], sizes[-1], given.networks)}
-    by_hand = (HandMade(name, width, bits) for name, widths in BY_HAND.items() for width in widths)
+    by_hand = (HandMade(name, int(width), bits) for name, width in (one.split("/") for one in given.by_hand))
     chosen: list[Architecture] = list(chain((order[place] for place in sorted(places)), by_hand))
     rows = {row["key"]: row for row in read_rows(given.out)}
     for architecture in chosen:
@@ -71,7 +80,7 @@ def main() -> None:
             print(f"{architecture.key}: {row['macs'] / 1e6:.2f} M MACs, {row['microseconds']:.0f} us", flush=True)
     x = np.array([list(work(build_plan(one, data.task), given.batch).values()) for one in chosen])
     y, off = np.array([rows[one.key]["microseconds"] for one in chosen]), np.zeros(len(chosen))
-    for others, mine in KFold(FOLDS, shuffle=True, random_state=0).split(x):
+    for others, mine in KFold(min(FOLDS, len(chosen)), shuffle=True, random_state=0).split(x):
         ratio = x @ fitted(x[others], y[others]) / y
         off[mine] = np.abs(ratio[mine] / np.median(ratio[others]) - 1)
     before = errors(x, y, np.array(list(PRICES.values())))

@@ -61,6 +61,11 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         ("study.py --data digits --width 4 --blocks dws_conv_no_bn --updates 1 --repeats 1", {"ratio", "rows", "n"}),
         ("crowd.py --seconds 2 --processes 2", {"tasks", "lost", "twice", "wrong"}),
         ("ablation.py --steps 2 --networks 1 --seeds 1 --out {out}", {"rows", "n"}),
+        (
+            "prices.py --data digits --space tiny --networks 3 --by-hand resnet8/4 --out {out}/rows.jsonl",
+            {"prices", "median_error", "median_error_before"},
+        ),
+        ("plans.py --networks 40 --draws 3", {"plans", "promising"}),
     ],
     ids=[
         "predict",
@@ -84,6 +89,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "study",
         "crowd",
         "ablation",
+        "prices",
+        "plans",
     ],
 )
 def test_a_benchmark_ends_with_json(command: str, keys: set[str], tmp_path: Path) -> None:
