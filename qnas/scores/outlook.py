@@ -38,6 +38,8 @@ from qnas.space.genotype import Genotype
 from qnas.task import Task
 
 CURVES, USUAL = "curves.jsonl.gz", "fashion"
+POWERS = (-0.5, -0.25)
+"""Of the images of a run."""
 HOPE = 1.0
 """Standard deviations above what is expected that are hoped for: who is little known is tried for it."""
 
@@ -50,9 +52,10 @@ def inputs(plan: Plan, images: float) -> list[float]:
         images: that it is trained on, each as often as it is seen.
 
     Returns:
-        The images to the power of -1/2: errors fall by a power of them (Hestness et al., 2017), and what is expected
-        beyond the table's longest runs stays bounded; logarithms of parameters, MACs and activation bytes; mean binary
-        logarithms of the layers' bits of weights and activations; then the statistics of the graph.
+        The images to the power of ``POWERS``: errors fall by a power of them (Hestness et al., 2017), another for other
+        images, and what is expected beyond the table's longest runs stays bounded; logarithms of parameters,
+        MACs and activation bytes; mean binary logarithms of the layers' bits of weights and activations; then the
+        statistics of the graph.
     """
     cost = costs(plan)
     layers = [node.bits for node in plan.nodes if node.kind in ("conv", "linear")]
@@ -61,7 +64,7 @@ def inputs(plan: Plan, images: float) -> list[float]:
         for kinds in zip(*((one.weights, one.activations) for one in layers), strict=True)
     ]
     sizes = map(log, (cost.params, cost.macs, cost.activation_bytes))
-    return [images**-0.5, *sizes, *bits, *graph_statistics(plan)]
+    return [*(images**power for power in POWERS), *sizes, *bits, *graph_statistics(plan)]
 
 
 def rows_of(plans: Sequence[Plan], images: Sequence[float], scores: Sequence[float | None] | None = None) -> Floats:
@@ -212,7 +215,7 @@ def fitted(rows: Floats, accuracies: Floats) -> Outlook:
 
 def _apart(rows: Floats) -> tuple[Floats, Floats]:
     """What is known of networks whatever their training, without their scores; and these."""
-    return rows[:, 1:-1], rows[:, -1]
+    return rows[:, len(POWERS) : -1], rows[:, -1]
 
 
 def _columns(rows: Floats, scaler: StandardScaler, surprise: Surprise | None, level: int) -> Floats:

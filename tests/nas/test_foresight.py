@@ -31,6 +31,10 @@ GENES: list[dict[str, Any]] = [
 PLAN = build_plan(decode(SPACE, GENES[0], BITS), SPACE.task)
 
 
+PARAMS, MACS = 2, 3
+"""Where inputs have them."""
+
+
 class First:
     """An outlook that gives one of the inputs as it is."""
 
@@ -45,7 +49,7 @@ class First:
         return [2 * value for value in self.expected(rows)]
 
     def imagined(self, rows: Floats, seed: int) -> list[float]:
-        return rows[:, seed].tolist()
+        return rows[:, PARAMS + seed - 1].tolist()
 
     def used_to(self, rows: Floats) -> "First":
         return self
@@ -77,49 +81,49 @@ def test_what_is_expected_counts_the_images_that_a_network_sees_in_its_time() ->
 
 
 def test_hopes_and_what_runs_teach_are_the_outlooks() -> None:
-    one, (short, *_) = foresight(1), rungs_of(SETTINGS)
+    one, (short, *_) = foresight(PARAMS), rungs_of(SETTINGS)
     assert one.hoped([candidate()], short) == [2 * value for value in one([candidate()], short)]
     wiser = one.after([candidate()], short, [50.0])
-    assert wiser([candidate()], short) == foresight(2)([candidate()], short) != one([candidate()], short)
+    assert wiser([candidate()], short) == foresight(MACS)([candidate()], short) != one([candidate()], short)
     assert wiser.read is one.read
 
 
 def test_scores_count_as_what_their_networks_are_used_to() -> None:
-    one, (short, *_) = foresight(1), rungs_of(SETTINGS)
+    one, (short, *_) = foresight(PARAMS), rungs_of(SETTINGS)
     assert one._rows([candidate()], short)[0, -1] == pytest.approx(0.0)  # log-odds of 50 per cent
-    outlook = First(1)
-    outlook.used_to = lambda rows: First(2)  # type: ignore[method-assign]
+    outlook = First(PARAMS)
+    outlook.used_to = lambda rows: First(MACS)  # type: ignore[method-assign]
     used = replace(one, outlook=outlook).used_to([candidate()], short)  # type: ignore[arg-type]
-    assert used([candidate()], short) == foresight(2)([candidate()], short)
+    assert used([candidate()], short) == foresight(MACS)([candidate()], short)
 
 
 def test_those_genes_are_chosen_of_which_most_is_expected() -> None:
     sizes = [parameters(genes) for genes in GENES]
     limit = sorted(sizes)[6]
     within = [size for size in sizes if size <= limit]
-    assert sizes[foresight(1, limits=Limits(params=limit)).choose(GENES, 0)] == max(within)
-    assert sizes[foresight(1).choose(GENES, 0)] == max(size for size in sizes if size <= SPACE.max_params)
+    assert sizes[foresight(PARAMS, limits=Limits(params=limit)).choose(GENES, 0)] == max(within)
+    assert sizes[foresight(PARAMS).choose(GENES, 0)] == max(size for size in sizes if size <= SPACE.max_params)
 
 
 def test_every_other_seed_goes_by_hope() -> None:
-    outlook = First(1)
-    outlook.hoped = lambda rows: (-rows[:, 1]).tolist()  # type: ignore[method-assign]
-    one = replace(foresight(1), outlook=outlook)  # type: ignore[arg-type]
+    outlook = First(PARAMS)
+    outlook.hoped = lambda rows: (-rows[:, PARAMS]).tolist()  # type: ignore[method-assign]
+    one = replace(foresight(PARAMS), outlook=outlook)  # type: ignore[arg-type]
     sizes = [parameters(genes) for genes in GENES]
     within = [size for size in sizes if size <= SPACE.max_params]
     assert [sizes[one.choose(GENES, seed)] for seed in (0, 1, 2)] == [max(within), min(within), max(within)]
 
 
 def test_on_other_images_each_seed_has_an_idea_of_its_own() -> None:
-    away = replace(foresight(1), outlook=First(1, strange=True))  # type: ignore[arg-type]
+    away = replace(foresight(PARAMS), outlook=First(PARAMS, strange=True))  # type: ignore[arg-type]
     within = [place for place, genes in enumerate(GENES) if parameters(genes) <= SPACE.max_params]
     plans = [build_plan(decode(SPACE, GENES[place], BITS), SPACE.task) for place in within]
     by_parameters, by_macs = (
-        within[max(range(len(plans)), key=lambda one: inputs(plans[one], 1)[idea])] for idea in (1, 2)
+        within[max(range(len(plans)), key=lambda one: inputs(plans[one], 1)[idea])] for idea in (PARAMS, MACS)
     )
     assert (away.choose(GENES, 1), away.choose(GENES, 2)) == (by_parameters, by_macs)
 
 
 def test_where_none_keeps_the_budgets_that_is_proposed_which_exceeds_them_least() -> None:
     sizes = [parameters(genes) for genes in GENES]
-    assert sizes[foresight(1, limits=Limits(params=10)).choose(GENES, 0)] == min(sizes)
+    assert sizes[foresight(PARAMS, limits=Limits(params=10)).choose(GENES, 0)] == min(sizes)

@@ -55,8 +55,8 @@ def test_inputs_are_what_is_known_before_training() -> None:
     plan = build_plan(NETWORKS[0].with_bits(Bits(2, 8)), SPACE.task)
     cost = costs(plan)
     sizes = [log(value) for value in (cost.params, cost.macs, cost.activation_bytes)]
-    assert inputs(plan, 400) == pytest.approx([1 / 20, *sizes, 1, 3, *graph_statistics(plan)])
-    assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[4:6] == [3, 3]
+    assert inputs(plan, 256) == pytest.approx([1 / 16, 1 / 4, *sizes, 1, 3, *graph_statistics(plan)])
+    assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[5:7] == [3, 3]
 
 
 def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp
 def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Path) -> None:
     home = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[40:]], [32_000] * 40)
-    favoured = home.scaler.transform(rows[:, :-1])[:, 3]  # activation bytes
+    favoured = home.scaler.transform(rows[:, :-1])[:, 4]  # activation bytes
     true = [
         float(accuracy_of(log_odds(law(one, 32_000)) - 1 + more))
         for one, more in zip(NETWORKS[40:], favoured, strict=True)
