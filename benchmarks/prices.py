@@ -26,16 +26,9 @@ from qnas.training.price import PRICES, work
 from qnas.training.recipe import Recipe
 from qnas.training.run import seconds_a_step
 
-BY_HAND = [
-    "resnet8/8",
-    "resnet8/14",
-    "resnet8/16",
-    "ds_cnn/18",
-    "ds_cnn/24",
-    "ds_cnn/32",
-    "vgg_small/8",
-    "vgg_small/16",
-]
+BY_HAND = ["resnet8/8", "resnet8/14", "resnet8/16", "ds_cnn/18", "ds_cnn/24", "ds_cnn/32", "ds_cnn/64", "ds_cnn/128"]
+BY_HAND += ["vgg_small/8", "vgg_small/16", "vgg_small/32"]
+"""Wide ones among them, for convolutions of one pixel cost little elsewhere."""
 FOLDS, POOL = 10, 20
 """Of the cross-validation; and networks that are drawn for each that is timed."""
 

@@ -261,7 +261,7 @@ def planned(
     else:
         epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
         if settings.minutes:
-            settings = in_equal_time(settings, workers, top)
+            settings = in_equal_time(settings, workers, top, means.device)
         pace = measured(settings, prepared, means.device, workers)
         expected = estimate(pace, settings, prepared, workers)
         if settings.minutes:

@@ -12,17 +12,18 @@ from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import FIRST_GRIDS, MANIFEST, write_winner
 from qnas.nas.result import PICKS, read_result
-from qnas.nas.settings import BEGUN, paid_steps
+from qnas.nas.settings import BEGUN
 from qnas.network.build import build_plan
 from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.choices import with_grid
+from qnas.runs.files import read_rows
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
-from qnas.training.price import price
+from qnas.training.jobs import LEDGER
 from qnas.training.recipe import Recipe
 from qnas.training.start import grids_of, input_range
 
@@ -87,7 +88,7 @@ def export_pick(
     grids = grids_of_run(run, settings)
     data = find_again(settings["data"], settings.get(IMAGES, {}))
     genotype = Genotype.from_json(chosen["genotype"])
-    settings = {**settings, "steps": steps_of_run(settings, genotype, data)}
+    settings = {**settings, "steps": steps_of(run, genotype)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
     folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
     network = load_pick(run, genotype, data, grids)
@@ -96,12 +97,11 @@ def export_pick(
     return folder, write_winner(folder, genotype, network, data, facts, profile, device, uint8_input)
 
 
-def steps_of_run(settings: dict[str, Any], genotype: Genotype, data: DataSet) -> int:
-    """The steps of a network's full run in a search of these settings."""
-    steps, usual_price = int(settings["steps"]), settings.get("usual_price", 0.0)
-    if not usual_price:
-        return steps
-    return paid_steps(steps, usual_price, price(build_plan(genotype, data.task), settings["recipe"]["batch"]))
+def steps_of(run: Path, genotype: Genotype) -> int:
+    """The steps of a network's full run, its longest."""
+    with reading(run / LEDGER, "a run's training runs", "copy the folder anew, with all of its files"):
+        jobs = [str(row["job"]).split("/") for row in read_rows(run / LEDGER)]
+        return max(int(steps) for key, steps, *_ in jobs if key == genotype.key)
 
 
 def device_of_run(run: Path, settings: dict[str, Any]) -> DeviceProfile | None:

@@ -2,8 +2,8 @@
 
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
 time is given, all runs of a rung take the same time (``qnas.training.price``), there is a full one for every two
-processes, or for each where costs count, up to ``MOST_TOP``, which together compute on all processors, and no middle
-ones: at least half of the time goes to the full runs.
+processes, or for each where costs count or a GPU trains, up to ``MOST_TOP``, and no middle ones; full runs share the
+processors among them. At least half of the time goes to them.
 """
 
 import tempfile
@@ -46,8 +46,8 @@ from qnas.work.pool import Pool
 
 TIMED = 6
 """Networks that are timed: the first that the search will propose, for prices are off by kinds of networks."""
-FULL_SHARE, GUESS = 0.6, 600.0
-"""Of the time of a search: a full run's, about; and a price, while the usual one is not known."""
+FULL_SHARE, GAIN = 0.6, 1.5
+"""A full run's share of a search's time, about; and by how much threads speed it up, while that is not known."""
 PROPOSED = 0.1
 """Seconds of a proposal that an outlook chooses; every process makes all of them."""
 DRAWN = 5_000
@@ -58,10 +58,10 @@ TRIED = 1.25
 """What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
 cost too."""
 MOST_TOP, MOST_THREADS = 3, 4
-"""Full runs of a search that is given minutes, and threads of each: one run of half as many steps again is worth more
-than the better of two (``docs/searching.md``)."""
-WIDELY_TIMED = 2
-"""Networks that are timed on the threads of a full run, too."""
+"""Full runs of a search that is given minutes, and threads of each: one run of half as many steps again, as on two
+threads, is worth more than the better of two (``docs/searching.md``); more than two were not timed."""
+TIMED_ON_THREADS = 2
+"""Networks that are timed on the threads of a full run, too, as many at once as there are full runs."""
 SCORED, LABELS = 48, 6
 """Networks that it scores, each the best of many by an outlook, and its short runs."""
 STARTING, WRITING = 8.0, 6.0
@@ -137,16 +137,18 @@ def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
     return steps
 
 
-def in_equal_time(settings: SearchSettings, workers: int, top: int) -> SearchSettings:
+def in_equal_time(settings: SearchSettings, workers: int, top: int, device: str = "cpu") -> SearchSettings:
     """The settings of a search that is given minutes: how many short and full runs it makes, on how many threads.
 
     Args:
         settings: of the search.
         workers: processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
+        device: that they train on; runs on a GPU need no threads.
     """
-    top = top or min(workers if settings.pareto else max(1, workers // 2), MOST_TOP)
-    threads = min(max(1, workers // top), MOST_THREADS) if workers > 1 else 0
+    shared = device == "cpu" and workers > 1
+    top = top or min(max(1, workers // 2) if shared and not settings.pareto else workers, MOST_TOP)
+    threads = min(max(1, workers // top), MOST_THREADS) if shared else 0
     sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
     return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler, threads=threads)
 
@@ -197,18 +199,23 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
         results = {job.genotype.key: result for job, result in pool.run(jobs)}
+        gains = _gains(settings, jobs, results, pool)
     usual = median(one["price"] for one in results.values())
     step = usual * median(one["step"] / one["price"] for one in results.values())
     score = float(np.quantile([one["score"] for one in results.values()], QUANTILE))
-    full_step = step
-    if settings.threads > 1:
-        data = prepared.data.to(torch.device(device))
-        with computing(settings.threads):
-            full_step *= median(
-                seconds_a_step(build_plan(one, data.task), data, settings.recipe, None) / results[one.key]["step"]
-                for one in chosen[:WIDELY_TIMED]
-            )
-    return Pace(step, full_step, score, settings.recipe.batch, time.perf_counter() - started, usual)
+    return Pace(step, step / median(gains), score, settings.recipe.batch, time.perf_counter() - started, usual)
+
+
+def _gains(settings: SearchSettings, jobs: list[Job], results: dict[str, Result], pool: Pool[Job]) -> list[float]:
+    """How much faster steps are while full runs train, each on its threads, than while every process does on one."""
+    if settings.threads <= 1:
+        return [1.0]
+    gains = []
+    apart = [replace(job, seed=job.seed + 1, threads=settings.threads) for job in jobs]  # names of their own
+    for first in range(0, min(max(TIMED_ON_THREADS, settings.top), len(apart)), settings.top):
+        for job, result in pool.run(apart[first : first + settings.top]):
+            gains.append(results[job.genotype.key]["step"] / result["step"])
+    return gains
 
 
 def _fitting(settings: SearchSettings, prepared: Prepared) -> Iterator[Genotype]:
@@ -222,8 +229,9 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
     if not prepared.outlook or settings.sampler != EXPECTED:
         return []
     space, batch = prepared.space, settings.recipe.batch
-    steps = max(1, round(FULL_SHARE * 60e6 * settings.minutes / (GUESS * batch)))
-    guess = replace(settings, usual_price=GUESS, recipe=settings.recipe.of(steps))
+    gain = GAIN if settings.threads > 1 else 1.0
+    steps = max(1, round(FULL_SHARE * gain * 60e6 * settings.minutes / batch))
+    guess = replace(settings, usual_price=1.0, recipe=settings.recipe.of(steps))
     choose, genes = Foresight(prepared.outlook, guess, space).choose, gene_choices(space, settings.layer_choices)
     proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
     proposed = {one.key: one for one in (settings.decode(space, proposal) for proposal in proposals)}
@@ -246,9 +254,7 @@ def timed(job: Job) -> Result:
     """The seconds of a training step and of a score of a job's network, and its training price."""
     data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
     plan = build_plan(job.genotype, data.task)
-    return {
-        "job": job.name,
-        "step": seconds_a_step(plan, data, job.recipe, ghn),
-        "score": _seconds_a_score(plan, data, ghn),
-        "price": price(plan, job.recipe.batch),
-    }
+    with computing(job.threads or torch.get_num_threads()):
+        step = seconds_a_step(plan, data, job.recipe, ghn)
+        score = _seconds_a_score(plan, data, ghn)
+    return {"job": job.name, "step": step, "score": score, "price": price(plan, job.recipe.batch)}

@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qnas.errors import QnasError, at_least_one, check_known, check_seed
+from qnas.devices import MOST_PROCESSES
+from qnas.digest import digest_of
+from qnas.errors import QnasError, at_least_one, check_known, check_seed, shown
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits, check_edges, check_mixed, mixed_up_to
 from qnas.space.genes import decode
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
+from qnas.training.price import PRICES
 from qnas.training.recipe import Recipe
 
 SHORT, MIDDLE = 12, 4
@@ -87,6 +90,8 @@ class SearchSettings:
                 "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
             )
         at_least_one({"trials": self.trials, "top": self.top})
+        if not 0 <= self.threads <= MOST_PROCESSES:
+            raise QnasError(f"A full run computes on 1 to {MOST_PROCESSES} threads, got {shown(self.threads)}.")
 
     @property
     def lengths(self) -> tuple[int, int, int]:
@@ -106,6 +111,8 @@ class SearchSettings:
             del plain["limits"]["instructions"]  # which runs of earlier versions do not have
         if not self.threads:
             del plain["threads"]  # likewise
+        if self.usual_price:
+            plain["prices"] = digest_of(PRICES)[:8]
         plain |= {"calibration": plain.pop("labels"), "steps": self.recipe.steps, "recipe": self.recipe.ingredients}
         return plain
 

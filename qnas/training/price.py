@@ -9,10 +9,10 @@ from math import prod
 
 from qnas.network.plan import Plan
 
-PRICES = {"spatial": 96.0, "pointwise": 0.0, "depthwise": 443.0, "values": 5400.0, "nodes": 627.0}
-"""Microseconds of what ``work`` counts: of 62 networks on one core of an AMD EPYC that multiplies bfloat16, torch 2.13
-(``benchmarks/prices.py``). Of networks that they are not fitted to, the median error is 10 %, that of one in ten more
-than 25 %. Values outweigh what dense convolutions of one pixel compute."""
+PRICES = {"spatial": 91.0, "pointwise": 54.0, "depthwise": 439.0, "values": 4600.0, "nodes": 656.0}
+"""Microseconds of what ``work`` counts: of 65 networks (``benchmarks/results/prices.jsonl``) on one core of an AMD EPYC
+that multiplies bfloat16, torch 2.13. Of networks that they are not fitted to, the median error is 12 %, that of one in
+ten more than 27 %."""
 
 
 def work(plan: Plan, batch: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.nas.picks import export_pick, load_pick
+from qnas.nas.picks import export_pick, load_pick, steps_of
 from qnas.network.grids import Grids
 from qnas.space.genotype import Genotype
 
@@ -40,3 +40,17 @@ def test_a_pick_without_readable_weights_is_refused(
         path.write_bytes(content)
     with pytest.raises(QnasError, match=r"safetensors cannot be read as trained weights \(.*; search again with"):
         load_pick(tmp_path, genotype, digits_data, Grids())
+
+
+def test_a_pick_tells_the_steps_that_it_was_trained_for(tmp_path: Path, genotype: Genotype) -> None:
+    jobs = [f"{genotype.key}/{steps}/0/predicted/abc" for steps in (12, 150, 37)] + ["other/900/0/random/abc"]
+    ledger = tmp_path / "training.jsonl"
+    ledger.write_text("".join(json.dumps({"job": job, "top1": 50.0}) + "\n" for job in jobs), encoding="utf-8")
+    assert steps_of(tmp_path, genotype) == 150
+
+
+@pytest.mark.parametrize("content", ["", '{"job": 7}\n', '{"top1": 50.0}\n', '{"job": "a/b"}\n'])
+def test_a_pick_of_which_no_run_is_noted_is_refused(tmp_path: Path, genotype: Genotype, content: str) -> None:
+    (tmp_path / "training.jsonl").write_text(content, encoding="utf-8")
+    with pytest.raises(QnasError, match=r"training.jsonl cannot be read as a run's training runs"):
+        steps_of(tmp_path, genotype)

@@ -52,17 +52,34 @@ def test_more_than_half_of_the_training_goes_to_full_runs() -> None:
 
 @pytest.mark.parametrize(
     ("workers", "asked", "top", "threads"),
-    [(1, 0, 1, 0), (2, 0, 1, 2), (3, 0, 1, 3), (4, 0, 2, 2), (16, 0, 3, 4), (2, 5, 5, 1), (4, 1, 1, 4), (2, 2, 2, 1)],
+    [
+        (1, 0, 1, 0),
+        (2, 0, 1, 2),
+        (3, 0, 1, 3),
+        (4, 0, 2, 2),
+        (5, 0, 2, 2),
+        (16, 0, 3, 4),
+        (2, 5, 5, 1),
+        (4, 1, 1, 4),
+        (2, 2, 2, 1),
+    ],
 )
-def test_full_runs_share_all_processors(workers: int, asked: int, top: int, threads: int) -> None:
+def test_full_runs_share_the_processors(workers: int, asked: int, top: int, threads: int) -> None:
     timed = in_equal_time(SETTINGS, workers, asked)
     assert (timed.top, timed.survivors, timed.threads) == (top, top, threads)
     assert replace(timed, labels=12, survivors=6, top=3, sampler="auto", threads=0) == SETTINGS
 
 
 def test_a_front_has_a_full_run_for_every_process() -> None:
-    timed = in_equal_time(replace(SETTINGS, pareto=("params",)), 2, 0)
-    assert (timed.top, timed.threads) == (2, 1)
+    for workers, top, threads in ((1, 1, 0), (2, 2, 1), (8, 3, 2)):
+        timed = in_equal_time(replace(SETTINGS, pareto=("params",)), workers, 0)
+        assert (timed.top, timed.threads) == (top, threads)
+
+
+def test_a_gpu_has_a_full_run_for_every_process() -> None:
+    for workers, top in ((1, 1), (2, 2), (8, 3)):
+        timed = in_equal_time(SETTINGS, workers, 0, "cuda")
+        assert (timed.top, timed.threads) == (top, 0)
 
 
 def test_proposals_are_those_of_whom_most_is_expected_unless_a_sampler_is_named_or_costs_count() -> None:
@@ -132,7 +149,10 @@ def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_of_a_full_run_is_timed_on_its_threads(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_a_step_of_a_full_run_is_timed_on_its_threads(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, top: int
+) -> None:
     there: list[int] = []
 
     def noted(*_: object) -> float:
@@ -141,9 +161,9 @@ def test_a_step_of_a_full_run_is_timed_on_its_threads(prepared: Prepared, monkey
 
     before = torch.get_num_threads()
     monkeypatch.setattr(planning, "seconds_a_step", noted)
-    pace = measured(replace(SETTINGS, threads=3), prepared, "cpu", 1)
+    pace = measured(replace(SETTINGS, threads=3, top=top), prepared, "cpu", 1)
     assert pace.full_step == pytest.approx(pace.step * 0.1 / 0.25)
-    assert there[-planning.WIDELY_TIMED :] == [3] * planning.WIDELY_TIMED
+    assert there == [before] * planning.TIMED + [3] * max(planning.TIMED_ON_THREADS, top)
     assert torch.get_num_threads() == before
 
 
@@ -163,8 +183,7 @@ def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: py
     sizes = [costs(build_plan(one.genotype, timed.space.task)).params for one in seen]
     assert 2 <= len(seen) == len({one.genotype.key for one in seen}) <= planning.TIMED
     assert max(sizes) <= 12_000
-    steps = round(planning.FULL_SHARE * 60e6 * 5 / (planning.GUESS * 32))
-    known = replace(settings, usual_price=planning.GUESS, recipe=settings.recipe.of(steps))
+    known = replace(settings, usual_price=1.0, recipe=settings.recipe.of(round(planning.FULL_SHARE * 60e6 * 5 / 32)))
     choose = Foresight(timed.outlook, known, timed.space).choose
     first = Proposer("expected", 0, gene_choices(timed.space), choose=choose).propose(1)[0]
     assert seen[0].genotype == settings.decode(timed.space, first)

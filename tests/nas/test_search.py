@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ from qnas.network.instructions import instructions
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
+from qnas.scores.outlook import POWERS
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome, Racer
 from qnas.space.cells import Branch
@@ -327,7 +329,7 @@ def test_scores_that_no_table_tells_of_are_no_surprise_on_average(prepared: Prep
     assert foresight is not None
     assert foresight.outlook.surprise is not None
     rows = foresight._rows(made, rungs_of(settings)[-1])
-    surprises = foresight.outlook.surprise(rows[:, 1:-1], rows[:, -1])
+    surprises = foresight.outlook.surprise(rows[:, len(POWERS) : -1], rows[:, -1])
     assert (abs(surprises.mean()) < 1e-9) is not familiar
     assert foresight_of(SETTINGS, prepared, made) is None
 
@@ -397,6 +399,25 @@ def test_a_budget_of_instructions_is_kept_and_is_an_axis(tmp_path: Path, prepare
 def test_processes_find_what_one_process_finds(tmp_path: Path, prepared: Prepared, unbroken: Run) -> None:
     run(tmp_path / "run", prepared, means=replace(MEANS, workers=2))
     assert found_in(tmp_path / "run") == unbroken.result
+
+
+@pytest.mark.slow
+def test_full_runs_on_several_threads_are_the_same_in_any_process_and_after_a_kill(tmp_path: Path) -> None:
+    wide = replace(SETTINGS, threads=2, top=1, minutes=1.0, usual_price=100.0, sampler="expected")
+    ready = prepare(wide)
+    run(tmp_path / "one", ready, wide)
+    run(tmp_path / "two", ready, wide, replace(MEANS, workers=2))
+    shutil.copytree(tmp_path / "one", tmp_path / "killed")
+    ledger = tmp_path / "killed" / "training.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-1]))  # the full run was under way
+    for name in ("result.json", "picks"):
+        path = tmp_path / "killed" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    run(tmp_path / "killed", ready, wide, replace(MEANS, workers=2))
+    for other in ("two", "killed"):
+        assert found_in(tmp_path / other) == found_in(tmp_path / "one")
+        (first,), (second,) = ([*(tmp_path / name / "picks").iterdir()] for name in ("one", other))
+        assert first.read_bytes() == second.read_bytes()
 
 
 class Hosts:
