@@ -3,10 +3,11 @@
     python benchmarks/plans.py --data cifar10 --space cifar --ghn cifar10 --budgets weight_bytes=65536,macs=3e6
 
 Asked of an outlook: it is drawn what the most promising networks of the budget may truly reach, by what the outlook
-believes, and a search goes by its rules: short runs in turn of whom most is expected and hoped, full ones of whom most
-is expected then, the better of those by what it measured. All plans take equal time on two cores. ``steps`` are those
-of a full run in its time, one core's being 1. A line a plan: mean true accuracy of what is handed over, and its
-standard error over the draws. The last line is JSON.
+believes, and a search goes much as it does: short runs in turn of whom most is expected and hoped, full ones of whom
+most is expected then, the better of those by what it measured; scores are left out. All plans take equal time on two
+cores, but for the one of three full runs, which would need three. ``steps`` are those of a full run in its time, one
+core's being 1. A line a plan: mean true accuracy of what is handed over, and its standard error over the draws. The
+last line is JSON.
 """
 
 from itertools import islice
@@ -16,6 +17,7 @@ from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
 from qnas.checkpoints.store import find_checkpoint
+from qnas.nas.planning import FULL_SHARE
 from qnas.nas.settings import SHORT
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
@@ -95,7 +97,7 @@ def main() -> None:
     outlook = read_outlook(find_curves(find_checkpoint(given.ghn), given.data)[0], space.task)
     drawn = random_networks(space, budget_of(given.budgets), qnas.Bits.parse(given.bits), 0)
     plans = [build_plan(one, space.task) for one in islice(drawn, given.networks)]
-    usual = rows_of(plans, [0.6 * 60e6 * given.minutes / price(plan, Recipe.batch) for plan in plans])
+    usual = rows_of(plans, [FULL_SHARE * 60e6 * given.minutes / price(plan, Recipe.batch) for plan in plans])
     ranked = (np.argsort(outlook.expected(usual))[::-1], np.argsort(outlook.hoped(usual))[::-1])
     promising = [plans[place] for place in dict.fromkeys(np.concatenate([one[:PROMISING] for one in ranked]).tolist())]
     found = []

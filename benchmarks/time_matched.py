@@ -4,11 +4,10 @@
 
 Every way has the same budget, the same bits, the same recipe and the same time on two cores:
 
-qnas      ``qnas search``, all included
+qnas      ``qnas search``, all included; its full run computes on both cores
 hand_made ResNet-8 and DS-CNN, as wide as the budget allows, each on a core of its own for all of the time
 random    two networks of the space drawn within the budget, likewise
-halving   successive halving from random parameters: twelve short runs, then the two best for the rest of the time,
-          which is what the search does without its scores, estimates and predicted starts
+halving   successive halving from random parameters: twelve short runs, then the two best for the rest of the time
 
 A line a network: validation and test accuracy, costs and seconds. What lies in the
 file of results is not done again. The last line is JSON: for every way its best network by validation, as a user would

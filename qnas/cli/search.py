@@ -46,7 +46,10 @@ def search(
         str, typer.Option(help="Who proposes: auto, expected, tpe, nsga2, evolution, random.")
     ] = SearchSettings.sampler,
     trials: Annotated[int, typer.Option(help="Different networks within the budget to score; 0: what suits.")] = 0,
-    top: Annotated[int, typer.Option(help="Networks to train in full; 0: one for two workers, at most three.")] = 0,
+    top: Annotated[
+        int,
+        typer.Option(help="Networks to train in full; 0: one for two workers, at most three, or three with --steps."),
+    ] = 0,
     recipe: Annotated[Path | None, typer.Option(help="TOML file of how networks are trained.")] = None,
     minutes: Annotated[
         float, typer.Option(help="Time of the whole search. Default: 10, if no other length is given.")
