@@ -159,8 +159,8 @@ def search(
         ghn: name or folder of a hypernetwork's checkpoint; the data's if empty.
         sampler: who proposes networks: one of ``qnas.nas.samplers.SAMPLERS``.
         trials: different networks within the budget to score; 0 for 48 where an outlook proposes them, else for 200.
-        top: networks to train in full; 0 for one for every two workers, which share the cores, for one a worker on a GPU
-            or where ``pareto`` names costs, at most three, and for three where steps are given.
+        top: networks to train in full; 0 for one for every two workers, which share the cores, for one a worker on a
+            GPU or where ``pareto`` names costs, at most three, and for three where steps are given.
         recipe: how they are trained, or a file of that.
         steps: training steps of a full run, instead of minutes; a recipe that is given says so too.
         epochs: passes over the training images in a full run, instead of minutes.
