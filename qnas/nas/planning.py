@@ -28,7 +28,7 @@ from qnas.nas.foresight import Foresight
 from qnas.nas.prepare import Prepared
 from qnas.nas.proposer import Proposer
 from qnas.nas.samplers import EXPECTED
-from qnas.nas.settings import MIDDLE, SHORT, SearchSettings
+from qnas.nas.settings import MIDDLE, MOST_THREADS, SHORT, SearchSettings
 from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
 from qnas.network.forward import forward
@@ -57,9 +57,9 @@ QUANTILE = 0.7
 TRIED = 1.25
 """What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
 cost too."""
-MOST_TOP, MOST_THREADS = 3, 4
-"""Full runs of a search that is given minutes, and threads of each: one run of half as many steps again, as on two
-threads, is worth more than the better of two (``docs/searching.md``); more than two were not timed."""
+MOST_TOP = 3
+"""Full runs of a search that is given minutes: one of half as many steps again, as on two threads, is worth more than
+the better of two (``docs/searching.md``)."""
 TIMED_ON_THREADS = 2
 """Networks that are timed on the threads of a full run, too, as many at once as there are full runs."""
 SCORED, LABELS = 48, 6

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from qnas.devices import MOST_PROCESSES
 from qnas.digest import digest_of
 from qnas.errors import QnasError, at_least_one, check_known, check_seed, shown
 from qnas.exporters.device_profiles import DeviceProfile
@@ -18,6 +17,8 @@ from qnas.training.recipe import Recipe
 
 SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
+MOST_THREADS = 4
+"""Threads of a full run; more than two were not timed."""
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
@@ -90,8 +91,10 @@ class SearchSettings:
                 "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
             )
         at_least_one({"trials": self.trials, "top": self.top})
-        if not 0 <= self.threads <= MOST_PROCESSES:
-            raise QnasError(f"A full run computes on 1 to {MOST_PROCESSES} threads, got {shown(self.threads)}.")
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise QnasError(
+                f"A full run computes on 1 to {MOST_THREADS} threads, got {shown(self.threads)}; begin another run."
+            )
 
     @property
     def lengths(self) -> tuple[int, int, int]:

@@ -71,7 +71,8 @@ def test_the_identity_holds_every_setting_as_plain_values() -> None:
         *(replace(USUAL, **{key: "other"}) for key in ("data", "space", "ghn", "sampler")),
         replace(USUAL, mixed=True),
         replace(USUAL, pareto=("macs",)),
-        *(replace(USUAL, **{key: 7}) for key in ("trials", "labels", "survivors", "top", "seed", "threads")),
+        *(replace(USUAL, **{key: 7}) for key in ("trials", "labels", "survivors", "top", "seed")),
+        replace(USUAL, threads=2),
         *(replace(USUAL, recipe=replace(USUAL.recipe, **{key: 7})) for key in ("steps", "batch", "clip")),
     ],
 )
