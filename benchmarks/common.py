@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.runs.machine import processor
 from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace, find_space
+from qnas.training.price import price
+from qnas.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from qnas.data.images import DataSet
@@ -103,6 +106,16 @@ def random_networks(space: SearchSpace, limits: Limits, bits: Bits, seed: int) -
     for genotype in stream(space, seed + 100, bits=bits):
         if limits.excess(costs(build_plan(genotype, space.task))) <= 0:
             yield genotype
+
+
+def images_in(seconds: float, plan: Plan) -> float:
+    """The images that a network is trained on in so many seconds of the machine that prices are for."""
+    return 1e6 * seconds / price(plan, Recipe.batch)
+
+
+def steps_in(seconds: float, plan: Plan) -> int:
+    """The steps that it takes in them, at least one."""
+    return max(1, round(images_in(seconds, plan) / Recipe.batch))
 
 
 def timed(work: Callable[[], Result], clock: Callable[[], float] = time.perf_counter) -> tuple[Result, float]:

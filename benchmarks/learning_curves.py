@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import budget_of, finish, load, options, random_networks, settle
+from common import budget_of, finish, load, options, random_networks, settle, steps_in
 from sklearn.model_selection import GroupKFold
 
 import qnas
@@ -45,7 +45,6 @@ from qnas.space.genotype import Genotype
 from qnas.space.space import SearchSpace
 from qnas.task import Task
 from qnas.training.jobs import predictor_of
-from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 
@@ -65,35 +64,31 @@ def scorer(given: Any, data: Any, space: SearchSpace) -> Racer:
     return Racer(space, BITS, data, predictor_of(given.ghn or given.data, given.data, given.device), given.seed)
 
 
-def steps_in(seconds: float, genotype: Genotype, task: Task) -> int:
-    """The steps of a network in so many seconds of the machine that prices are for."""
-    return max(1, round(seconds * 1e6 / (price(build_plan(genotype, task), Recipe.batch) * Recipe.batch)))
-
-
 def most_promising(
     drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task, base: Outlook | None
 ) -> Genotype:
     """The network that is hoped to reach the most in so many seconds; the first, as long as there are few rows."""
     if len(drawn) == 1 or len(rows) < FEWEST:
         return drawn[0]
-    images = [Recipe.batch * steps_in(seconds, one, task) for one in drawn]
-    hoped = upon(base, arrays(rows, task)).hoped(rows_of([build_plan(one, task) for one in drawn], images))
+    plans = [build_plan(one, task) for one in drawn]
+    images = [Recipe.batch * steps_in(seconds, plan) for plan in plans]
+    hoped = upon(base, arrays(rows, task)).hoped(rows_of(plans, images))
     return drawn[int(np.argmax(hoped))]
 
 
 def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
     """What a finished search has trained, as rows."""
-    from qnas.training.jobs import LEDGER  # which needs Optuna, as training does not
+    from qnas.training.jobs import LEDGER, JobName  # which needs Optuna, as training does not
 
     result = read_json(folder / RESULT, "a search's result", "name the folder of a finished search")
     genotypes = {one["key"]: one["genotype"] for one in [*result["picks"], *result["candidates"]]}
     batch = read_run(folder)["settings"]["recipe"]["batch"]
     for done in read_rows(folder / LEDGER):
-        key, steps, _, _, recipe = done["job"].split("/")
-        cost = costs(build_plan(Genotype.from_json(genotypes[key]), task))
+        job = JobName.of(done["job"])
+        cost = costs(build_plan(Genotype.from_json(genotypes[job.key]), task))
         yield {
-            "key": key, "images": int(steps) * batch, "top1": done["top1"], "seconds": done["seconds"],
-            "params": cost.params, "macs": cost.macs, "recipe": recipe, "genotype": genotypes[key],
+            "key": job.key, "images": job.steps * batch, "top1": done["top1"], "seconds": done["seconds"],
+            "params": cost.params, "macs": cost.macs, "recipe": job.recipe, "genotype": genotypes[job.key],
         }  # fmt: skip
 
 
@@ -131,7 +126,8 @@ def main() -> None:
         drawn = drawn or list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
         genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task, base), time.process_time()
-        steps, cost = steps_in(seconds, genotype, space.task), costs(build_plan(genotype, space.task))
+        plan = build_plan(genotype, space.task)
+        steps, cost = steps_in(seconds, plan), costs(plan)
         network = train_network(genotype, data, Recipe(steps), given.seed)
         top1 = deployed_accuracy(network, data.validation).top1
         row = {

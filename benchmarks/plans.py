@@ -13,7 +13,7 @@ last line is JSON.
 from itertools import islice
 
 import numpy as np
-from common import budget_of, finish, load, options, random_networks, settle
+from common import budget_of, finish, images_in, load, options, random_networks, settle
 
 import qnas
 from qnas.checkpoints.store import find_checkpoint
@@ -23,8 +23,6 @@ from qnas.network.build import build_plan
 from qnas.network.plan import Plan
 from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of
 from qnas.scores.surrogate import Floats
-from qnas.training.price import price
-from qnas.training.recipe import Recipe
 
 PLANS = (
     *((short, full, 1.0) for short, full in ((8, 2), (8, 1), (8, 3), (4, 2))),
@@ -51,9 +49,7 @@ class Belief:
     """
 
     def __init__(self, outlook: Outlook, plans: list[Plan], short: float, full: float) -> None:
-        rows = np.vstack(
-            [rows_of(plans, [1e6 * s / price(plan, Recipe.batch) for plan in plans]) for s in (short, full)]
-        )
+        rows = np.vstack([rows_of(plans, [images_in(spent, plan) for plan in plans]) for spent in (short, full)])
         self.noise, self.count = noise(outlook), len(plans)
         self.mean, cov = outlook.process.predict(outlook._asked(rows), return_cov=True)
         self.cov = cov - self.noise * np.eye(len(cov))
@@ -97,7 +93,7 @@ def main() -> None:
     outlook = read_outlook(find_curves(find_checkpoint(given.ghn), given.data)[0], space.task)
     drawn = random_networks(space, budget_of(given.budgets), qnas.Bits.parse(given.bits), 0)
     plans = [build_plan(one, space.task) for one in islice(drawn, given.networks)]
-    usual = rows_of(plans, [FULL_SHARE * 60e6 * given.minutes / price(plan, Recipe.batch) for plan in plans])
+    usual = rows_of(plans, [images_in(FULL_SHARE * 60 * given.minutes, plan) for plan in plans])
     ranked = (np.argsort(outlook.expected(usual))[::-1], np.argsort(outlook.hoped(usual))[::-1])
     promising = [plans[place] for place in dict.fromkeys(np.concatenate([one[:PROMISING] for one in ranked]).tolist())]
     found = []

@@ -39,10 +39,10 @@ def fitted(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return prices
 
 
-def errors(x: np.ndarray, y: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """Relative errors of prices but for a factor of all, which a search measures, (networks,)."""
+def errors(x: np.ndarray, y: np.ndarray, prices: np.ndarray, known: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Relative errors of prices, (networks,), but for the factor that a search measures: that of those known."""
     ratio = x @ prices / y
-    off: np.ndarray = np.abs(ratio / np.median(ratio) - 1)
+    off: np.ndarray = np.abs(ratio / np.median(ratio[known]) - 1)
     return off
 
 
@@ -56,12 +56,12 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
     bits = qnas.Bits.parse(given.bits)
-    drawn = islice(stream(space, 0, bits=bits), POOL * given.networks)
-    order = sorted(drawn, key=lambda one: macs(build_plan(one, space.task)))
-    sizes = np.log([macs(build_plan(one, space.task)) for one in order])
-    places = {int(np.abs(sizes - size).argmin()) for size in np.linspace(sizes[0], sizes[-1], given.networks)}
+    drawn = list(islice(stream(space, 0, bits=bits), POOL * given.networks))
+    sizes = np.log([macs(build_plan(one, space.task)) for one in drawn])
+    wanted = np.linspace(sizes.min(), sizes.max(), given.networks)
+    spread = dict.fromkeys(int(np.abs(sizes - size).argmin()) for size in wanted)
     by_hand = (HandMade(name, int(width), bits) for name, width in (one.split("/") for one in given.by_hand))
-    chosen: list[Architecture] = list(chain((order[place] for place in sorted(places)), by_hand))
+    chosen: list[Architecture] = list(chain((drawn[place] for place in spread), by_hand))
     rows = {row["key"]: row for row in read_rows(given.out)}
     for architecture in chosen:
         if architecture.key not in rows:
@@ -74,8 +74,7 @@ def main() -> None:
     x = np.array([list(work(build_plan(one, data.task), given.batch).values()) for one in chosen])
     y, off = np.array([rows[one.key]["microseconds"] for one in chosen]), np.zeros(len(chosen))
     for others, mine in KFold(min(FOLDS, len(chosen)), shuffle=True, random_state=0).split(x):
-        ratio = x @ fitted(x[others], y[others]) / y
-        off[mine] = np.abs(ratio[mine] / np.median(ratio[others]) - 1)
+        off[mine] = errors(x, y, fitted(x[others], y[others]), others)[mine]
     before = errors(x, y, np.array(list(PRICES.values())))
     finish(
         data=given.data, space=given.space, bits=given.bits, n=len(chosen),

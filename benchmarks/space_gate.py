@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from common import finish, load, options, random_networks, settle
+from common import finish, load, options, random_networks, settle, steps_in
 
 import qnas
 from qnas.nas.limits import Limits
@@ -46,7 +46,7 @@ def main() -> None:
             if (genotype.key, seed) not in rows:
                 started, plan = time.process_time(), build_plan(genotype, space.task)
                 cost, paid = costs(plan), price(plan, Recipe.batch)
-                steps = max(1, round(given.seconds * 1e6 / (paid * Recipe.batch)))
+                steps = steps_in(given.seconds, plan)
                 network = train_network(genotype, data, Recipe(steps), seed)
                 row = {
                     "key": genotype.key, "seed": seed, "top1": deployed_accuracy(network, data.validation).top1,

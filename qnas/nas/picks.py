@@ -23,7 +23,7 @@ from qnas.runs.folder import RUN, read_run
 from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import LEDGER
+from qnas.training.jobs import LEDGER, JobName
 from qnas.training.recipe import Recipe
 from qnas.training.start import grids_of, input_range
 
@@ -100,8 +100,8 @@ def export_pick(
 def steps_of(run: Path, genotype: Genotype) -> int:
     """The steps of a network's full run, its longest."""
     with reading(run / LEDGER, "a run's training runs", "copy the folder anew, with all of its files"):
-        jobs = [str(row["job"]).split("/") for row in read_rows(run / LEDGER)]
-        return max(int(steps) for key, steps, *_ in jobs if key == genotype.key)
+        jobs = [JobName.of(str(row["job"])) for row in read_rows(run / LEDGER)]
+        return max(job.steps for job in jobs if job.key == genotype.key)
 
 
 def device_of_run(run: Path, settings: dict[str, Any]) -> DeviceProfile | None:

@@ -21,7 +21,6 @@ import torch
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
-from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.nas.budgets import fitting
 from qnas.nas.foresight import Foresight
@@ -254,7 +253,7 @@ def timed(job: Job) -> Result:
     """The seconds of a training step and of a score of a job's network, and its training price."""
     data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
     plan = build_plan(job.genotype, data.task)
-    with computing(job.threads or torch.get_num_threads()):
+    with job.computing():
         step = seconds_a_step(plan, data, job.recipe, ghn)
         score = _seconds_a_score(plan, data, ghn)
     return {"job": job.name, "step": step, "score": score, "price": price(plan, job.recipe.batch)}

@@ -6,10 +6,12 @@ A job is described by plain values, so that it can travel to another process and
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +59,30 @@ class Job:
         """What tells this job from all others of a run."""
         start = "predicted" if self.ghn else "random"
         return f"{self.genotype.key}/{self.recipe.steps}/{self.seed}/{start}/{self.recipe.digest}"
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Compute on its threads inside the block."""
+        return computing(self.threads or torch.get_num_threads())
+
+
+class JobName(NamedTuple):
+    """What a job's ``name`` says."""
+
+    key: str
+    steps: int
+    seed: int
+    start: str
+    recipe: str
+
+    @classmethod
+    def of(cls, name: str) -> "JobName":
+        """Read a name.
+
+        Raises:
+            ValueError: it is no job's.
+        """
+        key, steps, seed, start, recipe = name.split("/")
+        return cls(key, int(steps), int(seed), start, recipe)
 
 
 @lru_cache(maxsize=1)
@@ -113,7 +139,7 @@ def attempted(do: Callable[[Job], Result], job: Job) -> Result:
         job: to do.
     """
     try:
-        with memory_may_lack(), computing(job.threads or torch.get_num_threads()):
+        with memory_may_lack(), job.computing():
             result = do(job)
         if not isfinite(result["top1"]):
             raise Failed("its accuracy is no number")

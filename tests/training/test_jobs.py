@@ -19,7 +19,7 @@ from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import Job, attempted, data_of, one_thread, run_job
+from qnas.training.jobs import Job, JobName, attempted, data_of, one_thread, run_job
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Ledger, Result
@@ -40,6 +40,14 @@ def test_jobs_are_told_apart_by_all_that_changes_their_result() -> None:
         replace(JOB, ghn="x"),
     ]
     assert len({job.name for job in variants}) == len(variants)
+
+
+def test_a_name_is_read_as_it_was_written() -> None:
+    named = JobName.of(replace(JOB, seed=3, ghn="x").name)
+    assert named == (SMALL.key, 2, 3, "predicted", JOB.recipe.digest)
+    for wrong in ("", "7", "a/b", "a/2/0/random", "a/b/0/random/c"):
+        with pytest.raises(ValueError, match=r"unpack|invalid literal"):
+            JobName.of(wrong)
 
 
 def test_a_job_of_the_same_network_has_the_same_name() -> None:
