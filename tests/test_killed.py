@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -82,24 +83,21 @@ class Nursery:
             [sys.executable, "-c", NURSERY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what select does not see is not there
         )
 
     def run(self, words: list[str], folder: Path, moment: Moment = NEVER, most: int = -1, user: int = 0) -> Ended:
         """Run a command that writes into a folder; no file may have more than ``most`` bytes, where that is given."""
         assert self.parent.stdin
         assert self.parent.stdout
-        self.parent.stdin.write(json.dumps([words, str(self.errors), most, user]) + "\n")
-        self.parent.stdin.flush()
+        self.parent.stdin.write(json.dumps([words, str(self.errors), most, user]).encode() + b"\n")
         child, started = int(self.parent.stdout.readline()), time.monotonic()
         changes, before, left = 0, seen(folder), list(moment.signals)
-        os.set_blocking(self.parent.stdout.fileno(), False)
-        while not (code := self.parent.stdout.readline()):
-            time.sleep(LOOK)
+        while not select.select([self.parent.stdout], [], [], LOOK)[0]:
             changes, before = changes + ((now := seen(folder)) != before), now
             if left and (time.monotonic() - started > moment.seconds or changes >= moment.changes):
                 os.kill(child, left.pop(0))
-        os.set_blocking(self.parent.stdout.fileno(), True)
+        code = self.parent.stdout.readline()
         text = self.errors.read_text(encoding="utf-8")
         return Ended(int(code), text, time.monotonic() - started, changes)
 
