@@ -12,14 +12,15 @@ import pytest
 pytestmark = pytest.mark.slow
 COMMAND = ["train", "ds_cnn", "--width", "4", "--bits", "w4a4", "--data", "digits", "--steps", "2"]
 ODD = {
-    "of the language C": {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "without a home": {"HOME": None, "XDG_CACHE_HOME": None},
+    "of the language C, 60 columns wide": {
+        "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COLUMNS": "60", "TERM": "dumb",
+    },
     "with a home that is not there": {"HOME": "/nowhere/at all", "XDG_CACHE_HOME": None},
     "with a home that cannot be written": {"HOME": "/proc", "XDG_CACHE_HOME": None},
-    "60 columns wide": {"COLUMNS": "60", "TERM": "dumb"},
-    "without assertions": {"PYTHONOPTIMIZE": "2"},
-    "where warnings are errors": {"PYTHONWARNINGS": "error,ignore::DeprecationWarning:torch.jit._script"},
-}
+    "without assertions, where warnings are errors": {
+        "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error,ignore::DeprecationWarning:torch.jit._script",
+    },
+}  # fmt: skip
 """Variables of the environment; None takes one away. The warning is torch-geometric's, while it is imported."""
 
 

@@ -13,7 +13,7 @@ from qnas.runs.files import read_rows, write_bytes
 from qnas.studies.ghn_tables import Row
 from qnas.studies.init_study import InitStudy
 from qnas.studies.paper import PAPER
-from qnas.studies.proxy import OWN, ProxyRow
+from qnas.studies.proxy import SHOWN, ProxyRow
 
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
 
@@ -86,15 +86,15 @@ def training_figure(metrics: Path, path: Path) -> None:
 def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
     """The truth of every network against its score, a column for each pair of bit widths, a row for each score."""
     figure = Figure(figsize=(3.2 * len(rows) + 0.6, 6.4), layout="constrained")
-    panels = figure.subplots(len(OWN), len(rows), squeeze=False)
+    panels = figure.subplots(len(SHOWN), len(rows), squeeze=False)
     for column, row in enumerate(rows):
-        for place, name in enumerate(OWN):
+        for place, name in enumerate(SHOWN):
             axes: Axes = panels[place][column]
             axes.plot(row.points[name], row.points["truth"], ".", alpha=0.6)
             axes.set_xlabel(f"{name} score, %")
             axes.set_title(f"{row.bits.upper()}, τ = {row.scores[name].tau:.2f}, n = {row.n}")
             axes.grid(alpha=0.3)
-    for place in range(len(OWN)):
+    for place in range(len(SHOWN)):
         panels[place][0].set_ylabel("trained, test accuracy, %")
     figure.suptitle(_as_it_stands(title))
     save(figure, path)

@@ -172,27 +172,32 @@ def find_curves(checkpoint: Path, data: str) -> tuple[tuple[Path, ...], str]:
 
 
 @lru_cache(maxsize=2)
-def read_outlook(tables: tuple[Path, ...], task: Task, elsewhere: bool = False) -> Outlook:
+def read_outlook(
+    tables: tuple[Path, ...], task: Task, elsewhere: bool = False, without: frozenset[str] = frozenset()
+) -> Outlook:
     """The outlook of tables of learning curves.
 
     Args:
         tables: of different images, each upon those before.
         task: that networks are built for.
         elsewhere: whether its images are others than the last table's.
+        without: architectures (``Genotype.architecture``) whose runs it is not to know.
 
     Raises:
         QnasError: a table is damaged.
     """
     first, *others = tables
-    found = _read_upon(None, first, task)
+    found = _read_upon(None, first, task, without)
     for path in others:
-        found = _read_upon(found, path, task)
+        found = _read_upon(found, path, task, without)
     return found.on_other_images() if elsewhere else found
 
 
-def _read_upon(outlook: Outlook | None, path: Path, task: Task) -> Outlook:
+def _read_upon(outlook: Outlook | None, path: Path, task: Task, without: frozenset[str]) -> Outlook:
     with reading(path, "a table of learning curves", "copy the checkpoint anew"):
-        return upon(outlook, arrays(parse_rows(unzipped(path, MOST_JSON))[0], task))
+        rows = parse_rows(unzipped(path, MOST_JSON))[0]
+        known = [row for row in rows if Genotype.from_json(row["genotype"]).architecture not in without]
+        return upon(outlook, arrays(known, task))
 
 
 def upon(outlook: Outlook | None, runs: tuple[Floats, Floats]) -> Outlook:

@@ -17,12 +17,15 @@ from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
+from qnas.network.plan import Plan
+from qnas.scores.outlook import Outlook, rows_of
 from qnas.scores.ranks import Agreement, agreement, kendall
 from qnas.scores.surrogate import KNOWN, estimator, features
 from qnas.scores.zero_cost import ZERO_COST
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
 from qnas.studies.settings import STARTS
 from qnas.task import Task
+from qnas.training.recipe import Recipe
 
 SPLITS, TREES = 20, 50
 Floats = NDArray[np.float64]
@@ -34,8 +37,9 @@ AZ = ("expressivity", "progressivity", "trainability")
 """The parts of AZ-NAS that tables hold; the fourth is the MACs."""
 EARLY = {"losses_fifth": 2, "losses_half": 5}
 """Baselines that train every network: the sum of its losses (Ru et al., 2021) over so many tenths of its full run."""
-OWN = ("calibrated", "predicted")
-"""The scores that are not baselines."""
+SHOWN = ("calibrated", "predicted")
+OWN = (*SHOWN, "outlook", "outlook_unlabelled")
+"""The scores that are not baselines; those that every table has are drawn."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class ProxyRow:
     """Scores against the truth at one pair of bit widths.
 
     ``n`` networks, ``labels`` of them labelled at a time. ``scores`` has the agreement of ``calibrated``, the estimate
-    from labels; of ``predicted``, the accuracy of predicted parameters; and of every baseline. ``ceiling`` is Kendall's
-    τ between the truths of two seeds, nothing if there is one seed. ``points`` has the truth, the predicted and the
-    mean held-out calibrated score of each network.
+    from labels; of ``predicted``, the accuracy of predicted parameters; of ``outlook``, what learning curves of other
+    networks and the labels let expect, and ``outlook_unlabelled``, without labels; and of every baseline. ``ceiling``
+    is Kendall's τ between the truths of two seeds, nothing if there is one seed. ``points`` has the truth, the
+    predicted and the mean held-out calibrated score of each network.
     """
 
     bits: str
@@ -96,6 +101,7 @@ def evaluate_proxy(
     labels: int,
     seed: int = 0,
     epochs: float = 0,
+    outlook: Outlook | None = None,
     estimate: Callable[[int], Any] = estimator,
 ) -> ProxyTable:
     """A row for every pair of bit widths of a table.
@@ -108,6 +114,7 @@ def evaluate_proxy(
         seed: of the choices of labelled networks, of the random score and of the resampling.
         epochs: length of the runs that are the truth; 0 for the table's full runs. Labels are then runs of one epoch,
             or of as many where there are no shorter ones, on the validation images; the truth is on the test images.
+        outlook: of learning curves of other networks.
         estimate: makes what is fitted to the labels, from how many of the features count in full.
 
     Raises:
@@ -126,8 +133,9 @@ def evaluate_proxy(
             f"At least 3 networks are labelled and 10 are not, but `labels` is {labels} of {fewest}; "
             "choose another number, or a larger table."
         )
+    learned = _Learned(outlook, Recipe(**{"steps": 1, **table.settings.get("recipe", {})}).batch) if outlook else None
     rows = [
-        _row(bits, entries, task, (start, full, short, table.epoch), labels, seed, estimate)
+        _row(bits, entries, task, (start, full, short, table.epoch), labels, seed, estimate, learned)
         for bits, entries in by_bits.items()
     ]
     return ProxyTable(task.data, start, full, rows)
@@ -142,6 +150,23 @@ def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:
     return full, min(full, table.epoch)
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What other networks' learning curves tell of a table's, whose steps see so many images."""
+
+    outlook: Outlook
+    batch: int
+
+    def scores(self, plans: list[Plan], known: list[float], labels: Floats, full: int, short: int) -> dict[str, Score]:
+        """What networks of ``known`` scores reach after full runs, with and without the labels of short ones."""
+        asked, told = (rows_of(plans, [steps * self.batch] * len(plans), known) for steps in (full, short))
+
+        def labelled(places: NDArray[np.intp]) -> Floats:
+            return np.array(self.outlook.after(told[places], labels[places]).expected(asked))
+
+        return {"outlook": labelled, "outlook_unlabelled": _fixed(self.outlook.expected(asked))}
+
+
 def _row(
     bits: str,
     entries: list[Entry],
@@ -150,6 +175,7 @@ def _row(
     labels: int,
     seed: int,
     estimate: Callable[[int], Any],
+    learned: _Learned | None,
 ) -> ProxyRow:
     start, full, short, epoch = runs
     plans = [build_plan(one.genotype, task) for one in entries]
@@ -166,6 +192,7 @@ def _row(
     scores: dict[str, Score] = {
         "calibrated": _fitted(known, measured, estimate(KNOWN)),
         "predicted": _fixed([score.top1 for score in predicted]),
+        **(learned.scores(plans, [one.top1 for one in predicted], measured, full, short) if learned else {}),
         "params": _fixed([entry.costs.params for entry in entries]),
         "macs": _fixed(macs),
         "random": _fixed(rng.permutation(len(entries))),
@@ -187,7 +214,7 @@ def _row(
         means[name] = np.mean(found, axis=0)
     twice = np.array([values[:2] for values in tests if len(values) > 1])
     ceiling = kendall(*twice.T) if len(twice) > 1 else None
-    points = {"truth": truths, **{name: means[name] for name in OWN}}
+    points = {"truth": truths, **{name: means[name] for name in SHOWN}}
     return ProxyRow(
         bits, len(entries), labels, ceiling, agreements, {name: values.tolist() for name, values in points.items()}
     )

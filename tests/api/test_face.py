@@ -27,6 +27,7 @@ from qnas.runs.progress import Progress
 from qnas.scores.predicted import measure
 from qnas.studies.benchmark_table import BenchmarkTable, load_table
 from qnas.task import Task
+from qnas.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "optuna", "numpy", "onnx", "typer")
@@ -357,7 +358,8 @@ def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
 
 def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run = qnas.search(data="digits", max_params=20_000, steps=36, dry_run=True)
+    monkeypatch.setattr(training_run, "MEASURED", 0.1)
+    run = qnas.search(data="digits", max_params=20_000, steps=36, workers=1, dry_run=True)
     assert not run.is_finished
     assert list(tmp_path.iterdir()) == []
     refused(lambda: run.rows, "result.json", "finish the run")

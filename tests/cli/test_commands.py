@@ -22,6 +22,7 @@ from qnas.sampling.generator import stream
 from qnas.space.genotype import Genotype
 from qnas.space.space import find_space, space_names
 from qnas.task import Task
+from qnas.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
@@ -215,8 +216,12 @@ def test_show_lists_what_lies_in_the_current_folder(
     assert f" {kind} " in lines[0]
 
 
-def test_a_dry_run_spends_and_writes_nothing(qnas: Qnas, tmp_path: Path) -> None:
-    assert qnas("search", "--data", "digits", "--max-params", "20000", "--steps", "36", "--dry-run") == ""
+def test_a_dry_run_spends_and_writes_nothing(qnas: Qnas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "MEASURED", 0.1)
+    assert (
+        qnas("search", "--data", "digits", "--max-params", "20000", "--steps", "36", "--workers", "1", "--dry-run")
+        == ""
+    )
     assert list(tmp_path.iterdir()) == []
 
 

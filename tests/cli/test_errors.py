@@ -12,6 +12,7 @@ import torch
 
 from qnas.cli.main import main
 from qnas.resources import shipped
+from qnas.training import run as training_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,9 +189,12 @@ def test_a_device_that_is_not_there(qnas: Qnas, empty: Path) -> None:
     assert list(empty.iterdir()) == []
 
 
-def test_an_impossible_budget_states_the_smallest_size(qnas: Qnas) -> None:
+def test_an_impossible_budget_states_the_smallest_size(qnas: Qnas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "MEASURED", 0.1)
+
     def planned(most: int) -> Outcome:
-        return qnas("search", "--data", "digits", "--max-params", str(most), "--steps", "36", "--dry-run")
+        command = ("search", "--data", "digits", "--steps", "36", "--workers", "1", "--dry-run")
+        return qnas(*command, "--max-params", str(most))
 
     smallest = int(planned(10).err.split("smallest needs ")[1].split(";")[0].replace(",", ""))
     assert planned(smallest - 1).code == 2
