@@ -14,24 +14,22 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from common import finish, load, options, random_networks, settle
 from numpy.typing import NDArray
+from replays import HALVED, Curve, Replay, Stopped
 
-from qnas.nas.candidate import Candidate
 from qnas.nas.limits import Limits
 from qnas.nas.prepare import open_prepared, prepare
 from qnas.nas.proposer import Proposer
-from qnas.nas.rungs import Rung, select
 from qnas.nas.search import Means, search
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
@@ -40,21 +38,15 @@ from qnas.quant.scheme import Bits
 from qnas.runs.files import append_row, read_rows
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Genotype
-from qnas.space.space import SearchSpace
-from qnas.studies.benchmark_table import BenchmarkTable, Entry, load_table
+from qnas.studies.benchmark_table import BenchmarkTable, load_table
+from qnas.studies.proxy import outlook_of_others
 from qnas.training.jobs import Job, run_job
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.work.ledger import Result
 
-Curve = list[tuple[float, float, float]]
-"""Work so far, and validation and test accuracy of each fully trained network, in the order they were trained."""
-SCORE_WORK = 0.5
-"""Training steps that one score costs: 20 to 30 milliseconds and 9 for the prediction, beside 70 a step (race.py)."""
-SUBSET = 100
-"""Networks of a table that one replay may choose from."""
-HALVED = 3
-"""Successive halving keeps one network in so many."""
+SCORE_STEPS = 4.0
+"""Training steps that one score costs on Fashion-MNIST: 0.22 s beside 0.05 s a step (medians of 24 networks, W4A4)."""
 NAMES = {
     "qnas": "qnas: score, calibrate, halve, train from predicted",
     "random": "random search, trained from random",
@@ -64,81 +56,13 @@ NAMES = {
     "tpe": "TPE on short runs from random",
     "nsga2": "NSGA-II on short runs from random",
 }
-
-
-class TableTrainer:
-    """Looks up, in place of training, what runs from predicted parameters reached, and counts their work.
-
-    Args:
-        entries: of the table, by their networks' keys.
-        work: that was done before.
-    """
-
-    def __init__(self, entries: dict[str, Entry], work: float) -> None:
-        self.entries, self.work = entries, work
-        self.curve: Curve = []
-
-    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
-        """See ``qnas.nas.rungs.Trainer``."""
-        return [self.train(self.entries[one.key], rung) for one in candidates]
-
-    def train(self, entry: Entry, rung: Rung) -> float:
-        """Validation accuracy of one network after a rung; full runs go into the curve."""
-        self.work += rung.steps
-        if rung.keep:
-            self.curve.append((self.work, *reached(entry, "predicted", rung.steps)))
-        return reached(entry, "predicted", rung.steps)[0]
-
-
-def reached(entry: Entry, start: str, steps: int) -> tuple[float, float]:
-    """Validation accuracy of the first seed's run of a length, and the mean test accuracy of all seeds'."""
-    runs = entry.of(start, steps)
-    return runs[0].validation, fmean(run.test for run in runs)
-
-
-class Replay:
-    """A table at one pair of bit widths, which answers what training would."""
-
-    def __init__(self, table: BenchmarkTable, bits: Bits, space: SearchSpace) -> None:
-        self.entries = [entry for entry in table.entries if entry.genotype.bits == bits]
-        self.settings = SearchSettings(bits, recipe=Recipe(table.settings["steps"]))
-        self.space = space
-
-    def random(self, order: list[Entry], start: str) -> Curve:
-        """Train one network after the other in full."""
-        full = self.settings.recipe.steps
-        return [(full * place, *reached(entry, start, full)) for place, entry in enumerate(order, 1)]
-
-    def halving(self, order: list[Entry], start: str) -> Curve:
-        """Brackets of nine networks: all a short run, the best three a middle one, the best a full one."""
-        short, middle, full = self.settings.lengths
-        curve: Curve = []
-        work = 0.0
-        for first in range(0, len(order) - HALVED**2 + 1, HALVED**2):
-            bracket = order[first : first + HALVED**2]
-            thirds = sorted(bracket, key=lambda one: -reached(one, start, short)[0])[:HALVED]
-            winner = max(thirds, key=lambda one: reached(one, start, middle)[0])
-            work += HALVED**2 * short + HALVED * middle + full
-            curve.append((work, *reached(winner, start, full)))
-        return curve
-
-    def qnas(self, order: list[Entry]) -> Curve:
-        """The rungs of ``qnas search``, on all networks of the table."""
-        trainer = TableTrainer({entry.genotype.key: entry for entry in order}, SCORE_WORK * len(order))
-        select([self.candidate(entry) for entry in order], trainer, self.settings)
-        return trainer.curve
-
-    def candidate(self, entry: Entry) -> Candidate:
-        """A network as a search knows it before any training."""
-        return Candidate.of(entry.genotype, build_plan(entry.genotype, self.space.task), entry.costs, entry.score)
-
-    def curve(self, name: str, seed: int) -> Curve:
-        """One seed of one way of searching: the networks come in another order."""
-        order = [self.entries[place] for place in np.random.default_rng(seed).permutation(len(self.entries))[:SUBSET]]
-        if name == "qnas":
-            return self.qnas(order)
-        start = "predicted" if name.endswith("predicted") else "random"
-        return (self.halving if name.startswith("halving") else self.random)(order, start)
+STOPPED = {
+    "qnas": "qnas: by learning curves and scores",
+    "unscored": "by learning curves alone",
+    "scores": "by scores alone",
+    "halving": "successive halving by losses",
+    "random": "random search",
+}
 
 
 class Real:
@@ -257,7 +181,9 @@ def band(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return low, high
 
 
-def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path | None) -> dict[str, Any]:
+def report(
+    curves: dict[str, list[Curve]], names: dict[str, str], unit: str, title: str, figure: Path | None
+) -> dict[str, Any]:
     """Print and draw what every way has reached, and return it with how much work others need for what qnas has."""
     most = max(curve[-1][0] for every in curves.values() for curve in every)
     grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 120)
@@ -270,7 +196,7 @@ def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path |
         shown = ~np.isnan(found).any(0)
         means[name] = found.mean(0)
         low, high = band(found[:, shown])
-        (line,) = axes.plot(grid[shown], means[name][shown], label=NAMES[name])
+        (line,) = axes.plot(grid[shown], means[name][shown], label=names[name])
         axes.fill_between(grid[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         last = found[:, -1]
         at_end = last if name == "qnas" else found[:, int(np.searchsorted(grid, end, side="right")) - 1]
@@ -285,7 +211,7 @@ def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path |
     for name, mean in means.items():
         reached = np.flatnonzero(np.nan_to_num(mean, nan=-1.0) >= goal)
         rows[name]["work_for_qnas_accuracy"] = round(float(grid[reached[0]]), 1) if len(reached) else None
-        print(f"{NAMES[name]:55} {rows[name]}")
+        print(f"{names[name]:55} {rows[name]}")
     axes.set_xscale("log")
     axes.set_xlabel(unit)
     axes.set_ylabel("test accuracy of the best so far, %")
@@ -296,10 +222,23 @@ def report(curves: dict[str, list[Curve]], unit: str, title: str, figure: Path |
     return {"qnas_work": round(end, 1), "work_until": round(most, 1), "unit": unit, "ways": rows}
 
 
+def stopped(given: Namespace, table: BenchmarkTable, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
+    """The curves of ways of searching on a table of runs that may end early, and what they are."""
+    data, space = load(table.settings["data"], table.settings["space"])
+    outlook = outlook_of_others(table, space.task)
+    replay = Stopped(table, bits, space, outlook, given.start, given.epochs, given.score_steps)
+    curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in replay.ways}
+    return curves, (
+        f"{len(replay.entries)} networks of {data.name}, {bits}, {replay.steps} steps from {given.start} parameters"
+    )
+
+
 def replayed(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
     """The curves of ways of searching on a table, and what they are."""
-    settings = SearchSettings(bits)
-    replay = Replay(load_table(given.table), bits, load(settings.data, settings.space)[1])
+    table, settings = load_table(given.table), SearchSettings(bits)
+    if "steps" not in table.settings:
+        return stopped(given, table, bits)
+    replay = Replay(table, bits, load(settings.data, settings.space)[1])
     ways = ("qnas", "random", "random_predicted", "halving", "halving_predicted")
     curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in ways}
     return curves, f"replayed on a table of {len(replay.entries)} networks, {bits}"
@@ -333,14 +272,17 @@ def main() -> None:
         seconds=(60.0, "of the processor, for each real search"), steps=(144, "of a full run in a real search"),
         trials=(100, "networks that qnas scores in a real search"), max_params=50_000, workers=2,
         out=Path("runs/search"), figure=(Path, "file to draw"),
+        start=("predicted", "of the runs of a table that tells their losses"), epochs=(1.0, "of these runs"),
+        score_steps=(SCORE_STEPS, "training steps that a score costs there"),
     )  # fmt: skip
     plt.rcParams["svg.hashsalt"] = "qnas"
     if given.real == bool(given.table):
         sys.exit("search.py: give either --table PATH or --real")
     bits = Bits.parse(given.bits)
     curves, title = searched(given, bits) if given.real else replayed(given, bits)
+    names = STOPPED if "unscored" in curves else NAMES
     unit = "seconds of one processor core" if given.real else "work, training steps"
-    finish(bits=given.bits, real=given.real, **report(curves, unit, title, given.figure))
+    finish(bits=given.bits, real=given.real, **report(curves, names, unit, title, given.figure))
 
 
 if __name__ == "__main__":

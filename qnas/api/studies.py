@@ -11,9 +11,8 @@ from qnas.errors import check_seed
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Progress, silent
-from qnas.scores.outlook import find_curves, read_outlook
 from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table, make_table
-from qnas.studies.proxy import ProxyTable
+from qnas.studies.proxy import ProxyTable, outlook_of_others
 from qnas.studies.proxy import evaluate_proxy as judge
 from qnas.studies.settings import Part, TableSettings, read_parts
 from qnas.training.recipe import Recipe
@@ -44,11 +43,8 @@ def evaluate_proxy(
     """
     check_seed(seed)
     trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
-    data = find_data(trained.settings["data"])
-    curves, known = find_curves(find_checkpoint(default_checkpoint(data.name)), data.name)
-    judged = frozenset(entry.genotype.architecture for entry in trained.entries)
-    outlook = read_outlook(curves, data.task, known != data.name, judged)
-    return judge(trained, data.task, start, labels, seed, epochs, outlook)
+    task = find_data(trained.settings["data"]).task
+    return judge(trained, task, start, labels, seed, epochs, outlook_of_others(trained, task))
 
 
 def benchmark_table(

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
+from qnas.checkpoints.store import default_checkpoint, find_checkpoint
 from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, rows_of
+from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of
 from qnas.scores.ranks import Agreement, agreement, kendall
 from qnas.scores.surrogate import KNOWN, estimator, features
 from qnas.scores.zero_cost import ZERO_COST
@@ -139,6 +140,18 @@ def evaluate_proxy(
         for bits, entries in by_bits.items()
     ]
     return ProxyTable(task.data, start, full, rows)
+
+
+def outlook_of_others(table: BenchmarkTable, task: Task) -> Outlook:
+    """What a search on a table's images would expect if it knew none of the table's networks.
+
+    Args:
+        table: of trained networks.
+        task: of its data set.
+    """
+    curves, known = find_curves(find_checkpoint(default_checkpoint(task.data)), task.data)
+    judged = frozenset(entry.genotype.architecture for entry in table.entries)
+    return read_outlook(curves, task, known != task.data, judged)
 
 
 def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:

@@ -211,6 +211,20 @@ def test_a_table_stands_upon_the_one_before_it(tmp_path: Path) -> None:
     assert fmean(abs(a - b) for a, b in zip(even, below, strict=True)) < 3
 
 
+def test_runs_of_networks_that_are_not_to_be_known_are_left_out(tmp_path: Path) -> None:
+    """At whatever bit widths."""
+    (tmp_path / "fewer").mkdir()
+    whole, fewer = (
+        written(folder, NETWORKS[first:60], SEEN[first:60])
+        for folder, first in ((tmp_path, 0), (tmp_path / "fewer", 20))
+    )
+    hidden = frozenset(one.with_bits(Bits(8, 8)).architecture for one in NETWORKS[:20])
+    rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS], SEEN)
+    blind, expected = read_outlook((whole,), SPACE.task, without=hidden), read_outlook((fewer,), SPACE.task)
+    assert blind.expected(rows) == expected.expected(rows)
+    assert blind.expected(rows) != read_outlook((whole,), SPACE.task).expected(rows)
+
+
 @pytest.mark.parametrize("name", checkpoint_names())
 def test_every_checkpoint_has_a_table_or_takes_that_of_the_embedded_images(name: str) -> None:
     tables, data = find_curves(shipped("checkpoints") / name, name)

@@ -1,19 +1,25 @@
 """Scores against made-up truths: what is known to be good or bad must come out so, and labels must not leak."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from qnas.data.registry import find_data
 from qnas.errors import QnasError
+from qnas.resources import shipped
+from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
+from qnas.scores.outlook import POWERS, find_curves
 from qnas.scores.ranks import kendall
+from qnas.space.genotype import Genotype
 from qnas.studies import proxy
 from qnas.studies.benchmark_table import BenchmarkTable, Run
-from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy, lengths_of
+from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy, lengths_of, outlook_of_others
 from qnas.task import Task
+from qnas.training.recipe import Recipe
 
 COUNT, STEPS = 60, 24  # of the made-up table
 TASK = Task((1, 8, 8), 10, "digits")
@@ -134,6 +140,53 @@ def test_an_epoch_from_random_parameters_is_no_score_for_itself(made_up_table: B
     for start, stands in (("random", False), ("predicted", True)):
         (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20, epochs=1).rows
         assert ("epoch_from_random" in row.scores) == stands
+
+
+@dataclass
+class Noted:
+    """An outlook that expects what it was told of a network, and else its score; it notes what it was asked."""
+
+    told: NDArray[Any]
+    asked: list[NDArray[Any]]
+
+    def after(self, rows: NDArray[Any], accuracies: NDArray[Any]) -> "Noted":
+        return Noted(np.column_stack([rows, accuracies]), self.asked)
+
+    def expected(self, rows: NDArray[Any]) -> list[float]:
+        self.asked.append(rows)
+        known = {tuple(row[len(POWERS) : -1]): row[-1] for row in self.told}
+        return [known.get(tuple(row[len(POWERS) :]), row[-1]) for row in rows]
+
+
+def test_an_outlook_is_told_of_the_labelled_networks_alone(made_up_table: BenchmarkTable) -> None:
+    batch, long = 50, 2 * made_up_table.epoch
+    entries = tuple(
+        replace(one, runs=(*one.runs, *(replace(run, steps=long) for run in one.of("random", STEPS))))
+        for one in made_up_table.entries
+    )
+    settings = {"data": "digits", "recipe": {**Recipe(1).ingredients, "batch": batch}}
+    noted = Noted(np.empty((0, 0)), [])
+    table = replace(made_up_table, entries=entries, settings=settings)
+    (row, _) = evaluate_proxy(table, TASK, "random", labels=20, epochs=2, outlook=noted).rows  # type: ignore[arg-type]
+    assert row.scores["outlook"].n == row.scores["outlook_unlabelled"].n == COUNT - 20
+    assert row.scores["outlook"].tau == pytest.approx(row.scores["predicted"].tau)  # what is judged had no label
+    assert row.scores["outlook_unlabelled"].tau == pytest.approx(row.scores["predicted"].tau)
+    assert {tuple(rows[:, 0]) for rows in noted.asked} == {((batch * long) ** POWERS[0],) * COUNT}
+    assert "outlook" not in evaluate_proxy(table, TASK, "random", labels=20, epochs=2).rows[0].scores
+    assert not {"outlook", "outlook_unlabelled"} & row.to_json()["baselines"].keys()
+
+
+def test_an_outlook_of_others_knows_no_network_of_the_table(made_up_table: BenchmarkTable) -> None:
+    (curves,), _ = find_curves(shipped("checkpoints") / "fashion", "fashion")
+    known = [Genotype.from_json(row["genotype"]) for row in parse_rows(unzipped(curves, MOST_JSON))[0]]
+    task = find_data("fashion").task
+    entries = tuple(replace(made_up_table.entries[0], genotype=one) for one in known[:5])
+    whole, without = (
+        outlook_of_others(replace(made_up_table, entries=some), task) for some in (made_up_table.entries, entries)
+    )
+    hidden = sum(one.architecture in {other.architecture for other in known[:5]} for one in known)
+    assert len(whole.y) == len(known)
+    assert len(without.y) == len(known) - hidden
 
 
 def test_the_same_seed_gives_the_same_row(made_up_table: BenchmarkTable, rows: list[ProxyRow]) -> None:
