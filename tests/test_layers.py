@@ -72,6 +72,12 @@ def test_training_needs_no_library_of_searching() -> None:
     assert not brings("qnas.api.ghn, qnas.api.train, qnas.training.recipe, qnas.cli.main", "optuna")
 
 
+@pytest.mark.parametrize("library", ["sklearn", "torch_geometric"])
+def test_training_and_looking_at_what_was_found_bring_no_library_of_predicting(library: str) -> None:
+    """Each takes a second to import."""
+    assert not brings("qnas.api.train, qnas.reports.overview", library)
+
+
 def brings(name: str, other: str) -> bool:
     """Whether importing one module, or some, imports another."""
     code = f"import sys, {name}; sys.exit({other!r} in sys.modules)"

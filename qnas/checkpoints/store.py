@@ -6,7 +6,7 @@ The configuration travels in the safetensors header, so the weights alone rebuil
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,12 +14,14 @@ from torch import Tensor
 from qnas.data.registry import known_as
 from qnas.errors import QnasError, shown
 from qnas.ghn.config import GHNConfig
-from qnas.ghn.model import GHN
 from qnas.resources import shipped
 from qnas.runs.files import write_json, write_tensors
 from qnas.runs.reading import check_tensors, expect, not_finite, parse_json, read_json, read_tensors, reading
 from qnas.space.space import find_space
 from qnas.task import Task
+
+if TYPE_CHECKING:
+    from qnas.ghn.model import GHN
 
 WEIGHTS, CARD = "ghn.safetensors", "card.json"
 ROW = {"split": str, "bits": str, "n": int, "top1_mean": float, "top1_sem": float}
@@ -38,7 +40,7 @@ OTHER = "cifar10"
 class Checkpoint:
     """A hypernetwork with what it was trained for: the names of data set and space, the task, and where it lies."""
 
-    ghn: GHN
+    ghn: "GHN"
     data: str
     space: str
     task: Task
@@ -50,7 +52,7 @@ class Checkpoint:
         return read_card(self.path)
 
 
-def save_checkpoint(folder: Path, ghn: GHN, weights: dict[str, Tensor], task: Task, space: str) -> None:
+def save_checkpoint(folder: Path, ghn: "GHN", weights: dict[str, Tensor], task: Task, space: str) -> None:
     """Write the weights (a state dict of ``ghn``) with the configuration, task and space in the header."""
     header = {"config": json.dumps(asdict(ghn.config)), "data": task.data, "space": space}
     header["task"] = json.dumps(asdict(task))
@@ -107,6 +109,8 @@ def load_checkpoint(name: str) -> Checkpoint:
     Raises:
         QnasError: there is none, its file is damaged or of another version, or its training diverged.
     """
+    from qnas.ghn.model import GHN  # which takes a second to import, and most commands load none
+
     folder = find_checkpoint(name)
     path = folder / WEIGHTS
     remedy = "it is damaged or of another version; give another `ghn`, or train one with `qnas.fit_ghn()`"
@@ -128,7 +132,7 @@ def load_checkpoint(name: str) -> Checkpoint:
         return Checkpoint(ghn.eval(), header["data"], header["space"], _task(header, ghn), folder)
 
 
-def _task(header: dict[str, str], ghn: GHN) -> Task:
+def _task(header: dict[str, str], ghn: "GHN") -> Task:
     """The task in a header; in those of version 0.1.0, which had none, that of the space's file."""
     if "task" not in header:
         return replace(find_space(header["space"]).task, classes=ghn.config.classes, data=header["data"])

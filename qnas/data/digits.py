@@ -1,8 +1,6 @@
 """The embedded data set: scikit-learn's digits, 1,797 grey images of 8 x 8 pixels in ten classes; no network needed."""
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from qnas.data.images import DataSet, split_data
 
@@ -16,6 +14,8 @@ ABOUT = (
 
 def digits() -> DataSet:
     """The digits, always split alike: 1,077 training, 360 validation and 360 test images, stratified by class."""
+    from sklearn.datasets import load_digits  # which takes a second to import, and most data are others
+    from sklearn.model_selection import train_test_split
 
     pixels, labels = load_digits(return_X_y=True)
     pixels = pixels.reshape(-1, 1, 8, 8).astype(np.uint8)

@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qnas.errors import QnasError, shown
-from qnas.nas.rungs import Selection
 from qnas.nas.settings import COSTS, SearchSettings
 from qnas.runs.files import write_json
 from qnas.runs.reading import expect, read_json, reading
+
+if TYPE_CHECKING:
+    from qnas.nas.rungs import Selection
 
 RESULT, PICKS = "result.json", "picks"
 NETWORK = {
@@ -23,7 +25,7 @@ SHAPE = {
 """What a result has at least."""
 
 
-def write_result(folder: Path, settings: SearchSettings, chosen: Selection) -> None:
+def write_result(folder: Path, settings: SearchSettings, chosen: "Selection") -> None:
     """Write what a search found; its picks' test accuracies are known by now.
 
     Networks are numbered from 1 in the order in which they were scored.

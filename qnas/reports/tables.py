@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -15,7 +15,9 @@ from qnas.data.survey import PARTS, Survey
 from qnas.errors import printable_lines
 from qnas.studies.ghn_tables import Row
 from qnas.studies.paper import PAPER
-from qnas.studies.proxy import ProxyRow
+
+if TYPE_CHECKING:
+    from qnas.studies.proxy import ProxyRow
 
 SPARE = (
     "activation bytes", "estimate", "score", "MACs", "params", "weight bytes",
@@ -105,7 +107,7 @@ def ghn_table(rows: list[Row], title: str) -> Table:
     return table
 
 
-def proxy_table(rows: list[ProxyRow], title: str) -> Table:
+def proxy_table(rows: "list[ProxyRow]", title: str) -> Table:
     """One line per bit widths and score, the calibrated score first and the baselines after it."""
     table = Table(
         "bits",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,7 +10,6 @@ from torch import Tensor
 from qnas.checkpoints.store import Checkpoint
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
-from qnas.ghn.model import GHN
 from qnas.network.arithmetic import FloatArithmetic, arithmetic_for, static_on
 from qnas.network.forward import classified, features
 from qnas.network.initial import Predictor
@@ -17,6 +17,9 @@ from qnas.network.plan import CLASSIFIER, Plan
 from qnas.network.tiles import copies
 from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH
 from qnas.scores.ridge import fit_ridge
+
+if TYPE_CHECKING:
+    from qnas.ghn.model import GHN
 
 FITTED_IMAGES = 2_000
 """Training images that a classifier is fitted to at most."""
@@ -41,7 +44,7 @@ class ClosedForm:
         images: to fit to, ``FITTED_IMAGES`` of them, on the hypernetwork's device.
     """
 
-    def __init__(self, ghn: GHN, images: Images) -> None:
+    def __init__(self, ghn: "GHN", images: Images) -> None:
         self.ghn, self.images, self.weights = ghn, images.drawn(FITTED_IMAGES), ghn.weights
 
     @torch.no_grad()
