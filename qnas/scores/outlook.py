@@ -24,7 +24,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.preprocessing import StandardScaler
 
-from qnas.graph.statistics import graph_statistics
+from qnas.graph.statistics import graph_statistics, reach
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
@@ -55,7 +55,7 @@ def inputs(plan: Plan, images: float) -> list[float]:
         The images to the power of ``POWERS``: errors fall by a power of them (Hestness et al., 2017), another for other
         images, and what is expected beyond the table's longest runs stays bounded; logarithms of parameters,
         MACs and activation bytes; mean binary logarithms of the layers' bits of weights and activations; then the
-        statistics of the graph.
+        statistics of the graph, and how far and how deep the network looks.
     """
     cost = costs(plan)
     layers = [node.bits for node in plan.nodes if node.kind in ("conv", "linear")]
@@ -64,7 +64,7 @@ def inputs(plan: Plan, images: float) -> list[float]:
         for kinds in zip(*((one.weights, one.activations) for one in layers), strict=True)
     ]
     sizes = map(log, (cost.params, cost.macs, cost.activation_bytes))
-    return [*(images**power for power in POWERS), *sizes, *bits, *graph_statistics(plan)]
+    return [*(images**power for power in POWERS), *sizes, *bits, *graph_statistics(plan), *reach(plan)]
 
 
 def rows_of(plans: Sequence[Plan], images: Sequence[float], scores: Sequence[float | None] | None = None) -> Floats:

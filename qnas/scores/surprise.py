@@ -16,6 +16,8 @@ FEWEST = 20
 """Networks with scores, without which it is not known what is usual."""
 STIFFNESS = 100.0
 """Of the regression, in squares of scaled inputs: 10 to 100 were best of 1 to 100."""
+BOUND = 2.0
+"""Standard deviations that no surprise gets beyond: a hypernetwork that fails at a network says little of it."""
 LEAST = 1e-6
 """Spread of log-odds below which all scores are alike, as a hypernetwork at chance gives them."""
 
@@ -41,15 +43,19 @@ class Surprise:
             known: (networks, inputs).
             scores: their log-odds, not a number where there is none, (networks,).
         """
-        found: Floats = (scores - self.usual.predict(known)) / self.spread - self.shift
+        found: Floats = BOUND * np.tanh(self._unbounded(known, scores) / BOUND)
         return np.where(np.isnan(found), 0.0, found)
+
+    def _unbounded(self, known: Floats, scores: Floats) -> Floats:
+        found: Floats = (scores - self.usual.predict(known)) / self.spread - self.shift
+        return found
 
     def used_to(self, known: Floats, scores: Floats) -> "Surprise":
         """The same where these networks are no surprise on average; those without a score say nothing."""
         there = np.isfinite(scores)
-        return (
-            replace(self, shift=self.shift + float(self(known[there], scores[there]).mean())) if there.any() else self
-        )
+        if not there.any():
+            return self
+        return replace(self, shift=self.shift + float(self._unbounded(known[there], scores[there]).mean()))
 
 
 def learned(known: Floats, scores: Floats) -> Surprise | None:

@@ -12,7 +12,7 @@ import pytest
 
 from qnas.checkpoints.store import checkpoint_names
 from qnas.errors import QnasError
-from qnas.graph.statistics import graph_statistics
+from qnas.graph.statistics import graph_statistics, reach
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
@@ -55,7 +55,7 @@ def test_inputs_are_what_is_known_before_training() -> None:
     plan = build_plan(NETWORKS[0].with_bits(Bits(2, 8)), SPACE.task)
     cost = costs(plan)
     sizes = [log(value) for value in (cost.params, cost.macs, cost.activation_bytes)]
-    assert inputs(plan, 256) == pytest.approx([1 / 16, 1 / 4, *sizes, 1, 3, *graph_statistics(plan)])
+    assert inputs(plan, 256) == pytest.approx([1 / 16, 1 / 4, *sizes, 1, 3, *graph_statistics(plan), *reach(plan)])
     assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[5:7] == [3, 3]
 
 
