@@ -39,7 +39,7 @@ def table(
     ] = 0,
     max_macs: Annotated[float, typer.Option(help="Of every network. Default: no limit.")] = 0,
     parts: Annotated[
-        Path | None, typer.Option(help="TOML file of [[runs]]: what is trained, at which bits, from where, how long.")
+        Path | None, typer.Option(help="TOML file of what is trained, at which bits, from where and how long.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that train; 0: one a core.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -150,7 +150,7 @@ def init(
 
 
 def eval_proxy(
-    data: Annotated[str, typer.Option(help="digits or cifar10: whose shipped table is used.")] = "digits",
+    data: Annotated[str, typer.Option(help="digits or fashion: whose shipped table is used.")] = "digits",
     table: Annotated[
         Path | None, typer.Option("--table", "--truth", help="Table of qnas study table, or its folder.")
     ] = None,
