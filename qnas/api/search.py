@@ -1,6 +1,7 @@
 """Search: from a budget to a trained, exported network."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of
-from qnas.nas.planning import SCORED, begun_with, estimate, in_equal_time, measured, steps_within, told
+from qnas.nas.planning import SCORED, begun_with, deadline_of, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.search import Means
@@ -182,7 +183,7 @@ def search(
         QnasError: an argument is wrong, no network keeps a budget, the device does not hold the winner, or the folder
             is of another run.
     """
-    profile = as_device(target)
+    started, profile = time.monotonic(), as_device(target)
     known, how = chosen_data(data, image), with_grid_of(as_recipe(recipe, steps), grid, profile)
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     if not (steps or epochs or minutes or recipe):
@@ -221,8 +222,9 @@ def search(
     prepared = prepare(settings)
     folder = Path(out) if out else default_folder(settings, prepared)
     processes = worker_count(workers, place)
+    means = Means(place.type, processes, storage, progress, watch)
     if minutes or dry_run:
-        settings, prepared = planned(settings, prepared, folder, Means(place.type, processes), top)
+        settings, prepared, means = planned(settings, prepared, folder, means, top, started)
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
@@ -234,17 +236,18 @@ def search(
         images, size = sized(known)
         where = f"{images} at {said(size)}" if size else known
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
-        run_search(settings, prepared, folder, Means(place.type, processes, storage, progress, watch))
+        run_search(settings, prepared, folder, means)
         export_pick(folder)
     return run
 
 
 def planned(
-    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, top: int
-) -> tuple[SearchSettings, Prepared]:
+    settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, top: int, started: float
+) -> tuple[SearchSettings, Prepared, Means]:
     """The settings with what fits into their minutes; those of a run that was begun, if there is one.
 
-    Says the plan, and how long it takes on this machine.
+    Says the plan, and how long it takes on this machine. A search that begins now and shares its work with no other
+    host ends in time, whatever was planned.
 
     Args:
         settings: of the search.
@@ -252,6 +255,7 @@ def planned(
         folder: of the run.
         means: device and number of processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
+        started: when the search began, on the clock of ``time.monotonic``.
 
     Raises:
         QnasError: not even the shortest search fits.
@@ -267,5 +271,7 @@ def planned(
         if settings.minutes:
             steps = steps_within(60 * settings.minutes, expected, epoch)
             settings = replace(settings, recipe=settings.recipe.of(steps), usual_price=pace.price)
+            if not means.storage:
+                means = replace(means, deadline=deadline_of(started, pace, settings, prepared, workers))
         log.info("Plan: %s", told(settings, expected, epoch))
-    return settings, replace(prepared, identity={**prepared.identity, **settings.identity()})
+    return settings, replace(prepared, identity={**prepared.identity, **settings.identity()}), means

@@ -23,6 +23,7 @@ from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.nas.budgets import fitting
+from qnas.nas.deadline import Deadline
 from qnas.nas.foresight import Foresight
 from qnas.nas.prepare import Prepared
 from qnas.nas.proposer import Proposer
@@ -111,13 +112,32 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     """
     middle = settings.survivors if settings.survivors > settings.top else 0
     rounds = [ceil(count / workers) for count in (settings.labels, middle, settings.top)]
+    job, after = _evaluations(pace, settings, prepared)
+    screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + PROPOSED * settings.trials
+    fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job + after
+    return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE) + pace.full_step * rounds[2])
+
+
+def deadline_of(started: float, pace: Pace, settings: SearchSettings, prepared: Prepared, workers: int) -> Deadline:
+    """When a search that began at a moment is to end (``estimate`` has the same terms).
+
+    Args:
+        started: on the clock of ``time.monotonic``.
+        pace: of this machine.
+        settings: of the search.
+        prepared: whose images are counted.
+        workers: processes.
+    """
+    rounds, (job, after) = ceil(settings.top / workers), _evaluations(pace, settings, prepared)
+    ends, epoch = started + 60 * settings.minutes, max(1, len(prepared.data.train) // pace.batch)
+    return Deadline(ends, pace.step / pace.full_step, rounds, rounds * job + after, epoch)
+
+
+def _evaluations(pace: Pace, settings: SearchSettings, prepared: Prepared) -> tuple[float, float]:
+    """Seconds of a training run beside its steps, and of all that follows the last one."""
     image = EVALUATION * pace.step / pace.batch
     validation, test = len(prepared.data.validation) * image, len(prepared.data.test) * image
-    job = settings.recipe.calibration * pace.step + validation
-    screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + PROPOSED * settings.trials
-    fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job
-    fixed += settings.top * test + validation + WRITING
-    return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE) + pace.full_step * rounds[2])
+    return settings.recipe.calibration * pace.step + validation, settings.top * test + validation + WRITING
 
 
 def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
@@ -182,7 +202,7 @@ def told(settings: SearchSettings, expected: Estimate, epoch: int) -> str:
     """
     short, middle, full = settings.lengths
     halved = f"{settings.survivors} for {middle}, " if settings.survivors > settings.top else ""
-    equal = ", or as many as fit into the same time" if settings.usual_price else ""
+    equal = ", or as many as there is time for" if settings.usual_price else ""
     return (
         f"{settings.trials} networks are scored, {settings.labels} trained for {short} steps, {halved}{settings.top} "
         f"for {full} ({full / epoch:.1f} passes over the images){equal}; about {expected.seconds(full) / 60:.0f} "

@@ -60,6 +60,18 @@ class Trainer(Protocol):
         """
 
 
+class Lengthen(Protocol):
+    """What decides how long full runs are, once the short ones are done."""
+
+    def __call__(self, short: Rung, full: Rung, chosen: Sequence[Candidate]) -> Rung:
+        """The rung of full runs, which was planned as ``full``, where these candidates would train in full."""
+
+
+def as_planned(short: Rung, full: Rung, chosen: Sequence[Candidate]) -> Rung:
+    """What was planned stays."""
+    return full
+
+
 @dataclass(frozen=True)
 class Selection:
     """What the rungs have found.
@@ -76,7 +88,11 @@ class Selection:
 
 
 def select(
-    candidates: Sequence[Candidate], trainer: Trainer, settings: SearchSettings, outlook: Outlook | None = None
+    candidates: Sequence[Candidate],
+    trainer: Trainer,
+    settings: SearchSettings,
+    outlook: Outlook | None = None,
+    lengthen: Lengthen = as_planned,
 ) -> Selection:
     """Climb the rungs. Whose training fails climbs no further; the next best one takes its place.
 
@@ -85,6 +101,7 @@ def select(
         trainer: trains.
         settings: of the search: how many get how much, and which costs count.
         outlook: expects, where time is given.
+        lengthen: decides how long full runs are, where time is given.
 
     Raises:
         QnasError: no full training succeeded.
@@ -94,8 +111,10 @@ def select(
     if outlook:
         known = foreseen(candidates, full, outlook)
         known = train(known, hopefuls(known, settings.labels, full, outlook, costs), short, trainer)
+        planned, _ = mended(known, short, full, outlook)
+        full = lengthen(short, full, _most_expected(planned, costs)[: settings.top])
         known, trust = mended(known, short, full, outlook)
-        ranked = rank((one for one in known if one.trained), expectation, costs)
+        ranked = _most_expected(known, costs)
     else:
         known = train(candidates, stratified(candidates, settings.labels, costs), short, trainer)
         known, trust = estimate(known, short.steps)
@@ -112,6 +131,10 @@ def select(
             f"({reason}); the same command tries again, or begin another one with more `trials` or another `recipe`."
         )
     return Selection(known, picks, on_front(picks, full.steps, costs), trust)
+
+
+def _most_expected(known: Sequence[Candidate], costs: Costs) -> list[Candidate]:
+    return rank((one for one in known if one.trained), expectation, costs)
 
 
 def rungs_of(settings: SearchSettings) -> tuple[Rung, Rung, Rung]:

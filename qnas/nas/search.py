@@ -1,7 +1,7 @@
 """One search from its settings to trained picks, in a folder that the same command continues.
 
 The folder holds ``run.json`` (settings), ``trials.journal`` (what was screened), ``training.jsonl`` (training runs),
-``picks/`` (weights of full runs) and, at the end, ``result.json``.
+``finish.json`` (how long full runs are, where time is given), ``picks/`` (their weights) and, at the end, ``result.json``.
 """
 
 import json
@@ -20,6 +20,7 @@ from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
 from qnas.nas.budgets import CostModel, check_possible, closed_form, nearest
 from qnas.nas.candidate import Candidate
+from qnas.nas.deadline import Deadline, lengthened
 from qnas.nas.foresight import Foresight
 from qnas.nas.leaders import Leaders
 from qnas.nas.limits import Limits
@@ -72,6 +73,7 @@ class Means:
         watch: told which networks are best so far.
         scorer: makes what scores candidates.
         do: does a training job.
+        deadline: when it is to end, if full runs may be longer or shorter than planned.
     """
 
     device: str = "cpu"
@@ -81,6 +83,7 @@ class Means:
     watch: Watch = unwatched
     scorer: MakeScorer = Racer
     do: Callable[[Job], Result] = run_job
+    deadline: Deadline | None = None
 
 
 def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Means = Means()) -> list[Candidate]:
@@ -119,7 +122,8 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         leaders = Leaders(means.watch, settings, prepared.space)
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
         trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
-        chosen = select(found, trainer, settings, foresight_of(settings, prepared, found))
+        lengthen = partial(lengthened, folder, means.deadline, trainer.seconds)
+        chosen = select(found, trainer, settings, foresight_of(settings, prepared, found), lengthen)
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [
         replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
@@ -155,7 +159,7 @@ class JobTrainer:
     ) -> None:
         self.settings, self.pool, self.means, self.folder, self.leaders = settings, pool, means, folder, leaders
         self.images = json.dumps(images) if images else ""
-        self.failures = Failures()
+        self.failures, self.seconds = Failures(), dict[str, float]()
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float | str]:
         """See ``qnas.nas.rungs.Trainer``."""
@@ -165,6 +169,7 @@ class JobTrainer:
         for done, (job, result) in enumerate(self.pool.run(jobs), 1):
             self.failures.note(job.genotype.key, result.get("failed", ""))
             outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
+            self.seconds[job.genotype.key] = result.get("seconds", 0.0)
             best = max(best, result.get("top1", 0.0))
             if self.leaders:
                 self.leaders.note([trained[job.name].after(rung.steps, outcomes[job.name])])

@@ -14,7 +14,18 @@ from qnas.errors import QnasError
 from qnas.nas import planning
 from qnas.nas.foresight import Foresight
 from qnas.nas.limits import Limits
-from qnas.nas.planning import Estimate, Pace, begun_with, estimate, in_equal_time, measured, steps_within, told
+from qnas.nas.planning import (
+    WRITING,
+    Estimate,
+    Pace,
+    begun_with,
+    deadline_of,
+    estimate,
+    in_equal_time,
+    measured,
+    steps_within,
+    told,
+)
 from qnas.nas.prepare import Prepared, prepare
 from qnas.nas.proposer import Proposer
 from qnas.nas.settings import SearchSettings
@@ -26,6 +37,7 @@ from qnas.space.genes import gene_choices
 from qnas.training.jobs import Job
 from qnas.training.price import price
 from qnas.training.recipe import Recipe
+from qnas.training.run import EVALUATION
 
 SETTINGS = SearchSettings(Bits(4, 4), Limits(params=12_000), recipe=Recipe(24, batch=32, calibration=1))
 PACE = Pace(step=0.1, full_step=0.07, score=2.0, batch=32, passed=20.0, price=300.0)
@@ -101,7 +113,7 @@ def test_a_plan_is_told_in_words() -> None:
         "minutes."
     )
     timed = replace(in_equal_time(SETTINGS, 2, 0), usual_price=41.0)
-    assert "6 trained for 2 steps, 1 for 24 (2.0 passes over the images), or as many as fit" in told(
+    assert "6 trained for 2 steps, 1 for 24 (2.0 passes over the images), or as many as there is time for" in told(
         timed, Estimate(0, 1), 12
     )
 
@@ -125,6 +137,17 @@ def test_what_is_planned_fits_and_one_more_step_does_not(fixed: float, each: flo
     steps = steps_within(seconds, expected, 1)
     assert expected.seconds(steps) <= seconds * (1 + 1e-9)
     assert expected.seconds(steps + 1) >= seconds * (1 - 1e-9)
+
+
+def test_what_follows_full_runs_is_left_time_for() -> None:
+    timed = replace(in_equal_time(SETTINGS, 2, 0), minutes=3.0)
+    images, none = of_images(640, 1280), of_images(0, 0)
+    images.data.train = none.data.train = range(3_200)
+    found, bare = (deadline_of(50.0, PACE, timed, one, 2) for one in (images, none))
+    assert (found.ends, found.rounds, found.least) == (230.0, 1, 100)
+    assert found.gain == pytest.approx(0.1 / 0.07)
+    assert bare.rest == pytest.approx(0.1 + WRITING)  # a calibration of one step
+    assert found.rest - bare.rest == pytest.approx(EVALUATION * 0.1 / 32 * (2 * 640 + 1280))
 
 
 def test_too_short_a_time_is_refused_with_the_least() -> None:

@@ -410,6 +410,24 @@ def test_every_short_run_is_expected_by_an_outlook_that_knows_the_others() -> No
     assert trust.error == pytest.approx((7 * 8 / 7 + 8) / 8)
 
 
+def test_full_runs_may_turn_out_longer_than_planned() -> None:
+    """Who was to train in full is told to what decides; what is expected is of the length that was decided."""
+    trainer, made, asked = Noting(), candidates(range(40, 60)), list[tuple[Rung, Rung, list[float]]]()
+
+    def lengthen(short: Rung, full: Rung, chosen: Sequence[Candidate]) -> Rung:
+        asked.append((short, full, scores_of(chosen)))
+        return replace(full, steps=200)
+
+    timed = replace(SETTINGS, labels=5, survivors=2, top=2)
+    chosen = select(made, trainer, timed, ByScore(), lengthen)
+    short, _, full = rungs_of(timed)
+    assert asked == [(short, full, trainer.scores["finish"])]
+    assert trainer.asked[-1][0] == replace(full, steps=200)
+    assert [sorted(one.trained) for one in chosen.picks] == [[10, 200]] * 2
+    untrained = [one for one in chosen.candidates if not one.trained]
+    assert [one.estimate for one in untrained] == ByScore()(untrained, replace(full, steps=200))
+
+
 def test_short_runs_that_surprise_decide_who_trains_in_full() -> None:
     trainer = Noting(lambda one, rung: 100 - one.score)
     select(candidates(range(40, 60)), trainer, replace(SETTINGS, labels=5, survivors=2, top=2), ByScore())
