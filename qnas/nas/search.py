@@ -1,7 +1,8 @@
 """One search from its settings to trained picks, in a folder that the same command continues.
 
 The folder holds ``run.json`` (settings), ``trials.journal`` (what was screened), ``training.jsonl`` (training runs),
-``finish.json`` (how long full runs are, where time is given), ``picks/`` (their weights) and, at the end, ``result.json``.
+``finish.json`` (how long full runs are, where time is given), ``picks/`` (their weights) and, at the end,
+``result.json``.
 """
 
 import json

@@ -25,7 +25,7 @@ from qnas.nas.prepare import load_named, open_prepared
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
-from qnas.network.initial import he_parameters, with_noise
+from qnas.network.initial import he_parameters
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import locked
 from qnas.runs.identity import IMAGES
@@ -50,8 +50,6 @@ SIGNALS = ("top1", "loss", "margin", "drop", "qmse")
 """What a table holds of a network's score."""
 DRAWN = 100
 """Networks that are looked at for each of a table."""
-NOISE = 0.05
-"""Deviation of the noise on predicted weights, relative to each tensor's own."""
 SAME = ("data", "space_hash", "recipe")
 """The settings that two tables share if the runs of one may stand in the other; those from predicted parameters may
 only if the hypernetwork is the same, too. Images that the older one tells stand for
@@ -78,8 +76,8 @@ class Run:
 class Entry:
     """A genotype at its bit widths: what it costs, what is known before it is trained, and its runs.
 
-    ``signals`` are its scores without training on the validation images, with and without noise on the weights, and the
-    zero-cost proxies, ``embedding`` the mean of its node states.
+    ``signals`` are its scores without training on the validation images and the zero-cost proxies, ``embedding`` the
+    mean of its node states.
     """
 
     genotype: Genotype
@@ -276,12 +274,8 @@ def describe(
             graph = encode(plan, checkpoint.ghn.config.virtual_edges)
             embedding = checkpoint.ghn.embed(graph).mean(0)
         score = measure(plan, parameters, data.validation, predictor.weights)
-        noisy = measure(plan, with_noise(plan, parameters, NOISE, generator), data.validation, predictor.weights)
-        signals = {name: getattr(score, name) for name in SIGNALS} | {
-            "noisy_top1": noisy.top1,
-            "noisy_loss": noisy.loss,
-        }
         start = he_parameters(plan, generator)
+        signals = {name: getattr(score, name) for name in SIGNALS}
         signals |= {name: proxy(plan, start, images, labels) for name, proxy in ZERO_COST.items()}
         report(done / len(runs), f"{done} of {len(runs)} networks")
         yield Entry(
