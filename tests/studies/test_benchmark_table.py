@@ -71,7 +71,7 @@ def test_every_network_has_its_runs_at_every_width(entries: list[Entry]) -> None
 
 def test_every_entry_says_what_is_known_before_training(entries: list[Entry]) -> None:
     for entry in entries:
-        assert {"top1", "drop", "qmse", "noisy_top1", "gradient_norm", "snip"} <= entry.signals.keys()
+        assert {"top1", "drop", "qmse", "gradient_norm", "snip"} <= entry.signals.keys()
         assert entry.signals["top1"] > 15
         assert len(entry.embedding) == 32
         assert entry.costs.params > 0
