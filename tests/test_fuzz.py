@@ -25,7 +25,9 @@ from qnas.data.listing import list_images
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import find_device
 from qnas.exporters.winner import MANIFEST
+from qnas.nas.deadline import FINISH, lengthened
 from qnas.nas.result import RESULT, read_result
+from qnas.nas.rungs import Rung
 from qnas.nas.settings import BEGUN
 from qnas.network.build import architecture_from_json, build_plan
 from qnas.quant.scheme import Bits
@@ -56,6 +58,7 @@ PICK = {
     "key": "a-w4a4", "score": 9.5, "estimate": None, "trained": {"12": 9.0}, "test": 9.0, "params": 1, "macs": 1,
     "weight_bytes": 1, "activation_bytes": 1, "latency": 0.0, "genotype": NETWORK, "front": True,
 }  # fmt: skip
+RUNG = Rung("finish", 1)
 RESULTS = {"screened": 1, "pareto": ["params"], "calibration": None, "picks": [PICK], "candidates": [PICK]}
 TOLD = {
     "facts": {"settings": {"bits": "w4a4"}, "accuracy": {"test": 9.0}}, "costs": {"params": 1},
@@ -117,6 +120,7 @@ PARSERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     "manifest": (json.dumps(TOLD).encode(), at(f"w/{MANIFEST}", lambda path: show_anything(str(path.parent)))),
     "result": (json.dumps(RESULTS).encode(), at(RESULT, lambda path: picks_table(read_result(path.parent)))),
     "card": (json.dumps(NOTED).encode(), at(f"c/{CARD}", lambda path: show_anything(str(path.parent)))),
+    "finish": (b'{"steps": 300}', at(FINISH, lambda path: lengthened(path.parent, None, {}, RUNG, RUNG, []))),
     "settings": (b'{"settings": {"data": "digits", "steps": 3}}', at(RUN, lambda path: read_run(path.parent, BEGUN))),
     "checkpoint": (HEAD, at(f"c/{WEIGHTS}", lambda path: load_checkpoint(str(path.parent)), TAIL)),
     "ledger": (ROWS, at("ledger", Ledger)),
