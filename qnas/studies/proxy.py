@@ -6,7 +6,7 @@ is fitted and what is not can be compared.
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from qnas.network.build import build_plan
 from qnas.network.plan import Plan
 from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of
 from qnas.scores.ranks import Agreement, agreement, kendall
-from qnas.scores.surrogate import KNOWN, estimator, features
+from qnas.scores.surrogate import KNOWN, estimator, features, log_odds
 from qnas.scores.zero_cost import ZERO_COST
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
 from qnas.studies.settings import STARTS
@@ -39,7 +39,7 @@ AZ = ("expressivity", "progressivity", "trainability")
 EARLY = {"losses_fifth": 2, "losses_half": 5}
 """Baselines that train every network: the sum of its losses (Ru et al., 2021) over so many tenths of its full run."""
 SHOWN = ("calibrated", "predicted")
-OWN = (*SHOWN, "outlook", "outlook_unlabelled")
+OWN = (*SHOWN, "outlook", "outlook_unlabelled", "outlook_and_losses")
 """The scores that are not baselines; those that every table has are drawn."""
 
 
@@ -49,9 +49,10 @@ class ProxyRow:
 
     ``n`` networks, ``labels`` of them labelled at a time. ``scores`` has the agreement of ``calibrated``, the estimate
     from labels; of ``predicted``, the accuracy of predicted parameters; of ``outlook``, what learning curves of other
-    networks and the labels let expect, and ``outlook_unlabelled``, without labels; and of every baseline. ``ceiling``
-    is Kendall's τ between the truths of two seeds, nothing if there is one seed. ``points`` has the truth, the
-    predicted and the mean held-out calibrated score of each network.
+    networks and the labels let expect, ``outlook_unlabelled``, without labels, and ``outlook_and_losses``, with what
+    each network loses over a fifth of its run; and of every baseline. ``ceiling`` is Kendall's τ between the truths of
+    two seeds, nothing if there is one seed. ``points`` has the truth, the predicted and the mean held-out calibrated
+    score of each network.
     """
 
     bits: str
@@ -136,7 +137,7 @@ def evaluate_proxy(
         )
     learned = _Learned(outlook, Recipe(**{"steps": 1, **table.settings.get("recipe", {})}).batch) if outlook else None
     rows = [
-        _row(bits, entries, task, (start, full, short, table.epoch), labels, seed, estimate, learned)
+        _row(bits, entries, task, Runs(start, full, short, table.epoch), labels, seed, estimate, learned)
         for bits, entries in by_bits.items()
     ]
     return ProxyTable(task.data, start, full, rows)
@@ -163,6 +164,19 @@ def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:
     return full, min(full, table.epoch)
 
 
+class Runs(NamedTuple):
+    """The runs that are the truth: their start and steps; those of the labels, and of an epoch."""
+
+    start: str
+    full: int
+    short: int
+    epoch: int
+
+    def losses(self, entries: list[Entry]) -> list[tuple[float, ...]]:
+        """Of each network's first full run by its tenths."""
+        return [entry.of(self.start, self.full)[0].losses for entry in entries]
+
+
 @dataclass(frozen=True)
 class _Learned:
     """What other networks' learning curves tell of a table's, whose steps see so many images."""
@@ -170,31 +184,43 @@ class _Learned:
     outlook: Outlook
     batch: int
 
-    def scores(self, plans: list[Plan], known: list[float], labels: Floats, full: int, short: int) -> dict[str, Score]:
-        """What networks of ``known`` scores reach after full runs, with and without the labels of short ones."""
-        asked, told = (rows_of(plans, [steps * self.batch] * len(plans), known) for steps in (full, short))
+    def scores(
+        self, entries: list[Entry], plans: list[Plan], runs: Runs, labels: Floats, estimate: Callable[[int], Any]
+    ) -> dict[str, Score]:
+        """What networks reach after full runs: with labels, without them, and with early losses where a table has them.
+
+        Of those the estimate reads what is expected without labels, parameters, and the loss of the run's second tenth.
+        """
+        known = [one.score.top1 for one in entries]
+        asked, told = (rows_of(plans, [steps * self.batch] * len(plans), known) for steps in (runs.full, runs.short))
+        expected, losses = self.outlook.expected(asked), runs.losses(entries)
 
         def labelled(places: NDArray[np.intp]) -> Floats:
             return np.array(self.outlook.after(told[places], labels[places]).expected(asked))
 
-        return {"outlook": labelled, "outlook_unlabelled": _fixed(self.outlook.expected(asked))}
+        found: dict[str, Score] = {"outlook": labelled, "outlook_unlabelled": _fixed(expected)}
+        if all(losses):
+            lost = np.log([one[EARLY["losses_fifth"] - 1] for one in losses])
+            columns = [log_odds(expected), np.log([one.costs.params for one in entries]), lost]
+            found["outlook_and_losses"] = _fitted(np.column_stack(columns), labels, estimate(len(columns)))
+        return found
 
 
 def _row(
     bits: str,
     entries: list[Entry],
     task: Task,
-    runs: tuple[str, int, int, int],
+    runs: Runs,
     labels: int,
     seed: int,
     estimate: Callable[[int], Any],
     learned: _Learned | None,
 ) -> ProxyRow:
-    start, full, short, epoch = runs
+    start, full, epoch = runs.start, runs.full, runs.epoch
     plans = [build_plan(one.genotype, task) for one in entries]
     tests = [[run.test for run in entry.of(start, full)] for entry in entries]
     truths, rng = np.array([np.mean(values) for values in tests]), np.random.default_rng(seed)
-    measured = np.array([entry.of(start, short)[0].validation for entry in entries])
+    measured = np.array([entry.of(start, runs.short)[0].validation for entry in entries])
     predicted = [one.score for one in entries]
     graphs = np.array([graph_statistics(plan) for plan in plans])
     known = np.array(
@@ -205,7 +231,7 @@ def _row(
     scores: dict[str, Score] = {
         "calibrated": _fitted(known, measured, estimate(KNOWN)),
         "predicted": _fixed([score.top1 for score in predicted]),
-        **(learned.scores(plans, [one.top1 for one in predicted], measured, full, short) if learned else {}),
+        **(learned.scores(entries, plans, runs, measured, estimate) if learned else {}),
         "params": _fixed([entry.costs.params for entry in entries]),
         "macs": _fixed(macs),
         "random": _fixed(rng.permutation(len(entries))),
@@ -216,8 +242,7 @@ def _row(
     }
     if (start, full) != ("random", epoch) and all(entry.of("random", epoch) for entry in entries):
         scores["epoch_from_random"] = _fixed([entry.of("random", epoch)[0].validation for entry in entries])
-    losses = [entry.of(start, full)[0].losses for entry in entries]
-    if all(losses):
+    if all(losses := runs.losses(entries)):
         scores |= {name: _fixed([-sum(one[:tenths]) for one in losses]) for name, tenths in EARLY.items()}
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]
     agreements, means = {}, {}

@@ -131,6 +131,11 @@ def test_early_losses_are_scores_where_the_table_has_them(made_up_table: Benchma
     (row, _) = evaluate_proxy(replace(made_up_table, entries=tuple(entries)), TASK, "random", labels=20).rows
     assert row.scores["losses_fifth"].tau > 0.8
     assert row.scores["losses_half"].tau < -0.8
+    guess = Noted(np.empty((0, 0)), [])  # scores, which at W4A4 are as good as the early losses
+    table = replace(made_up_table, entries=tuple(entries))
+    (row, blind) = evaluate_proxy(table, TASK, "random", labels=20, outlook=guess).rows  # type: ignore[arg-type]
+    assert row.scores["outlook_and_losses"].tau > max(row.scores["predicted"].tau, row.scores["losses_fifth"].tau)
+    assert blind.scores["outlook_and_losses"].tau > 0.6 > 0.3 > abs(blind.scores["outlook_unlabelled"].tau)
     some = (replace(entries[0], runs=made_up_table.entries[0].runs), *entries[1:])
     (row, _) = evaluate_proxy(replace(made_up_table, entries=some), TASK, "random", labels=20).rows
     assert "losses_fifth" not in row.scores
