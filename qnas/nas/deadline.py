@@ -72,9 +72,9 @@ def lengthened(
             if found["steps"] < 1:
                 raise ValueError("steps are below 1")
         return replace(full, steps=found["steps"])
-    told = [seconds[one.key] for one in chosen if one.key in seconds]
-    if not deadline or not told:
+    slowest = max((seconds.get(one.key, 0.0) for one in chosen), default=0.0)
+    if not deadline or not slowest:
         return full
-    steps = deadline.steps(max(told) / short.steps)
+    steps = deadline.steps(slowest / short.steps)
     write_json(path, {"steps": steps})
     return replace(full, steps=steps)
