@@ -10,9 +10,10 @@ from qnas.nas.rungs import Rung, select
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
-from qnas.scores.outlook import Outlook, rows_of
+from qnas.scores.outlook import rows_of
 from qnas.space.space import SearchSpace
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
+from qnas.studies.proxy import EARLY, Learned
 from qnas.training.recipe import Recipe
 
 Curve = list[tuple[float, float, float]]
@@ -23,8 +24,6 @@ SUBSET = 100
 """Networks of a table that one replay may choose from."""
 HALVED = 3
 """Successive halving keeps one network in so many."""
-EARLY = (2, 5)
-"""Tenths of a run after which successive halving looks at its losses."""
 MOST = 30
 """Networks that a replay trains at most by an outlook."""
 
@@ -111,23 +110,23 @@ class Stopped:
         table: with runs of these epochs from this start.
         bits: of the networks.
         space: theirs.
-        outlook: of learning curves of other networks.
+        learned: from learning curves of other networks.
         start: ``random`` or ``predicted``.
         epochs: of a full run.
         score_work: training steps that one score costs.
     """
 
     def __init__(
-        self, table: BenchmarkTable, bits: Bits, space: SearchSpace, outlook: Outlook, start: str, epochs: float,
+        self, table: BenchmarkTable, bits: Bits, space: SearchSpace, learned: Learned, start: str, epochs: float,
         score_work: float,
     ) -> None:  # fmt: skip
         self.steps, self.start, self.score_work = round(epochs * table.epoch), start, score_work
         every = [entry for entry in table.entries if entry.genotype.bits == bits and not entry.genotype.is_mixed]
-        self.entries = [one for one in every if any(run.losses for run in one.of(start, self.steps))]
-        self.outlook, batch = outlook, Recipe(**{"steps": 1, **table.settings.get("recipe", {})}).batch
+        self.entries = [one for one in every if any(run.losses for run in one.of(start, self.steps)[:1])]
         plans = [build_plan(one.genotype, space.task) for one in self.entries]
-        seen, scores = [float(batch * self.steps)] * len(plans), [one.score.top1 for one in self.entries]
+        seen, scores = [float(table.batch * self.steps)] * len(plans), [one.score.top1 for one in self.entries]
         self.rows = {True: rows_of(plans, seen, scores), False: rows_of(plans, seen)}
+        self.outlook = learned.outlook if learned.familiar else learned.outlook.used_to(self.rows[True])
         self.ways: dict[str, Callable[[list[int]], Curve]] = {
             "qnas": self.by_outlook,
             "unscored": lambda order: self.by_outlook(order, scored=False),
@@ -161,7 +160,7 @@ class Stopped:
         work = 0.0
         for first in range(0, len(order) - HALVED**2 + 1, HALVED**2):
             left, before = order[first : first + HALVED**2], 0
-            for tenths in EARLY:
+            for tenths in EARLY.values():
                 work += len(left) * self.steps * (tenths - before) / 10
                 best = sorted(left, key=lambda place: self.lost(place, tenths))
                 left, before = best[: len(left) // HALVED], tenths

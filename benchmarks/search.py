@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,7 +39,7 @@ from qnas.runs.files import append_row, read_rows
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Genotype
 from qnas.studies.benchmark_table import BenchmarkTable, load_table
-from qnas.studies.proxy import outlook_of_others
+from qnas.studies.proxy import learned_of_others
 from qnas.training.jobs import Job, run_job
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
@@ -63,6 +63,14 @@ STOPPED = {
     "halving": "successive halving by losses",
     "random": "random search",
 }
+
+
+class Found(NamedTuple):
+    """The curves of ways of searching, what these are called, and what they searched."""
+
+    curves: dict[str, list[Curve]]
+    names: dict[str, str]
+    title: str
 
 
 class Real:
@@ -181,10 +189,9 @@ def band(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return low, high
 
 
-def report(
-    curves: dict[str, list[Curve]], names: dict[str, str], unit: str, title: str, figure: Path | None
-) -> dict[str, Any]:
+def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
     """Print and draw what every way has reached, and return it with how much work others need for what qnas has."""
+    curves, names, title = found
     most = max(curve[-1][0] for every in curves.values() for curve in every)
     grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 120)
     means = {}
@@ -192,14 +199,14 @@ def report(
     end = float(np.median([curve[-1][0] for curve in curves["qnas"]]))
     rows: dict[str, Any] = {}
     for name, every in curves.items():
-        found = np.array([incumbents(curve, grid) for curve in every])
-        shown = ~np.isnan(found).any(0)
-        means[name] = found.mean(0)
-        low, high = band(found[:, shown])
+        tops = np.array([incumbents(curve, grid) for curve in every])
+        shown = ~np.isnan(tops).any(0)
+        means[name] = tops.mean(0)
+        low, high = band(tops[:, shown])
         (line,) = axes.plot(grid[shown], means[name][shown], label=names[name])
         axes.fill_between(grid[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        last = found[:, -1]
-        at_end = last if name == "qnas" else found[:, int(np.searchsorted(grid, end, side="right")) - 1]
+        last = tops[:, -1]
+        at_end = last if name == "qnas" else tops[:, int(np.searchsorted(grid, end, side="right")) - 1]
         rows[name] = {
             "seeds": len(every),
             "at_qnas_end": None if np.isnan(at_end).any() else round(float(at_end.mean()), 2),
@@ -222,30 +229,29 @@ def report(
     return {"qnas_work": round(end, 1), "work_until": round(most, 1), "unit": unit, "ways": rows}
 
 
-def stopped(given: Namespace, table: BenchmarkTable, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
-    """The curves of ways of searching on a table of runs that may end early, and what they are."""
+def stopped(given: Namespace, table: BenchmarkTable, bits: Bits) -> Found:
+    """Ways of searching on a table of runs that may end early."""
     data, space = load(table.settings["data"], table.settings["space"])
-    outlook = outlook_of_others(table, space.task)
-    replay = Stopped(table, bits, space, outlook, given.start, given.epochs, given.score_steps)
+    learned = learned_of_others(table, space.task)
+    replay = Stopped(table, bits, space, learned, given.start, given.epochs, given.score_steps)
     curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in replay.ways}
-    return curves, (
-        f"{len(replay.entries)} networks of {data.name}, {bits}, {replay.steps} steps from {given.start} parameters"
-    )
+    networks = f"{len(replay.entries)} networks of {data.name}, {bits}"
+    return Found(curves, STOPPED, f"{networks}, {replay.steps} steps from {given.start} parameters")
 
 
-def replayed(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
-    """The curves of ways of searching on a table, and what they are."""
+def replayed(given: Namespace, bits: Bits) -> Found:
+    """Ways of searching on a table."""
     table, settings = load_table(given.table), SearchSettings(bits)
     if "steps" not in table.settings:
         return stopped(given, table, bits)
     replay = Replay(table, bits, load(settings.data, settings.space)[1])
     ways = ("qnas", "random", "random_predicted", "halving", "halving_predicted")
     curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in ways}
-    return curves, f"replayed on a table of {len(replay.entries)} networks, {bits}"
+    return Found(curves, NAMES, f"replayed on a table of {len(replay.entries)} networks, {bits}")
 
 
-def searched(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]:
-    """The curves of real searches, those in the log not done again, and what they are."""
+def searched(given: Namespace, bits: Bits) -> Found:
+    """Real searches, those in the log not done again."""
     limits, recipe = Limits(params=given.max_params), Recipe(given.steps)
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / f"{bits}.jsonl"
@@ -262,7 +268,7 @@ def searched(given: Namespace, bits: Bits) -> tuple[dict[str, list[Curve]], str]
             append_row(log, rows[-1])
             print(f"{len(rows)} of {len(WAYS) * given.seeds} searches", flush=True)
     curves = {name: [row["curve"] for row in rows if row["way"] == name] for name in WAYS}
-    return curves, f"real searches on the digits, {bits}"
+    return Found(curves, NAMES, f"real searches on the digits, {bits}")
 
 
 def main() -> None:
@@ -279,10 +285,9 @@ def main() -> None:
     if given.real == bool(given.table):
         sys.exit("search.py: give either --table PATH or --real")
     bits = Bits.parse(given.bits)
-    curves, title = searched(given, bits) if given.real else replayed(given, bits)
-    names = STOPPED if "unscored" in curves else NAMES
+    found = searched(given, bits) if given.real else replayed(given, bits)
     unit = "seconds of one processor core" if given.real else "work, training steps"
-    finish(bits=given.bits, real=given.real, **report(curves, names, unit, title, given.figure))
+    finish(bits=given.bits, real=given.real, **report(found, unit, given.figure))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from qnas.exporters.emulated import can_emulate
 from qnas.resources import shipped
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
+CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashion")}
 
 
 @pytest.mark.slow
@@ -32,6 +33,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             marks=pytest.mark.skipif(not can_emulate(), reason="needs a compiler and QEMU"),
         ),
         ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
+        ("search.py --table {fashion}/truth.jsonl.gz --start random --seeds 2", {"ways", "qnas_work"}),
         ("search.py --real --seconds 0.1 --seeds 1 --steps 6 --trials 6 --out {out}", {"ways", "qnas_work"}),
         ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
         (
@@ -79,6 +81,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
         "deploy",
         "instructions",
         "search",
+        "search of runs that end early",
         "real search",
         "winner",
         "space gate",
@@ -95,7 +98,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
     ],
 )
 def test_a_benchmark_ends_with_json(command: str, keys: set[str], tmp_path: Path) -> None:
-    script, *options = shlex.split(command.format(digits=shipped("checkpoints") / "digits", out=tmp_path / "out"))
+    script, *options = shlex.split(command.format(**CHECKPOINTS, out=tmp_path / "out"))
     result = subprocess.run(
         [sys.executable, str(FOLDER / script), *options], capture_output=True, text=True, check=True
     )

@@ -23,6 +23,7 @@ from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import Size, default_space, find_data, said, sized
 from qnas.devices import pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
+from qnas.nas.deadline import Deadline
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of
 from qnas.nas.planning import SCORED, begun_with, deadline_of, estimate, in_equal_time, measured, steps_within, told
@@ -165,8 +166,9 @@ def search(
         recipe: how they are trained, or a file of that.
         steps: training steps of a full run, instead of minutes; a recipe that is given says so too.
         epochs: passes over the training images in a full run, instead of minutes.
-        minutes: time of the whole search on this machine, ten if no length is given. What fits is planned once, at the
-            start: all runs of a kind take equal times; at least half of the time goes to the full runs.
+        minutes: time of the whole search on this machine, ten if no length is given. What fits is planned at the start:
+            all runs of a kind take equal times, the full ones at least half of it all; these are lengthened or
+            shortened to what is left when they begin, but where hosts share a search.
         seed: of everything random.
         out: run folder; named after the settings if there is none.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -222,9 +224,9 @@ def search(
     prepared = prepare(settings)
     folder = Path(out) if out else default_folder(settings, prepared)
     processes = worker_count(workers, place)
-    means = Means(place.type, processes, storage, progress, watch)
+    means, deadline = Means(place.type, processes, storage, progress, watch), None
     if minutes or dry_run:
-        settings, prepared, means = planned(settings, prepared, folder, means, top, started)
+        settings, prepared, deadline = planned(settings, prepared, folder, means, top, started)
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
@@ -236,18 +238,18 @@ def search(
         images, size = sized(known)
         where = f"{images} at {said(size)}" if size else known
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
-        run_search(settings, prepared, folder, means)
+        run_search(settings, prepared, folder, means, deadline)
         export_pick(folder)
     return run
 
 
 def planned(
     settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, top: int, started: float
-) -> tuple[SearchSettings, Prepared, Means]:
+) -> tuple[SearchSettings, Prepared, Deadline | None]:
     """The settings with what fits into their minutes; those of a run that was begun, if there is one.
 
     Says the plan, and how long it takes on this machine. A search that begins now and shares its work with no other
-    host ends in time, whatever was planned.
+    host has a deadline too, by which its full runs are longer or shorter than planned.
 
     Args:
         settings: of the search.
@@ -260,6 +262,7 @@ def planned(
     Raises:
         QnasError: not even the shortest search fits.
     """
+    deadline = None
     if settings.minutes and (folder / RUN).is_file():
         settings = begun_with(settings, read_run(folder, BEGUN)["settings"], top)
     else:
@@ -272,6 +275,6 @@ def planned(
             steps = steps_within(60 * settings.minutes, expected, epoch)
             settings = replace(settings, recipe=settings.recipe.of(steps), usual_price=pace.price)
             if not means.storage:
-                means = replace(means, deadline=deadline_of(started, pace, settings, prepared, workers))
+                deadline = deadline_of(started, pace, settings, prepared, workers)
         log.info("Plan: %s", told(settings, expected, epoch))
-    return settings, replace(prepared, identity={**prepared.identity, **settings.identity()}), means
+    return settings, replace(prepared, identity={**prepared.identity, **settings.identity()}), deadline

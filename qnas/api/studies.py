@@ -12,7 +12,7 @@ from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Progress, silent
 from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table, make_table
-from qnas.studies.proxy import ProxyTable, outlook_of_others
+from qnas.studies.proxy import ProxyTable, learned_of_others
 from qnas.studies.proxy import evaluate_proxy as judge
 from qnas.studies.settings import Part, TableSettings, read_parts
 from qnas.training.recipe import Recipe
@@ -44,7 +44,7 @@ def evaluate_proxy(
     check_seed(seed)
     trained = table if isinstance(table, BenchmarkTable) else load_table(_table_file(table))
     task = find_data(trained.settings["data"]).task
-    return judge(trained, task, start, labels, seed, epochs, outlook_of_others(trained, task))
+    return judge(trained, task, start, labels, seed, epochs, learned_of_others(trained, task))
 
 
 def benchmark_table(

@@ -26,19 +26,22 @@ class Deadline:
         ends: on the clock of ``time.monotonic``.
         gain: how many times as fast steps of full runs are as those of short ones, on more threads.
         rounds: full runs that a process makes, one after another.
-        rest: seconds of all that follows the training of full runs.
-        least: steps of a full run at least.
+        job: seconds that a run takes beside its steps.
+        rest: seconds of all that follows the full runs.
+        least: steps of a full run at least, in time or not.
     """
 
     ends: float
     gain: float
     rounds: int
+    job: float
     rest: float
     least: int
 
-    def steps(self, step: float) -> int:
-        """Steps of a full run that ends in time, if a step of a short run takes so many seconds."""
-        left = self.ends - time.monotonic() - self.rest
+    def steps(self, seconds: float, steps: int) -> int:
+        """Steps of a full run that ends in time, if a short run of so many steps took so many seconds."""
+        step = max(seconds - self.job, seconds / 2) / steps
+        left = self.ends - time.monotonic() - self.rest - self.rounds * self.job
         return max(self.least, int(left * self.gain / (self.rounds * step)))
 
 
@@ -69,12 +72,12 @@ def lengthened(
         found = read_json(path, "the length of a run's full training", remedy)
         with reading(path, "the length of a run's full training", remedy):
             expect(found, {"steps": int})
-            if found["steps"] < 1:
-                raise ValueError("steps are below 1")
+            if found["steps"] <= short.steps:
+                raise ValueError(f"full runs of {found['steps']} steps are no longer than short ones")
         return replace(full, steps=found["steps"])
     slowest = max((seconds.get(one.key, 0.0) for one in chosen), default=0.0)
     if not deadline or not slowest:
         return full
-    steps = deadline.steps(slowest / short.steps)
+    steps = max(short.steps + 1, deadline.steps(slowest, short.steps))
     write_json(path, {"steps": steps})
     return replace(full, steps=steps)

@@ -3,7 +3,8 @@
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
 time is given, all runs of a rung take the same time (``qnas.training.price``), there is a full one for every two
 processes, or for each where costs count or a GPU trains, up to ``MOST_TOP``, and no middle ones; full runs share the
-processors among them. At least half of the time goes to them.
+processors among them. At least half of the time is planned for them; how long they get is decided once more when
+the short runs are done (``qnas.nas.deadline``).
 """
 
 import tempfile
@@ -119,7 +120,7 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
 
 
 def deadline_of(started: float, pace: Pace, settings: SearchSettings, prepared: Prepared, workers: int) -> Deadline:
-    """When a search that began at a moment is to end (``estimate`` has the same terms).
+    """When a search that began at a moment is to end; full runs have half of the steps of the plan at least.
 
     Args:
         started: on the clock of ``time.monotonic``.
@@ -129,8 +130,9 @@ def deadline_of(started: float, pace: Pace, settings: SearchSettings, prepared: 
         workers: processes.
     """
     rounds, (job, after) = ceil(settings.top / workers), _evaluations(pace, settings, prepared)
-    ends, epoch = started + 60 * settings.minutes, max(1, len(prepared.data.train) // pace.batch)
-    return Deadline(ends, pace.step / pace.full_step, rounds, rounds * job + after, epoch)
+    epoch, half = len(prepared.data.train) // pace.batch, settings.recipe.steps // 2
+    ends, gain = started + 60 * settings.minutes, pace.step / pace.full_step
+    return Deadline(ends, gain, rounds, job, after, max(epoch, half))
 
 
 def _evaluations(pace: Pace, settings: SearchSettings, prepared: Prepared) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from qnas.nas.samplers import EXPECTED, check_sampler
 from qnas.nas.settings import SearchSettings
 from qnas.runs.folder import open_run
 from qnas.runs.identity import PLACE
-from qnas.scores.outlook import Outlook, find_curves, read_outlook
+from qnas.scores.outlook import Outlook, find_curves, outlook_beside
 from qnas.space.space import SearchSpace, find_space
 
 
@@ -79,10 +79,10 @@ def load_named(
     prepared = Prepared(images, searched, checkpoint, {**identity, **hashes})
     if not identity.get("minutes"):
         return prepared
-    curves, known = find_curves(checkpoint.path, checkpoint.data)
+    curves, _ = find_curves(checkpoint.path, checkpoint.data)
     seen = {**prepared.identity, "curves_hash": digest(b"".join(path.read_bytes() for path in curves))}
-    outlook, own = read_outlook(curves, images.task, known != images.name), curves[-1].parent == checkpoint.path
-    return replace(prepared, identity=seen, outlook=outlook, familiar=own and known == images.name)
+    outlook, familiar = outlook_beside(checkpoint.path, checkpoint.data, images.task)
+    return replace(prepared, identity=seen, outlook=outlook, familiar=familiar)
 
 
 def open_prepared(prepared: Prepared, folder: Path) -> None:

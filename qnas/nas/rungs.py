@@ -111,8 +111,8 @@ def select(
     if outlook:
         known = foreseen(candidates, full, outlook)
         known = train(known, hopefuls(known, settings.labels, full, outlook, costs), short, trainer)
-        planned, _ = mended(known, short, full, outlook)
-        full = lengthen(short, full, _most_expected(planned, costs)[: settings.top])
+        planned = _most_expected(wiser(known, short, full, outlook), costs)
+        full = lengthen(short, full, planned[: settings.top])
         known, trust = mended(known, short, full, outlook)
         ranked = _most_expected(known, costs)
     else:
@@ -188,25 +188,30 @@ def hopefuls(
     return chosen
 
 
+def wiser(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook) -> list[Candidate]:
+    """All candidates with an estimate of a full run that takes all short runs into account."""
+    labelled = [one for one in known if short.steps in one.trained]
+    seen = [one.trained[short.steps] for one in labelled]
+    return foreseen(known, full, outlook.after(labelled, short, seen)) if labelled else list(known)
+
+
 def mended(
     known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook
 ) -> tuple[list[Candidate], Trust | None]:
-    """All candidates with an estimate of a full run that takes all short runs into account.
+    """All candidates as they are known by ``wiser``.
 
     And how well the outlook expected each short run when it knew the others, if they are enough to tell.
     """
     labelled = [one for one in known if short.steps in one.trained]
-    if not labelled:
-        return list(known), None
     seen = [one.trained[short.steps] for one in labelled]
-    wiser = foreseen(known, full, outlook.after(labelled, short, seen))
+    estimated = wiser(known, short, full, outlook)
     if len(labelled) < FEWEST_LABELS:
-        return wiser, None
+        return estimated, None
     expected = [
         outlook.after(_without(labelled, place), short, _without(seen, place))([one], short)[0]
         for place, one in enumerate(labelled)
     ]
-    return wiser, Trust.of(expected, seen, [one.costs.params for one in labelled])
+    return estimated, Trust.of(expected, seen, [one.costs.params for one in labelled])
 
 
 def _without(items: Sequence[Any], place: int) -> list[Any]:

@@ -74,7 +74,6 @@ class Means:
         watch: told which networks are best so far.
         scorer: makes what scores candidates.
         do: does a training job.
-        deadline: when it is to end, if full runs may be longer or shorter than planned.
     """
 
     device: str = "cpu"
@@ -84,10 +83,15 @@ class Means:
     watch: Watch = unwatched
     scorer: MakeScorer = Racer
     do: Callable[[Job], Result] = run_job
-    deadline: Deadline | None = None
 
 
-def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Means = Means()) -> list[Candidate]:
+def search(
+    settings: SearchSettings,
+    prepared: Prepared,
+    folder: Path,
+    means: Means = Means(),
+    deadline: Deadline | None = None,
+) -> list[Candidate]:
     """Run all stages, or what is left of them.
 
     Args:
@@ -95,6 +99,7 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         prepared: by ``qnas.nas.prepare``.
         folder: by ``qnas.nas.prepare.open_prepared``.
         means: with what.
+        deadline: when it is to end, if full runs may be longer or shorter than planned.
 
     Returns:
         The fully trained picks, best on the validation images first; the test images are read here, once.
@@ -123,7 +128,7 @@ def search(settings: SearchSettings, prepared: Prepared, folder: Path, means: Me
         leaders = Leaders(means.watch, settings, prepared.space)
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
         trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
-        lengthen = partial(lengthened, folder, means.deadline, trainer.seconds)
+        lengthen = partial(lengthened, folder, deadline, trainer.seconds)
         chosen = select(found, trainer, settings, foresight_of(settings, prepared, found), lengthen)
     data, grids = prepared.data, grids_of(settings.recipe)
     picks = [

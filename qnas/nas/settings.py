@@ -47,7 +47,7 @@ class SearchSettings:
         mixed: whether every layer has widths of its own, which are genes.
         edges: bits of the weights of the first and of the last layer, where that is more; 0 for as many as others have.
         pareto: costs that are to be small, beside an accuracy that is to be high; none of them: accuracy alone.
-        minutes: time that the whole run was planned for, once (``qnas.nas.planning``); 0 where steps were given.
+        minutes: time that the whole run was planned for (``qnas.nas.planning``); 0 where steps were given.
         usual_price: training price (``qnas.training.price``) of a network whose runs have as many steps as the recipe
             says: others have more or fewer, so that all runs of a rung take the same time; 0 for the same steps.
         target: device that networks are for; its budgets are among the limits.

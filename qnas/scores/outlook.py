@@ -171,6 +171,28 @@ def find_curves(checkpoint: Path, data: str) -> tuple[tuple[Path, ...], str]:
     return ((own,) if data == USUAL else (usual, own)), data
 
 
+def outlook_beside(
+    checkpoint: Path, data: str, task: Task, without: frozenset[str] = frozenset()
+) -> tuple[Outlook, bool]:
+    """What a checkpoint's tables let expect of networks on some images.
+
+    Args:
+        checkpoint: its folder.
+        data: that it was trained on.
+        task: that networks are built for.
+        without: see ``read_outlook``.
+
+    Returns:
+        The outlook, and whether it is familiar with such scores: it has some of the checkpoint's own, on these images.
+
+    Raises:
+        QnasError: a table is damaged.
+    """
+    curves, known = find_curves(checkpoint, data)
+    outlook = read_outlook(curves, task, known != task.data, without)
+    return outlook, curves[-1].parent == checkpoint and known == task.data
+
+
 @lru_cache(maxsize=2)
 def read_outlook(
     tables: tuple[Path, ...], task: Task, elsewhere: bool = False, without: frozenset[str] = frozenset()

@@ -29,7 +29,7 @@ class Surprise:
     Args:
         usual: a ridge regression from what is known without a score to the score's log-odds.
         spread: standard deviation of what it leaves unexplained.
-        shift: mean surprise of networks whose scores lie on another level.
+        shift: median surprise of networks whose scores lie on another level.
     """
 
     usual: Pipeline
@@ -51,11 +51,11 @@ class Surprise:
         return found
 
     def used_to(self, known: Floats, scores: Floats) -> "Surprise":
-        """The same where these networks are no surprise on average; those without a score say nothing."""
+        """The same where the median of these networks is no surprise; those without a score say nothing."""
         there = np.isfinite(scores)
         if not there.any():
             return self
-        return replace(self, shift=self.shift + float(self._unbounded(known[there], scores[there]).mean()))
+        return replace(self, shift=self.shift + float(np.median(self._unbounded(known[there], scores[there]))))
 
 
 def learned(known: Floats, scores: Floats) -> Surprise | None:

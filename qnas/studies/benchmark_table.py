@@ -104,6 +104,11 @@ class BenchmarkTable:
     epoch: int
     entries: tuple[Entry, ...]
 
+    @property
+    def batch(self) -> int:
+        """Images of a step."""
+        return Recipe.from_json({"steps": 1, **self.settings.get("recipe", {})}).batch
+
 
 def make_table(
     settings: TableSettings,

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
-from qnas.checkpoints.store import default_checkpoint, find_checkpoint
+from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
+from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of
+from qnas.scores.outlook import Outlook, outlook_beside, rows_of
 from qnas.scores.ranks import Agreement, agreement, kendall
 from qnas.scores.surrogate import KNOWN, estimator, features, log_odds
 from qnas.scores.zero_cost import ZERO_COST
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
 from qnas.studies.settings import STARTS
 from qnas.task import Task
-from qnas.training.recipe import Recipe
 
 SPLITS, TREES = 20, 50
 Floats = NDArray[np.float64]
@@ -39,6 +39,8 @@ AZ = ("expressivity", "progressivity", "trainability")
 EARLY = {"losses_fifth": 2, "losses_half": 5}
 """Baselines that train every network: the sum of its losses (Ru et al., 2021) over so many tenths of its full run."""
 SHOWN = ("calibrated", "predicted")
+LOOKED_AT = 1
+"""The place of the tenth of a run whose loss an estimate may read: a fifth of the run is done by then."""
 OWN = (*SHOWN, "outlook", "outlook_unlabelled", "outlook_and_losses")
 """The scores that are not baselines; those that every table has are drawn."""
 
@@ -49,9 +51,9 @@ class ProxyRow:
 
     ``n`` networks, ``labels`` of them labelled at a time. ``scores`` has the agreement of ``calibrated``, the estimate
     from labels; of ``predicted``, the accuracy of predicted parameters; of ``outlook``, what learning curves of other
-    networks and the labels let expect, ``outlook_unlabelled``, without labels, and ``outlook_and_losses``, with what
-    each network loses over a fifth of its run; and of every baseline. ``ceiling`` is Kendall's τ between the truths of
-    two seeds, nothing if there is one seed. ``points`` has the truth, the predicted and the mean held-out calibrated
+    networks and the labels let expect, ``outlook_unlabelled``, without labels, and ``outlook_and_losses``, from the
+    loss after a fifth of every network's run, too; and of every baseline. ``ceiling`` is Kendall's τ between the truths
+    of two seeds, nothing if there is one seed. ``points`` has the truth, the predicted and the mean held-out calibrated
     score of each network.
     """
 
@@ -96,6 +98,55 @@ class ProxyTable:
         return {**plain, "rows": [row.to_json() for row in self.rows]}
 
 
+class Runs(NamedTuple):
+    """The runs that are the truth: their start and steps; those of the labels and of an epoch; images of a step."""
+
+    start: str
+    full: int
+    short: int
+    epoch: int
+    batch: int
+
+    def losses(self, entries: list[Entry]) -> list[tuple[float, ...]]:
+        """Of each network's first full run by its tenths."""
+        return [entry.of(self.start, self.full)[0].losses for entry in entries]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What other networks' learning curves tell of a table's.
+
+    Args:
+        outlook: of these curves.
+        familiar: whether it knows what is usual of the table's scores; else their median is no surprise.
+    """
+
+    outlook: Outlook
+    familiar: bool = True
+
+    def scores(
+        self, entries: list[Entry], plans: list[Plan], runs: Runs, labels: Floats, estimate: Callable[[int], Any]
+    ) -> dict[str, Score]:
+        """What networks reach after full runs: with labels, without them, and with early losses where a table has them.
+
+        Of those the estimate reads what is expected without labels, parameters, and the loss of the run's second tenth.
+        """
+        known = [one.score.top1 for one in entries]
+        asked, told = (rows_of(plans, [steps * runs.batch] * len(plans), known) for steps in (runs.full, runs.short))
+        outlook = self.outlook if self.familiar else self.outlook.used_to(asked)
+        expected, losses = outlook.expected(asked), runs.losses(entries)
+
+        def labelled(places: NDArray[np.intp]) -> Floats:
+            return np.array(outlook.after(told[places], labels[places]).expected(asked))
+
+        found: dict[str, Score] = {"outlook": labelled, "outlook_unlabelled": _fixed(expected)}
+        if all(losses):
+            lost = np.log([one[LOOKED_AT] for one in losses])
+            columns = [log_odds(expected), np.log([one.costs.params for one in entries]), lost]
+            found["outlook_and_losses"] = _fitted(np.column_stack(columns), labels, estimate(len(columns)))
+        return found
+
+
 def evaluate_proxy(
     table: BenchmarkTable,
     task: Task,
@@ -103,7 +154,7 @@ def evaluate_proxy(
     labels: int,
     seed: int = 0,
     epochs: float = 0,
-    outlook: Outlook | None = None,
+    learned: Learned | None = None,
     estimate: Callable[[int], Any] = estimator,
 ) -> ProxyTable:
     """A row for every pair of bit widths of a table.
@@ -116,7 +167,7 @@ def evaluate_proxy(
         seed: of the choices of labelled networks, of the random score and of the resampling.
         epochs: length of the runs that are the truth; 0 for the table's full runs. Labels are then runs of one epoch,
             or of as many where there are no shorter ones, on the validation images; the truth is on the test images.
-        outlook: of learning curves of other networks.
+        learned: from learning curves of other networks.
         estimate: makes what is fitted to the labels, from how many of the features count in full.
 
     Raises:
@@ -135,24 +186,25 @@ def evaluate_proxy(
             f"At least 3 networks are labelled and 10 are not, but `labels` is {labels} of {fewest}; "
             "choose another number, or a larger table."
         )
-    learned = _Learned(outlook, Recipe(**{"steps": 1, **table.settings.get("recipe", {})}).batch) if outlook else None
     rows = [
-        _row(bits, entries, task, Runs(start, full, short, table.epoch), labels, seed, estimate, learned)
+        _row(bits, entries, task, Runs(start, full, short, table.epoch, table.batch), labels, seed, estimate, learned)
         for bits, entries in by_bits.items()
     ]
     return ProxyTable(task.data, start, full, rows)
 
 
-def outlook_of_others(table: BenchmarkTable, task: Task) -> Outlook:
+def learned_of_others(table: BenchmarkTable, task: Task) -> Learned:
     """What a search on a table's images would expect if it knew none of the table's networks.
 
     Args:
         table: of trained networks.
         task: of its data set.
     """
-    curves, known = find_curves(find_checkpoint(default_checkpoint(task.data)), task.data)
+    checkpoint = load_checkpoint(default_checkpoint(task.data))
     judged = frozenset(entry.genotype.architecture for entry in table.entries)
-    return read_outlook(curves, task, known != task.data, judged)
+    outlook, familiar = outlook_beside(checkpoint.path, checkpoint.data, task, judged)
+    same = table.settings.get("ghn_hash") == digest((checkpoint.path / WEIGHTS).read_bytes())
+    return Learned(outlook, familiar and same)
 
 
 def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:
@@ -164,48 +216,6 @@ def lengths_of(table: BenchmarkTable, epochs: float = 0) -> tuple[int, int]:
     return full, min(full, table.epoch)
 
 
-class Runs(NamedTuple):
-    """The runs that are the truth: their start and steps; those of the labels, and of an epoch."""
-
-    start: str
-    full: int
-    short: int
-    epoch: int
-
-    def losses(self, entries: list[Entry]) -> list[tuple[float, ...]]:
-        """Of each network's first full run by its tenths."""
-        return [entry.of(self.start, self.full)[0].losses for entry in entries]
-
-
-@dataclass(frozen=True)
-class _Learned:
-    """What other networks' learning curves tell of a table's, whose steps see so many images."""
-
-    outlook: Outlook
-    batch: int
-
-    def scores(
-        self, entries: list[Entry], plans: list[Plan], runs: Runs, labels: Floats, estimate: Callable[[int], Any]
-    ) -> dict[str, Score]:
-        """What networks reach after full runs: with labels, without them, and with early losses where a table has them.
-
-        Of those the estimate reads what is expected without labels, parameters, and the loss of the run's second tenth.
-        """
-        known = [one.score.top1 for one in entries]
-        asked, told = (rows_of(plans, [steps * self.batch] * len(plans), known) for steps in (runs.full, runs.short))
-        expected, losses = self.outlook.expected(asked), runs.losses(entries)
-
-        def labelled(places: NDArray[np.intp]) -> Floats:
-            return np.array(self.outlook.after(told[places], labels[places]).expected(asked))
-
-        found: dict[str, Score] = {"outlook": labelled, "outlook_unlabelled": _fixed(expected)}
-        if all(losses):
-            lost = np.log([one[EARLY["losses_fifth"] - 1] for one in losses])
-            columns = [log_odds(expected), np.log([one.costs.params for one in entries]), lost]
-            found["outlook_and_losses"] = _fitted(np.column_stack(columns), labels, estimate(len(columns)))
-        return found
-
-
 def _row(
     bits: str,
     entries: list[Entry],
@@ -214,7 +224,7 @@ def _row(
     labels: int,
     seed: int,
     estimate: Callable[[int], Any],
-    learned: _Learned | None,
+    learned: Learned | None,
 ) -> ProxyRow:
     start, full, epoch = runs.start, runs.full, runs.epoch
     plans = [build_plan(one.genotype, task) for one in entries]

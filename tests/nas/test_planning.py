@@ -140,14 +140,18 @@ def test_what_is_planned_fits_and_one_more_step_does_not(fixed: float, each: flo
 
 
 def test_what_follows_full_runs_is_left_time_for() -> None:
-    timed = replace(in_equal_time(SETTINGS, 2, 0), minutes=3.0)
+    timed = replace(in_equal_time(SETTINGS, 2, 0), minutes=3.0, recipe=SETTINGS.recipe.of(240))
     images, none = of_images(640, 1280), of_images(0, 0)
     images.data.train = none.data.train = range(3_200)
     found, bare = (deadline_of(50.0, PACE, timed, one, 2) for one in (images, none))
-    assert (found.ends, found.rounds, found.least) == (230.0, 1, 100)
+    assert (found.ends, found.rounds, found.least) == (230.0, 1, 120)
+    images.data.train = range(6_400)
+    assert deadline_of(50.0, PACE, timed, images, 2).least == 200
     assert found.gain == pytest.approx(0.1 / 0.07)
-    assert bare.rest == pytest.approx(0.1 + WRITING)  # a calibration of one step
-    assert found.rest - bare.rest == pytest.approx(EVALUATION * 0.1 / 32 * (2 * 640 + 1280))
+    assert (bare.job, bare.rest) == (pytest.approx(0.1), WRITING)  # a calibration of one step
+    image = EVALUATION * 0.1 / 32
+    assert found.job - bare.job == pytest.approx(640 * image)
+    assert found.rest - bare.rest == pytest.approx((640 + 1280) * image)
 
 
 def test_too_short_a_time_is_refused_with_the_least() -> None:

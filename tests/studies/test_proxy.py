@@ -1,7 +1,7 @@
 """Scores against made-up truths: what is known to be good or bad must come out so, and labels must not leak."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qnas.data.registry import find_data
+from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.resources import shipped
 from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
@@ -17,7 +18,7 @@ from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
 from qnas.studies import proxy
 from qnas.studies.benchmark_table import BenchmarkTable, Run
-from qnas.studies.proxy import AZ, ProxyRow, az_nas, evaluate_proxy, lengths_of, outlook_of_others
+from qnas.studies.proxy import AZ, Learned, ProxyRow, az_nas, evaluate_proxy, learned_of_others, lengths_of
 from qnas.task import Task
 from qnas.training.recipe import Recipe
 
@@ -131,9 +132,9 @@ def test_early_losses_are_scores_where_the_table_has_them(made_up_table: Benchma
     (row, _) = evaluate_proxy(replace(made_up_table, entries=tuple(entries)), TASK, "random", labels=20).rows
     assert row.scores["losses_fifth"].tau > 0.8
     assert row.scores["losses_half"].tau < -0.8
-    guess = Noted(np.empty((0, 0)), [])  # scores, which at W4A4 are as good as the early losses
+    guess = Noted(np.empty((0, 0)))  # scores, which at W4A4 are as good as the early losses
     table = replace(made_up_table, entries=tuple(entries))
-    (row, blind) = evaluate_proxy(table, TASK, "random", labels=20, outlook=guess).rows  # type: ignore[arg-type]
+    (row, blind) = evaluate_proxy(table, TASK, "random", labels=20, learned=Learned(guess)).rows  # type: ignore[arg-type]
     assert row.scores["outlook_and_losses"].tau > max(row.scores["predicted"].tau, row.scores["losses_fifth"].tau)
     assert blind.scores["outlook_and_losses"].tau > 0.6 > 0.3 > abs(blind.scores["outlook_unlabelled"].tau)
     some = (replace(entries[0], runs=made_up_table.entries[0].runs), *entries[1:])
@@ -149,13 +150,15 @@ def test_an_epoch_from_random_parameters_is_no_score_for_itself(made_up_table: B
 
 @dataclass
 class Noted:
-    """An outlook that expects what it was told of a network, and else its score; it notes what it was asked."""
+    """An outlook that expects what it was told of a network, and else its score; it notes what it heard."""
 
     told: NDArray[Any]
-    asked: list[NDArray[Any]]
+    heard: list[NDArray[Any]] = field(default_factory=list)
+    asked: list[NDArray[Any]] = field(default_factory=list)
 
     def after(self, rows: NDArray[Any], accuracies: NDArray[Any]) -> "Noted":
-        return Noted(np.column_stack([rows, accuracies]), self.asked)
+        self.heard.append(rows)
+        return Noted(np.column_stack([rows, accuracies]), self.heard, self.asked)
 
     def expected(self, rows: NDArray[Any]) -> list[float]:
         self.asked.append(rows)
@@ -170,13 +173,14 @@ def test_an_outlook_is_told_of_the_labelled_networks_alone(made_up_table: Benchm
         for one in made_up_table.entries
     )
     settings = {"data": "digits", "recipe": {**Recipe(1).ingredients, "batch": batch}}
-    noted = Noted(np.empty((0, 0)), [])
+    noted = Noted(np.empty((0, 0)))
     table = replace(made_up_table, entries=entries, settings=settings)
-    (row, _) = evaluate_proxy(table, TASK, "random", labels=20, epochs=2, outlook=noted).rows  # type: ignore[arg-type]
+    (row, _) = evaluate_proxy(table, TASK, "random", labels=20, epochs=2, learned=Learned(noted)).rows  # type: ignore[arg-type]
     assert row.scores["outlook"].n == row.scores["outlook_unlabelled"].n == COUNT - 20
     assert row.scores["outlook"].tau == pytest.approx(row.scores["predicted"].tau)  # what is judged had no label
     assert row.scores["outlook_unlabelled"].tau == pytest.approx(row.scores["predicted"].tau)
     assert {tuple(rows[:, 0]) for rows in noted.asked} == {((batch * long) ** POWERS[0],) * COUNT}
+    assert {tuple(rows[:, 0]) for rows in noted.heard} == {((batch * table.epoch) ** POWERS[0],) * 20}
     assert "outlook" not in evaluate_proxy(table, TASK, "random", labels=20, epochs=2).rows[0].scores
     assert not {"outlook", "outlook_unlabelled"} & row.to_json()["baselines"].keys()
 
@@ -187,11 +191,23 @@ def test_an_outlook_of_others_knows_no_network_of_the_table(made_up_table: Bench
     task = find_data("fashion").task
     entries = tuple(replace(made_up_table.entries[0], genotype=one) for one in known[:5])
     whole, without = (
-        outlook_of_others(replace(made_up_table, entries=some), task) for some in (made_up_table.entries, entries)
+        learned_of_others(replace(made_up_table, entries=some), task).outlook
+        for some in (made_up_table.entries, entries)
     )
     hidden = sum(one.architecture in {other.architecture for other in known[:5]} for one in known)
     assert len(whole.y) == len(known)
     assert len(without.y) == len(known) - hidden
+
+
+def test_scores_of_another_hypernetwork_are_no_surprise_in_the_middle(made_up_table: BenchmarkTable) -> None:
+    weights = (shipped("checkpoints") / "fashion" / "ghn.safetensors").read_bytes()
+    task = find_data("fashion").task
+    own, other = (
+        learned_of_others(replace(made_up_table, settings={"ghn_hash": one}), task) for one in (digest(weights), "1234")
+    )
+    assert (own.familiar, other.familiar) == (True, False)
+    assert not learned_of_others(made_up_table, replace(task, data="photos")).familiar
+    assert learned_of_others(made_up_table, replace(task, data="photos")).outlook.strange
 
 
 def test_the_same_seed_gives_the_same_row(made_up_table: BenchmarkTable, rows: list[ProxyRow]) -> None:
