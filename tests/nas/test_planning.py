@@ -34,6 +34,7 @@ from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.space.genes import gene_choices
+from qnas.training import run as training_run
 from qnas.training.jobs import Job
 from qnas.training.price import price
 from qnas.training.recipe import Recipe
@@ -165,7 +166,8 @@ def prepared() -> Prepared:
 
 
 @pytest.mark.slow
-def test_networks_are_timed_in_this_process(prepared: Prepared) -> None:
+def test_networks_are_timed_in_this_process(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "MEASURED", 0.1)
     pace = measured(SETTINGS, prepared, "cpu", 1)
     assert 0 < pace.step == pace.full_step < 5
     assert 0 < pace.score < 60
