@@ -126,7 +126,7 @@ class Stopped:
         plans = [build_plan(one.genotype, space.task) for one in self.entries]
         seen, scores = [float(table.batch * self.steps)] * len(plans), [one.score.top1 for one in self.entries]
         self.rows = {True: rows_of(plans, seen, scores), False: rows_of(plans, seen)}
-        self.outlook = learned.outlook if learned.familiar else learned.outlook.used_to(self.rows[True])
+        self.outlook = learned.on(self.rows[True])
         self.ways: dict[str, Callable[[list[int]], Curve]] = {
             "qnas": self.by_outlook,
             "unscored": lambda order: self.by_outlook(order, scored=False),

@@ -56,6 +56,8 @@ NAMES = {
     "tpe": "TPE on short runs from random",
     "nsga2": "NSGA-II on short runs from random",
 }
+RUNS = (1, 2, 3, 5, 10, 20)
+"""After the work of how many whole runs it is told what ways of searching have, where runs may end early."""
 STOPPED = {
     "qnas": "qnas: by learning curves and scores",
     "unscored": "by learning curves alone",
@@ -66,11 +68,12 @@ STOPPED = {
 
 
 class Found(NamedTuple):
-    """The curves of ways of searching, what these are called, and what they searched."""
+    """The curves of ways of searching, what these are called and searched, and after which work that is told."""
 
     curves: dict[str, list[Curve]]
     names: dict[str, str]
     title: str
+    marks: tuple[int, ...] = ()
 
 
 class Real:
@@ -191,7 +194,7 @@ def band(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
     """Print and draw what every way has reached, and return it with how much work others need for what qnas has."""
-    curves, names, title = found
+    curves, names, title, marks = found
     most = max(curve[-1][0] for every in curves.values() for curve in every)
     grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 120)
     means = {}
@@ -207,7 +210,11 @@ def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
         axes.fill_between(grid[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         last = tops[:, -1]
         at_end = last if name == "qnas" else tops[:, int(np.searchsorted(grid, end, side="right")) - 1]
+        told = np.array([incumbents(curve, np.array(marks, float)) for curve in every]).mean(0)
         rows[name] = {
+            "after": {
+                mark: None if np.isnan(top) else round(float(top), 2) for mark, top in zip(marks, told, strict=True)
+            },
             "seeds": len(every),
             "at_qnas_end": None if np.isnan(at_end).any() else round(float(at_end.mean()), 2),
             "sem_at_qnas_end": round(float(at_end.std(ddof=1) / len(at_end) ** 0.5), 2),
@@ -236,7 +243,8 @@ def stopped(given: Namespace, table: BenchmarkTable, bits: Bits) -> Found:
     replay = Stopped(table, bits, space, learned, given.start, given.epochs, given.score_steps)
     curves = {name: [replay.curve(name, seed) for seed in range(given.seeds)] for name in replay.ways}
     networks = f"{len(replay.entries)} networks of {data.name}, {bits}"
-    return Found(curves, STOPPED, f"{networks}, {replay.steps} steps from {given.start} parameters")
+    title = f"{networks}, {replay.steps} steps from {given.start} parameters"
+    return Found(curves, STOPPED, title, tuple(replay.steps * runs for runs in RUNS))
 
 
 def replayed(given: Namespace, bits: Bits) -> Found:

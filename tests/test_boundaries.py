@@ -12,8 +12,9 @@ import pytest
 pytestmark = pytest.mark.slow
 COMMAND = ["train", "ds_cnn", "--width", "4", "--bits", "w4a4", "--data", "digits", "--steps", "2"]
 ODD = {
-    "of the language C, 60 columns wide": {
-        "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "COLUMNS": "60", "TERM": "dumb",
+    "without a home, of the language C, 60 columns wide": {
+        "HOME": None, "XDG_CACHE_HOME": None, "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0", "COLUMNS": "60", "TERM": "dumb",
     },
     "with a home that is not there": {"HOME": "/nowhere/at all", "XDG_CACHE_HOME": None},
     "with a home that cannot be written": {"HOME": "/proc", "XDG_CACHE_HOME": None},

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-MOMENTS, SEED = int(os.environ.get("QNAS_KILLS", "2")), int(os.environ.get("QNAS_SEED", "0"))
+MOMENTS, SEED = int(os.environ.get("QNAS_KILLS", "3")), int(os.environ.get("QNAS_SEED", "0"))
 """SIGKILLs for each command, and for three of them one of ``OTHERS``; more with ``just soak``."""
 OTHERS = ((signal.SIGTERM,), (signal.SIGINT,), (signal.SIGINT, signal.SIGINT))
 FIRST, LOOK = 0.1, 0.004

@@ -190,9 +190,14 @@ def hopefuls(
 
 def wiser(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook) -> list[Candidate]:
     """All candidates with an estimate of a full run that takes all short runs into account."""
-    labelled = [one for one in known if short.steps in one.trained]
-    seen = [one.trained[short.steps] for one in labelled]
+    labelled, seen = _labels(known, short)
     return foreseen(known, full, outlook.after(labelled, short, seen)) if labelled else list(known)
+
+
+def _labels(known: Sequence[Candidate], short: Rung) -> tuple[list[Candidate], list[float]]:
+    """Those that had a short run, and what they reached by it."""
+    labelled = [one for one in known if short.steps in one.trained]
+    return labelled, [one.trained[short.steps] for one in labelled]
 
 
 def mended(
@@ -202,9 +207,7 @@ def mended(
 
     And how well the outlook expected each short run when it knew the others, if they are enough to tell.
     """
-    labelled = [one for one in known if short.steps in one.trained]
-    seen = [one.trained[short.steps] for one in labelled]
-    estimated = wiser(known, short, full, outlook)
+    (labelled, seen), estimated = _labels(known, short), wiser(known, short, full, outlook)
     if len(labelled) < FEWEST_LABELS:
         return estimated, None
     expected = [

@@ -140,7 +140,7 @@ def search(
 
 
 class JobTrainer:
-    """Gives candidates training runs through a pool.
+    """Gives candidates training runs through a pool; ``seconds`` has how long each one's latest took, by its key.
 
     Args:
         settings: of the search.

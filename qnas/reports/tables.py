@@ -138,9 +138,9 @@ def proxy_table(rows: "list[ProxyRow]", title: str) -> Table:
             table.add_row(row.bits, "truth, another seed", str(row.n), f"{row.ceiling:.2f}", end_section=True)
     labels = rows[0].labels if rows else 0
     table.caption = (
-        f"calibrated, outlook, outlook_and_losses, graph_regression, forest: told {labels} short runs, judged on the "
-        "others, 20 times; "
-        "regret: points below the best network; best tenth: share of the picks that are in it"
+        f"calibrated, outlook, outlook_and_losses, graph_regression, forest: told {labels} short runs, "
+        "judged on the others, 20 times; regret: points below the best network; "
+        "best tenth: share of the picks that are in it"
     )
     return table
 

@@ -38,11 +38,12 @@ AZ = ("expressivity", "progressivity", "trainability")
 """The parts of AZ-NAS that tables hold; the fourth is the MACs."""
 EARLY = {"losses_fifth": 2, "losses_half": 5}
 """Baselines that train every network: the sum of its losses (Ru et al., 2021) over so many tenths of its full run."""
-SHOWN = ("calibrated", "predicted")
 LOOKED_AT = 1
 """The place of the tenth of a run whose loss an estimate may read: a fifth of the run is done by then."""
+SHOWN = ("calibrated", "predicted")
+"""The scores that are drawn, which every table has."""
 OWN = (*SHOWN, "outlook", "outlook_unlabelled", "outlook_and_losses")
-"""The scores that are not baselines; those that every table has are drawn."""
+"""The scores that are not baselines."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,10 @@ class Learned:
     outlook: Outlook
     familiar: bool = True
 
+    def on(self, rows: Floats) -> Outlook:
+        """The outlook on the table's networks, of which rows at any length tell the scores."""
+        return self.outlook if self.familiar else self.outlook.used_to(rows)
+
     def scores(
         self, entries: list[Entry], plans: list[Plan], runs: Runs, labels: Floats, estimate: Callable[[int], Any]
     ) -> dict[str, Score]:
@@ -133,8 +138,8 @@ class Learned:
         """
         known = [one.score.top1 for one in entries]
         asked, told = (rows_of(plans, [steps * runs.batch] * len(plans), known) for steps in (runs.full, runs.short))
-        outlook = self.outlook if self.familiar else self.outlook.used_to(asked)
-        expected, losses = outlook.expected(asked), runs.losses(entries)
+        outlook, losses = self.on(asked), runs.losses(entries)
+        expected = outlook.expected(asked)
 
         def labelled(places: NDArray[np.intp]) -> Floats:
             return np.array(outlook.after(told[places], labels[places]).expected(asked))

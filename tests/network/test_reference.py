@@ -124,5 +124,5 @@ def test_sampled_networks_equal_their_references(name: str, split: str, draw: Dr
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "split"), SPLITS)
 def test_many_networks_equal_their_references(name: str, split: str, draw: Draw, noise: Tensor) -> None:
-    for plan in draw(name, split, 30, side=8):
+    for plan in draw(name, split, 60, side=8):
         check(plan, noise)
