@@ -45,7 +45,8 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
             {"results"},
         ),
         (
-            "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 --ways halving hand_made "
+            "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 "
+            "--ways halving_predicted hand_made "
             "--out {out}/rows.jsonl",
             {"results"},
         ),

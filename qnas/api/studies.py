@@ -11,10 +11,11 @@ from qnas.errors import check_seed
 from qnas.nas.limits import Limits
 from qnas.quant.scheme import Bits
 from qnas.runs.progress import Progress, silent
-from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table, make_table
+from qnas.studies.benchmark_table import TABLE, BenchmarkTable, load_table
 from qnas.studies.proxy import ProxyTable, learned_of_others
 from qnas.studies.proxy import evaluate_proxy as judge
 from qnas.studies.settings import Part, TableSettings, read_parts
+from qnas.studies.table_runs import make_table
 from qnas.training.recipe import Recipe
 
 

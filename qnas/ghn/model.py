@@ -34,6 +34,8 @@ class GHN(nn.Module):
         config: sizes and choices.
     """
 
+    fits_classes = False
+
     def __init__(self, config: GHNConfig) -> None:
         super().__init__()
         self.config = config

@@ -18,6 +18,10 @@ class Predictor(Protocol):
     def weights(self) -> Sharing:
         """What shares a step where the parameters are rounded."""
 
+    @property
+    def fits_classes(self) -> bool:
+        """Whether classifiers are fitted to the images, rather than learned on some before."""
+
     def __call__(self, plans: list[Plan], whole: bool = True) -> Sequence[Parameters]:
         """Parameters of every plan, by slot name: in full, or of tensors that repeat a first tile that tile."""
 

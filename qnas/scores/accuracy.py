@@ -51,10 +51,13 @@ def confusion(
     network: Callable[[Tensor], Tensor], images: Images, classes: int, batch: int = EVALUATION_BATCH
 ) -> list[list[int]]:
     """How many images of each class (rows) a network takes for each class (columns)."""
-    counts = torch.zeros(classes**2, dtype=torch.int64, device=images.labels.device)
-    for x, labels in evaluation_batches(images, batch):
-        counts += (labels * classes + network(x).argmax(1)).bincount(minlength=classes**2)
-    table: list[list[int]] = counts.view(classes, classes).tolist()
+    said = torch.cat([network(x).argmax(1) for x, _ in evaluation_batches(images, batch)])
+    return tabulated(images.labels, said, classes)
+
+
+def tabulated(labels: Tensor, said: Tensor, classes: int) -> list[list[int]]:
+    """How many images of each class (rows) were taken for each class (columns); both (images,)."""
+    table: list[list[int]] = (labels * classes + said).bincount(minlength=classes**2).view(classes, classes).tolist()
     return table
 
 

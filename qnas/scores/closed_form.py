@@ -44,6 +44,8 @@ class ClosedForm:
         images: to fit to, ``FITTED_IMAGES`` of them, on the hypernetwork's device.
     """
 
+    fits_classes = True
+
     def __init__(self, ghn: "GHN", images: Images) -> None:
         self.ghn, self.images, self.weights = ghn, images.drawn(FITTED_IMAGES), ghn.weights
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
+from qnas.errors import QnasError
 from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
@@ -25,6 +26,7 @@ from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
+from qnas.scores.accuracy import by_class, tabulated
 from qnas.scores.predicted import Score, margins
 from qnas.space.space import SearchSpace
 
@@ -65,6 +67,7 @@ class Race:
             those over the first images, slice by slice.
         deviation: (slices,): the standard deviation of that factor of misses from pilot to pilot.
         weights: what shares a step.
+        at_chance: whether the pilots together recognise no more than guesses do (``qnas.scores.accuracy.by_class``).
     """
 
     calibration: Tensor
@@ -72,6 +75,7 @@ class Race:
     growth: Tensor
     deviation: Tensor
     weights: Sharing = "tensor"
+    at_chance: bool = False
 
     @torch.inference_mode()
     def run(self, plan: Plan, parameters: Parameters, most_missed: float = float("inf")) -> Outcome:
@@ -125,16 +129,15 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
         seed: of the pilots.
     """
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
-    images, pilots = data.validation.first(MOST_IMAGES), []
+    images, pilots, said = data.validation.first(MOST_IMAGES), list[Tensor](), list[Tensor]()
     for genotype in islice(stream(space, seed, bits=bits), PILOTS):
         plan = build_plan(genotype, space.task)
         (parameters,) = ghn([plan], whole=False)
         arithmetic = static_on(plan, parameters, calibration, ghn.weights)
-        found = [
-            losses_and_margins(forward(plan, parameters, x, arithmetic), labels)
-            for x, labels in evaluation_batches(images, LARGEST_BATCH)
-        ]
-        pilots.append(torch.cat(found, 1))
+        batches = evaluation_batches(images, LARGEST_BATCH)
+        logits = torch.cat([forward(plan, parameters, x, arithmetic) for x, _ in batches])
+        pilots.append(losses_and_margins(logits, images.labels))
+        said.append(logits.argmax(1))
     seen = torch.stack(pilots).clamp(max=1e3)
     order = (seen[:, 2].mean(0) - 1).abs().argsort(stable=True)  # a margin of 0: as likely right as wrong
     sums = seen[:, :, order].cumsum(2).cpu()
@@ -143,7 +146,8 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
     growth[:, -1] = 1.0  # which differs from it by rounding
     own = (parts[:, 0, -1:] + 1) / (parts[:, 0] + 1)
     telling = replace(images, pixels=images.pixels[order], labels=images.labels[order])
-    return Race(calibration, telling, growth, own.std(0), ghn.weights)
+    guesses = by_class(tabulated(images.labels.repeat(len(said)), torch.cat(said), data.task.classes))
+    return Race(calibration, telling, growth, own.std(0), ghn.weights, guesses["at_chance"])
 
 
 class Racer:
@@ -162,8 +166,19 @@ class Racer:
 
     @cached_property
     def race(self) -> Race:
-        """Where the networks compete."""
-        return prepare_race(self.space, self.bits, self.data, self.ghn, self.seed)
+        """Where the networks compete.
+
+        Raises:
+            QnasError: the hypernetwork was trained for these images, and what it predicts does no better than guesses.
+        """
+        race = prepare_race(self.space, self.bits, self.data, self.ghn, self.seed)
+        if race.at_chance and not self.ghn.fits_classes:
+            raise QnasError(
+                f"The hypernetwork is at chance: at {self.bits}, {PILOTS} networks whose parameters it predicts "
+                f"recognise no more of {self.images} validation images than guesses do; train it longer, or give "
+                "another `ghn`."
+            )
+        return race
 
     @property
     def images(self) -> int:

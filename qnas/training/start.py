@@ -23,6 +23,7 @@ class Kept:
     """Predicts what is known already: the parameters of a trained network."""
 
     weights: Sharing = "channel"
+    fits_classes = False
 
     def __init__(self, network: Network) -> None:
         self.parameters = dict(network.slots)

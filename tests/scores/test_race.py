@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet, Images
+from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.network.arithmetic import arithmetic_for, static_on
 from qnas.network.build import build_plan
@@ -17,11 +18,13 @@ from qnas.network.forward import Parameters, forward
 from qnas.network.plan import Plan
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
+from qnas.scores.closed_form import ClosedForm
 from qnas.scores.race import (
     CALIBRATION_IMAGES,
     PILOTS,
     Outcome,
     Race,
+    Racer,
     fewest_missed,
     prepare_race,
     slices,
@@ -232,3 +235,30 @@ def test_the_same_seed_gives_the_same_race_and_another_gives_another(
     assert torch.equal(first.images.labels, again.images.labels)
     assert torch.equal(first.growth, again.growth)
     assert not torch.equal(first.images.pixels, other.images.pixels)
+
+
+def test_a_hypernetwork_at_chance_is_refused_when_the_first_score_is_due(
+    ghn: GHN, digits_data: DataSet, draw: Draw
+) -> None:
+    """One that has learned nothing, on labels that it could learn; one whose classes mean something else."""
+    (plan,) = draw("tiny", "id", 1, bits=Bits(4, 4))
+    shifted = replace(digits_data.validation, labels=(digits_data.validation.labels + 5) % 10)
+    untrained = GHN(ghn.config).eval()
+    for predictor, validation in ((untrained, digits_data.validation), (ghn, shifted)):
+        racer = Racer(SPACE, Bits(4, 4), replace(digits_data, validation=validation), predictor, 0)
+        with pytest.raises(QnasError, match=r"at chance: at w4a4, 8 networks .* no more of 360 validation"):
+            racer(plan, float("inf"))
+    racer = Racer(SPACE, Bits(4, 4), digits_data, ghn, 0)
+    assert racer(plan, float("inf")).score.top1 > 50
+    assert not racer.race.at_chance
+
+
+def test_where_classifiers_are_fitted_to_the_images_these_are_to_blame(
+    ghn: GHN, digits_data: DataSet, draw: Draw
+) -> None:
+    """Labels that say nothing of the images: their search goes on, by what else is known of networks."""
+    (plan,) = draw("tiny", "id", 1, bits=Bits(4, 4))
+    drawn = torch.randint(10, (len(digits_data.train),), generator=torch.Generator().manual_seed(0))
+    data = replace(digits_data, train=replace(digits_data.train, labels=drawn))
+    racer = Racer(SPACE, Bits(4, 4), data, ClosedForm(ghn, data.train), 0)
+    assert racer(plan, float("inf")).score.top1 < 30
