@@ -36,7 +36,7 @@ from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
-from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH, MOST_IMAGES, PILOTS
+from qnas.scores.race import CALIBRATION_IMAGES, MOST_IMAGES, PILOTS, batch_on
 from qnas.space.genes import gene_choices
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, one_thread, predictor_of
@@ -266,7 +266,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
     (parameters,) = ghn([plan], whole=False)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
     arithmetic = static_on(plan, parameters, calibration, ghn.weights)
-    for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), LARGEST_BATCH):
+    for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), batch_on(calibration.device)):
         forward(plan, parameters, x, arithmetic).sum().item()
     return time.perf_counter() - started
 

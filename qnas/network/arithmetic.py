@@ -108,8 +108,9 @@ class StaticArithmetic:
         return convolve(node, x, *self.layers[node.name])
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
-        """See ``Arithmetic``."""
-        return self.grids[node.name].round(x) if node.name in self.grids else x
+        """See ``Arithmetic``; what a layer gives nobody else reads, so it is rounded where it lies."""
+        in_place = node.kind in ("conv", "linear")
+        return self.grids[node.name].round(x, in_place) if node.name in self.grids else x
 
 
 class _Observer:

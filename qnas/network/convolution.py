@@ -51,15 +51,13 @@ def scaled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def max_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
     """A max pool of odd kernel whose padding does not count; without gradients rows and columns are taken in turn."""
-    if torch.is_grad_enabled() or stride > 1:
+    if torch.is_grad_enabled():
         return F.max_pool2d(x, kernel, stride, kernel // 2)
     x = F.pad(x, [kernel // 2] * 4, value=float("-inf"))
     for dimension in (2, 3):
-        length = x.shape[dimension] - kernel + 1
-        total = x.narrow(dimension, 0, length)
-        for offset in range(1, kernel):
-            total = torch.maximum(total, x.narrow(dimension, offset, length))
-        x = total
+        x, *others = x.unfold(dimension, kernel, stride).unbind(-1)
+        for other in others:
+            x = torch.maximum(x, other)
     return x
 
 

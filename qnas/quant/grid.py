@@ -138,10 +138,10 @@ class Grid:
         """The real numbers that integers stand for: (Q - Z) s."""
         return (integers - self.along(self.zero_point, integers)) * self.along(self.scale, integers)
 
-    def round(self, x: Tensor) -> Tensor:
+    def round(self, x: Tensor, in_place: bool = False) -> Tensor:
         """The nearest number of the grid, for each of ``x``: equation 1 and back, in one go."""
         scale = self.along(self.scale, x)
-        result = torch.div(x, scale)
+        result = x.div_(scale) if in_place else x / scale
         if self.tie_break:
             result.add_(self.tie_break)
         result.round_()

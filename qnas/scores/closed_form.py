@@ -15,7 +15,7 @@ from qnas.network.forward import classified, features
 from qnas.network.initial import Predictor
 from qnas.network.plan import CLASSIFIER, Plan
 from qnas.network.tiles import copies
-from qnas.scores.race import CALIBRATION_IMAGES, LARGEST_BATCH
+from qnas.scores.race import CALIBRATION_IMAGES, batch_on
 from qnas.scores.ridge import fit_ridge
 
 if TYPE_CHECKING:
@@ -60,9 +60,8 @@ class ClosedForm:
         """Parameters with a classifier that is fitted to what the plan's backbone makes of the images."""
         calibration, _ = self.images.batch(slice(0, CALIBRATION_IMAGES))
         arithmetic = static_on(plan, backbone, calibration, self.weights)
-        read = torch.cat(
-            [features(plan, backbone, x, arithmetic) for x, _ in evaluation_batches(self.images, LARGEST_BATCH)]
-        )
+        batches = evaluation_batches(self.images, batch_on(calibration.device))
+        read = torch.cat([features(plan, backbone, x, arithmetic) for x, _ in batches])
         ridge, last = fit_ridge(read, self.images.labels, plan.classes), plan.nodes[-1]
         weight, bias = ridge.weight / copies(read.shape[1], last.channels_in).to(read), ridge.bias
         fitted = {**backbone, f"{CLASSIFIER}/weight": weight, f"{CLASSIFIER}/bias": bias}

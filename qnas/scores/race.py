@@ -32,13 +32,17 @@ from qnas.space.space import SearchSpace
 
 CALIBRATION_IMAGES = 64
 FIRST_SLICE = 64
-LARGEST_BATCH = 512
 PILOTS = 8
 """Networks that tell which images tell networks apart, and how misses grow from slice to slice."""
 MOST_IMAGES = 1_000
 """Validation images that a score stands on at most: its standard error is then at most 1.6 points, far less than what
 networks of a space differ by, and the time goes to training instead."""
 DEVIATIONS = 3.0
+
+
+def batch_on(device: torch.device) -> int:
+    """How many images at once: what a network makes of few stays in a processor's caches, many keep a GPU busy."""
+    return 512 if device.type == "cuda" else 128
 
 
 def losses_and_margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -85,10 +89,10 @@ class Race:
         above who reached the end with ``most_missed`` or fewer.
         """
         arithmetic = static_on(plan, parameters, self.calibration, self.weights)
-        sums, total = torch.zeros(3), len(self.images)
+        sums, total, batch = torch.zeros(3), len(self.images), batch_on(self.calibration.device)
         for (start, end), growth, deviation in zip(slices(total), self.growth.T, self.deviation.tolist(), strict=True):
-            for first in range(start, end, LARGEST_BATCH):
-                x, labels = self.images.batch(slice(first, min(end, first + LARGEST_BATCH)))
+            for first in range(start, end, batch):
+                x, labels = self.images.batch(slice(first, min(end, first + batch)))
                 sums += losses_and_margins(forward(plan, parameters, x, arithmetic), labels).sum(1).cpu()
             expected, seen = sums * growth, end
             if fewest_missed(sums[0].item(), end, total, growth[0].item(), deviation) > most_missed:
@@ -134,7 +138,7 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
         plan = build_plan(genotype, space.task)
         (parameters,) = ghn([plan], whole=False)
         arithmetic = static_on(plan, parameters, calibration, ghn.weights)
-        batches = evaluation_batches(images, LARGEST_BATCH)
+        batches = evaluation_batches(images, batch_on(calibration.device))
         logits = torch.cat([forward(plan, parameters, x, arithmetic) for x, _ in batches])
         pilots.append(losses_and_margins(logits, images.labels))
         said.append(logits.argmax(1))
