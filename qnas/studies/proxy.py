@@ -255,8 +255,9 @@ def _row(
         "graph_regression": _fitted(graphs, measured, estimate(graphs.shape[1])),
         "forest": _fitted(np.column_stack([graphs, *signals.values()]), measured, forest()),
     }
-    if (start, full) != ("random", epoch) and all(entry.of("random", epoch) for entry in entries):
-        scores["epoch_from_random"] = _fixed([entry.of("random", epoch)[0].validation for entry in entries])
+    for origin in STARTS:
+        if (start, full) != (origin, epoch) and all(entry.of(origin, epoch) for entry in entries):
+            scores[f"epoch_from_{origin}"] = _fixed([entry.of(origin, epoch)[0].validation for entry in entries])
     if all(losses := runs.losses(entries)):
         scores |= {name: _fixed([-sum(one[:tenths]) for one in losses]) for name, tenths in EARLY.items()}
     choices = [rng.permutation(len(entries)) for _ in range(SPLITS)]

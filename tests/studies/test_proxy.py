@@ -19,6 +19,7 @@ from qnas.space.genotype import Genotype
 from qnas.studies import proxy
 from qnas.studies.benchmark_table import BenchmarkTable, Run
 from qnas.studies.proxy import AZ, Learned, ProxyRow, az_nas, evaluate_proxy, learned_of_others, lengths_of
+from qnas.studies.settings import STARTS
 from qnas.task import Task
 from qnas.training.recipe import Recipe
 
@@ -142,10 +143,16 @@ def test_early_losses_are_scores_where_the_table_has_them(made_up_table: Benchma
     assert "losses_fifth" not in row.scores
 
 
-def test_an_epoch_from_random_parameters_is_no_score_for_itself(made_up_table: BenchmarkTable) -> None:
-    for start, stands in (("random", False), ("predicted", True)):
-        (row, _) = evaluate_proxy(made_up_table, TASK, start, labels=20, epochs=1).rows
-        assert ("epoch_from_random" in row.scores) == stands
+@pytest.mark.parametrize("start", STARTS)
+def test_an_epoch_is_a_score_for_longer_runs_and_for_other_starts_not_for_itself(
+    made_up_table: BenchmarkTable, start: str
+) -> None:
+    (short, _), (long, _) = (
+        evaluate_proxy(made_up_table, TASK, start, labels=20, epochs=epochs).rows for epochs in (1, 24 / 17)
+    )
+    for origin in STARTS:
+        assert (f"epoch_from_{origin}" in short.scores) == (origin != start)
+        assert long.scores[f"epoch_from_{origin}"].tau > 0.8
 
 
 @dataclass
@@ -220,7 +227,16 @@ def test_a_row_is_printed_with_the_calibrated_score_first(rows: list[ProxyRow]) 
     assert {"bits", "n", "labels", "tau", "tau_low", "tau_high", "rho", "ceiling", "predicted"} <= printed.keys()
     assert (printed["n"], printed["labels"]) == (COUNT, 20)
     assert printed["tau"] == rows[0].scores["calibrated"].tau
-    needed = {"params", "macs", "random", "graph_regression", "forest", "epoch_from_random", "snip"}
+    needed = {
+        "params",
+        "macs",
+        "random",
+        "graph_regression",
+        "forest",
+        "epoch_from_random",
+        "epoch_from_predicted",
+        "snip",
+    }
     assert printed["baselines"].keys() >= needed
     assert "calibrated" not in printed["baselines"]
 
