@@ -34,6 +34,11 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ("search.py --table {digits}/truth.jsonl.gz --seeds 3", {"ways", "qnas_work"}),
         ("search.py --table {fashion}/truth.jsonl.gz --start random --seeds 2", {"ways", "qnas_work"}),
         ("search.py --real --seconds 0.1 --seeds 1 --steps 6 --trials 6 --out {out}", {"ways", "qnas_work"}),
+        (
+            "search.py --real --planned 1 --seconds 0.1 --seeds 1 --budgets weight_bytes=8192 --out {out} "
+            "--ways mixed random_predicted",
+            {"ways", "qnas_work"},
+        ),
         ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
         (
             "space_gate.py --data digits --space tiny --networks 2 --seconds 0.05 --out {out}",
@@ -83,6 +88,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         "search",
         "search of runs that end early",
         "real search",
+        "real search of so many seconds",
         "winner",
         "space gate",
         "ingredients",
