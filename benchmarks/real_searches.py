@@ -3,8 +3,8 @@
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import islice
+from itertools import count, islice, takewhile
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ from qnas.nas.search import Means, search
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
-from qnas.scores.closed_form import predictor_for
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import Job, run_job
+from qnas.training.jobs import Job, predictor_of, run_job
 from qnas.training.price import price
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.work.ledger import Result
 
 
 class Real:
-    """One real search of one process, with its clock.
+    """One real search of one process, with its clock; reading data, hypernetworks and tables is before it begins.
 
     Args:
         settings: of the search.
@@ -35,12 +34,14 @@ class Real:
         predicted: whether training begins from the hypernetwork's parameters, as that of ``qnas search`` does.
     """
 
-    def __init__(self, settings: SearchSettings, seconds: float, predicted: bool) -> None:
+    def __init__(self, settings: SearchSettings, seconds: float = inf, predicted: bool = False) -> None:
         self.settings, self.seconds = settings, seconds
         self.prepared = prepare(settings)
-        self.ghn = predictor_for(self.prepared.checkpoint, self.prepared.data) if predicted else None
+        ghn = predictor_of(settings.ghn, settings.data, "cpu")
+        self.ghn = ghn if predicted else None
         self.started = time.process_time()
         self.curve: Curve = []
+        self.kept: list[str] = []
 
     @property
     def work(self) -> float:
@@ -65,17 +66,21 @@ class Real:
         settings = self.settings
         return random_networks(self.prepared.space, settings.limits, settings.bits, settings.seed)
 
-    def random(self) -> None:
-        """Train one network after the other in full."""
+    def rounds(self, most: int | None) -> Iterator[int]:
+        """Counts as long as there is time, up to so many."""
+        return takewhile(lambda _: self.work < self.seconds, islice(count(), most))
+
+    def random(self, most: int | None = None) -> None:
+        """Train one network after the other in full, up to so many."""
         networks = self.networks()
-        while self.work < self.seconds:
+        for _ in self.rounds(most):
             self.train(next(networks), self.settings.recipe.steps)
 
-    def halving(self) -> None:
-        """Brackets of nine networks: all a short run, the best three a middle one, the best a full one."""
+    def halving(self, most: int | None = None) -> None:
+        """Brackets of nine networks, up to so many: a short run for all, a middle one for three, a full one for one."""
         short, middle, full = self.settings.lengths
         networks = self.networks()
-        while self.work < self.seconds:
+        for _ in self.rounds(most):
             left = list(islice(networks, HALVED**2))
             for steps in (short, middle):
                 trained = [(self.train(genotype, steps), place) for place, genotype in enumerate(left)]
@@ -104,6 +109,7 @@ class Real:
         result = run_job(job)
         if job.output:
             self.curve.append((self.work, result["top1"], 0.0))
+            self.kept.append(job.genotype.key)
         return result
 
     def qnas(self) -> None:
@@ -112,28 +118,23 @@ class Real:
             folder = Path(name) / "search"
             open_prepared(self.prepared, folder)
             picks = search(self.settings, self.prepared, folder, Means(do=self.watched))
-        tests = {pick.best_trained: pick.test for pick in picks}
-        self.curve = [(work, accuracy, tests[accuracy] or 0.0) for work, accuracy, _ in self.curve]
+        tests = {pick.key: pick.test or 0.0 for pick in picks}
+        done = zip(self.curve, self.kept, strict=True)
+        self.curve = [(work, accuracy, tests[key]) for (work, accuracy, _), key in done]
 
 
 WAYS: dict[str, Callable[[Real], None]] = {
     "qnas": Real.qnas,
-    "mixed": Real.qnas,
     "random": Real.random,
-    "random_predicted": Real.random,
     "halving": Real.halving,
-    "halving_predicted": Real.halving,
     "tpe": lambda real: real.sampled("tpe"),
     "nsga2": lambda real: real.sampled("nsga2"),
 }
 
 
-USUAL = ("qnas", "random", "halving", "tpe", "nsga2")
-
-
 def really(name: str, settings: SearchSettings, seconds: float) -> dict[str, Any]:
     """One seed of one way of searching."""
     settle()
-    real = Real(replace(settings, mixed=name == "mixed"), seconds, name.endswith("predicted"))
+    real = Real(settings, seconds)
     WAYS[name](real)
     return {"way": name, "seed": settings.seed, "curve": real.curve}

@@ -2,36 +2,29 @@
 
     python benchmarks/search.py --table checkpoints/digits/truth.jsonl.gz --figure docs/search-table.svg
     python benchmarks/search.py --real --seconds 60 --seeds 10 --out runs/search --figure docs/search-real.svg
-    python benchmarks/search.py --real --planned 150 --seconds 500 --data fashion --budgets weight_bytes=65536 \
-        --ways qnas halving_predicted random_predicted --out runs/fashion
 
 ``--table`` replays ways of searching on a table of trained networks (``qnas study table``), hundreds of times, each on
 another hundred of its networks; work is counted in training steps. ``--real`` does everything for real; work is the
-processor's time of one process. With ``--planned`` qnas searches as it does when it is given so many seconds, and runs
-of a rung take the same time, by prices, instead of the same steps. A curve is the test accuracy, averaged over seeds,
-of the network that has the best validation accuracy of all fully trained ones so far; its band is the 95 % bootstrap
-interval of that average. The last line is JSON.
+processor's time of one process. A curve is the test accuracy, averaged over seeds, of the network that has the best
+validation accuracy of all fully trained ones so far; its band is the 95 % bootstrap interval of that average. The last
+line is JSON.
 """
 
 import sys
 from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
-from common import budget_of, finish, load, options
+from common import finish, load, options
 from numpy.typing import NDArray
-from real_searches import USUAL, really
+from real_searches import WAYS, really
 from replays import Curve, Replay, Stopped
 
-from qnas.checkpoints.store import default_checkpoint
-from qnas.data.registry import default_space
 from qnas.nas.limits import Limits
-from qnas.nas.planning import FULL_SHARE, SCORED, in_equal_time
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.files import append_row, read_rows
@@ -39,11 +32,10 @@ from qnas.studies.benchmark_table import BenchmarkTable, load_table
 from qnas.studies.proxy import learned_of_others
 from qnas.training.recipe import Recipe
 
-SCORE_STEPS = 4.0
-"""Training steps that one score costs on Fashion-MNIST: 0.22 s beside 0.05 s a step (medians of 24 networks, W4A4)."""
+SCORE_STEPS = 3.0
+"""Training steps that one score costs on Fashion-MNIST: 0.16 s beside 0.05 s a step (medians of 24 networks, W4A4)."""
 NAMES = {
     "qnas": "qnas: score, calibrate, halve, train from predicted",
-    "mixed": "the same, every layer of widths of its own",
     "random": "random search, trained from random",
     "random_predicted": "random search, trained from predicted",
     "halving": "successive halving from random",
@@ -96,8 +88,7 @@ def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
     grid = np.geomspace(min(curve[0][0] for every in curves.values() for curve in every), most, 120)
     means = {}
     _, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    ours = next(name for name in curves if name in ("qnas", "mixed"))
-    end = float(np.median([curve[-1][0] for curve in curves[ours]]))
+    end = float(np.median([curve[-1][0] for curve in curves["qnas"]]))
     rows: dict[str, Any] = {}
     for name, every in curves.items():
         tops = np.array([incumbents(curve, grid) for curve in every])
@@ -107,7 +98,7 @@ def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
         (line,) = axes.plot(grid[shown], means[name][shown], label=names[name])
         axes.fill_between(grid[shown], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         last = tops[:, -1]
-        at_end = last if name == ours else tops[:, int(np.searchsorted(grid, end, side="right")) - 1]
+        at_end = last if name == "qnas" else tops[:, int(np.searchsorted(grid, end, side="right")) - 1]
         told = np.array([incumbents(curve, np.array(marks, float)) for curve in every]).mean(0)
         rows[name] = {
             "after": {
@@ -119,7 +110,7 @@ def report(found: Found, unit: str, figure: Path | None) -> dict[str, Any]:
             "at_last": round(float(last.mean()), 2),
             "sem_at_last": round(float(last.std(ddof=1) / len(last) ** 0.5), 2),
         }
-    goal = means[ours][-1]
+    goal = means["qnas"][-1]
     for name, mean in means.items():
         reached = np.flatnonzero(np.nan_to_num(mean, nan=-1.0) >= goal)
         rows[name]["work_for_qnas_accuracy"] = round(float(grid[reached[0]]), 1) if len(reached) else None
@@ -156,23 +147,9 @@ def replayed(given: Namespace, bits: Bits) -> Found:
     return Found(curves, NAMES, f"replayed on a table of {len(replay.entries)} networks, {bits}")
 
 
-def wanted(given: Namespace, bits: Bits, seed: int) -> SearchSettings:
-    """The settings of a real search.
-
-    Of one that is planned for some seconds the steps are those of a network that takes a microsecond an image.
-    """
-    limits = budget_of(given.budgets) if given.budgets else Limits(params=given.max_params)
-    names = {"data": given.data, "space": default_space(given.data), "ghn": default_checkpoint(given.data)}
-    settings = SearchSettings(bits, limits, trials=given.trials, recipe=Recipe(given.steps), seed=seed, **names)
-    if not given.planned:
-        return settings
-    settings = in_equal_time(replace(settings, minutes=given.planned / 60, trials=SCORED), workers=1, top=1)
-    steps = round(FULL_SHARE * 1e6 * given.planned / settings.recipe.batch)
-    return replace(settings, recipe=settings.recipe.of(steps), usual_price=1.0)
-
-
 def searched(given: Namespace, bits: Bits) -> Found:
     """Real searches, those in the log not done again."""
+    limits, recipe = Limits(params=given.max_params), Recipe(given.steps)
     given.out.mkdir(parents=True, exist_ok=True)
     log = given.out / f"{bits}.jsonl"
     rows = read_rows(log)
@@ -180,14 +157,15 @@ def searched(given: Namespace, bits: Bits) -> Found:
     with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
         waiting = []
         for seed in range(given.seeds):
-            left = [name for name in given.ways if (name, seed) not in done]
-            waiting += [pool.submit(really, name, wanted(given, bits, seed), given.seconds) for name in left]
+            settings = SearchSettings(bits, limits, trials=given.trials, recipe=recipe, seed=seed)
+            left = [name for name in WAYS if (name, seed) not in done]
+            waiting += [pool.submit(really, name, settings, given.seconds) for name in left]
         for future in as_completed(waiting):
             rows.append(future.result())
             append_row(log, rows[-1])
-            print(f"{len(rows)} of {len(given.ways) * given.seeds} searches", flush=True)
-    curves = {name: [row["curve"] for row in rows if row["way"] == name] for name in given.ways}
-    return Found(curves, NAMES, f"real searches on {given.data}, {bits}")
+            print(f"{len(rows)} of {len(WAYS) * given.seeds} searches", flush=True)
+    curves = {name: [row["curve"] for row in rows if row["way"] == name] for name in WAYS}
+    return Found(curves, NAMES, f"real searches on the digits, {bits}")
 
 
 def main() -> None:
@@ -195,9 +173,7 @@ def main() -> None:
     given = options(
         __doc__, table=Path, real=(False, "search for real"), bits="w4a4", seeds=200,
         seconds=(60.0, "of the processor, for each real search"), steps=(144, "of a full run in a real search"),
-        trials=(100, "networks that qnas scores in a real search"), max_params=50_000, workers=2, data="digits",
-        budgets=("", "of a real search, in place of --max-params"), ways=(list(USUAL), "of a real search"),
-        planned=(0.0, "seconds that qnas is to take in a real search; 0 for --steps and --trials"),
+        trials=(100, "networks that qnas scores in a real search"), max_params=50_000, workers=2,
         out=Path("runs/search"), figure=(Path, "file to draw"),
         start=("predicted", "of the runs of a table that tells their losses"), epochs=(1.0, "of these runs"),
         score_steps=(SCORE_STEPS, "training steps that a score costs there"),

@@ -8,7 +8,7 @@ qnas      ``qnas search``, all included; its full run computes on both cores
 mixed     the same with ``--mixed``: the bits are the most that a layer may have
 hand_made ResNet-8 and DS-CNN, as wide as the budget allows, each on a core of its own for all of the time
 random    two networks of the space drawn within the budget, likewise
-halving   successive halving: twelve short runs, then the two best for the rest of the time
+halving   successive halving: twelve short runs for a third of the time, then the two best for the rest
 
 These begin from random parameters, ``random_predicted`` and ``halving_predicted`` from the hypernetwork's. A line a
 network: validation and test accuracy, costs and seconds. What lies in the file of results is not done again. The last
@@ -29,6 +29,7 @@ from typing import Any
 from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
+from qnas.checkpoints.store import default_checkpoint
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
 from qnas.network.costs import costs
@@ -137,18 +138,20 @@ class Ways:
 
     def halving(self, ghn: str | None = None) -> list[Row]:
         """Short runs of equal time, and the rest of the time for the best, likewise."""
-        first = list(islice(self.networks(), SHORT_RUNS))
+        started, first = time.perf_counter(), list(islice(self.networks(), SHORT_RUNS))
         short = SHORT_SHARE * 60 * self.given.minutes * CORES / SHORT_RUNS
         with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
             found = list(pool.map(tried, [(one, short, self.given.data, self.seed, ghn) for one in first]))
         best = [first[place] for place in sorted(range(len(first)), key=lambda place: -found[place])[:CORES]]
-        return self.side_by_side(best, (1 - SHORT_SHARE) * self.given.minutes, "long", ghn)
+        spent = time.perf_counter() - started
+        rows = self.side_by_side(best, self.given.minutes - spent / 60, "long", ghn)
+        return [{**row, "seconds": round(spent) + row["seconds"]} for row in rows]
 
 
 WAYS: dict[str, Callable[[Ways], list[Row]]] = {
     "qnas": Ways.qnas, "mixed": Ways.mixed, "hand_made": Ways.hand_made, "random": Ways.random, "halving": Ways.halving,
-    "random_predicted": lambda ways: ways.random(ways.given.data),
-    "halving_predicted": lambda ways: ways.halving(ways.given.data),
+    "random_predicted": lambda ways: ways.random(default_checkpoint(ways.given.data)),
+    "halving_predicted": lambda ways: ways.halving(default_checkpoint(ways.given.data)),
 }  # fmt: skip
 
 
@@ -181,7 +184,8 @@ def main() -> None:
         for budget in given.budgets:
             for bits in given.bits:
                 for way in given.ways:
-                    key = {"way": way, "budget": budget, "bits": bits, "minutes": given.minutes, "seed": seed}
+                    key = {"data": given.data, "space": given.space, "way": way, "budget": budget, "bits": bits}
+                    key |= {"minutes": given.minutes, "seed": seed}
                     if any(key.items() <= row.items() for row in rows):
                         continue
                     for row in WAYS[way](Ways(given, budget, bits, seed)):

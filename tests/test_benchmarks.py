@@ -35,9 +35,9 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ("search.py --table {fashion}/truth.jsonl.gz --start random --seeds 2", {"ways", "qnas_work"}),
         ("search.py --real --seconds 0.1 --seeds 1 --steps 6 --trials 6 --out {out}", {"ways", "qnas_work"}),
         (
-            "search.py --real --planned 1 --seconds 0.1 --seeds 1 --budgets weight_bytes=8192 --out {out} "
-            "--ways mixed random_predicted",
-            {"ways", "qnas_work"},
+            "opponents.py --data digits --seconds 1 --times 1 --seeds 2 --budgets weight_bytes=8192 "
+            "--ways qnas mixed halving random --out {out}/rows.jsonl",
+            {"results", "seconds"},
         ),
         ("winner.py --seeds 1 --random 2 --trials 12 --steps 12 --workers 1", {"wins", "rows"}),
         (
@@ -88,7 +88,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         "search",
         "search of runs that end early",
         "real search",
-        "real search of so many seconds",
+        "opponents",
         "winner",
         "space gate",
         "ingredients",

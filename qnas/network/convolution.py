@@ -51,7 +51,7 @@ def scaled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def max_pool(x: Tensor, kernel: int, stride: int) -> Tensor:
     """A max pool of odd kernel whose padding does not count; without gradients rows and columns are taken in turn."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or x.is_cuda or torch.compiler.is_exporting():
         return F.max_pool2d(x, kernel, stride, kernel // 2)
     x = F.pad(x, [kernel // 2] * 4, value=float("-inf"))
     for dimension in (2, 3):

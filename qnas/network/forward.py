@@ -26,7 +26,7 @@ class Arithmetic(Protocol):
         """A convolution or linear layer with its batch norm or bias, before its ReLU."""
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
-        """A node's output as its readers see it."""
+        """A node's output as its readers see it; what a layer gave may be overwritten."""
 
 
 def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arithmetic) -> Tensor:

@@ -150,8 +150,10 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
     growth[:, -1] = 1.0  # which differs from it by rounding
     own = (parts[:, 0, -1:] + 1) / (parts[:, 0] + 1)
     telling = replace(images, pixels=images.pixels[order], labels=images.labels[order])
-    guesses = by_class(tabulated(images.labels.repeat(len(said)), torch.cat(said), data.task.classes))
-    return Race(calibration, telling, growth, own.std(0), ghn.weights, guesses["at_chance"])
+    table = tabulated(images.labels.repeat(len(said)), torch.cat(said), data.task.classes)
+    several = sum(map(any, table)) > 1  # of one class alone there is nothing to guess
+    at_chance = several and by_class(table)["at_chance"]
+    return Race(calibration, telling, growth, own.std(0), ghn.weights, at_chance)
 
 
 class Racer:
@@ -179,8 +181,8 @@ class Racer:
         if race.at_chance and not self.ghn.fits_classes:
             raise QnasError(
                 f"The hypernetwork is at chance: at {self.bits}, {PILOTS} networks whose parameters it predicts "
-                f"recognise no more of {self.images} validation images than guesses do; train it longer, or give "
-                "another `ghn`."
+                f"recognise no more of {self.images} validation images than guesses do; train it longer, or leave "
+                "`ghn` out."
             )
         return race
 

@@ -77,9 +77,10 @@ def test_phases_are_put_back_in_place() -> None:
 
 
 @pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_a_max_pool_is_the_librarys(kernel: int, stride: int, grad: bool) -> None:
     x = torch.randn(2, 3, 7, 6).contiguous(memory_format=torch.channels_last)
     with torch.set_grad_enabled(grad):
         found = max_pool(x, kernel, stride)
     assert torch.equal(found, F.max_pool2d(x, kernel, stride, kernel // 2))
+    assert found.is_contiguous(memory_format=torch.channels_last)

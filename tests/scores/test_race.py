@@ -262,3 +262,10 @@ def test_where_classifiers_are_fitted_to_the_images_these_are_to_blame(
     data = replace(digits_data, train=replace(digits_data.train, labels=drawn))
     racer = Racer(SPACE, Bits(4, 4), data, ClosedForm(ghn, data.train), 0)
     assert racer(plan, float("inf")).score.top1 < 30
+    assert racer.race.at_chance
+
+
+def test_of_images_of_one_class_there_is_nothing_to_guess(ghn: GHN, digits_data: DataSet) -> None:
+    images = digits_data.validation
+    ones = replace(images, pixels=images.pixels[images.labels == 1], labels=images.labels[images.labels == 1])
+    assert not prepare_race(SPACE, Bits(4, 4), replace(digits_data, validation=ones), ghn, 0).at_chance
