@@ -144,7 +144,8 @@ class Ways:
             found = list(pool.map(tried, [(one, short, self.given.data, self.seed, ghn) for one in first]))
         best = [first[place] for place in sorted(range(len(first)), key=lambda place: -found[place])[:CORES]]
         spent = time.perf_counter() - started
-        rows = self.side_by_side(best, self.given.minutes - spent / 60, "long", ghn)
+        left = max(self.given.minutes - spent / 60, SHORT_SHARE * self.given.minutes)  # where minutes are few
+        rows = self.side_by_side(best, left, "long", ghn)
         return [{**row, "seconds": round(spent) + row["seconds"]} for row in rows]
 
 
