@@ -38,7 +38,7 @@ from qnas.resources import shipped
 from qnas.runs.files import append_row, read_rows, write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.reading import read_json
-from qnas.scores.outlook import USUAL, Outlook, arrays, find_curves, read_outlook, rows_of, upon
+from qnas.scores.outlook import USUAL, Outlook, arrays, find_curves, read_outlook, rows_of, upon, worth
 from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
@@ -65,15 +65,20 @@ def scorer(given: Any, data: Any, space: SearchSpace) -> Racer:
 
 
 def most_promising(
-    drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task, base: Outlook | None
+    drawn: list[Genotype], seconds: float, rows: list[dict[str, Any]], task: Task, base: Outlook | None, distinct: int
 ) -> Genotype:
     """The network that is hoped to reach the most in so many seconds; the first, as long as there are few rows."""
     if len(drawn) == 1 or len(rows) < FEWEST:
         return drawn[0]
     plans = [build_plan(one, task) for one in drawn]
-    images = [Recipe.batch * steps_in(seconds, plan) for plan in plans]
-    hoped = upon(base, arrays(rows, task)).hoped(rows_of(plans, images))
+    images = [worth(Recipe.batch * steps_in(seconds, plan), distinct) for plan in plans]
+    hoped = upon(base, arrays(valued(rows, distinct), task)).hoped(rows_of(plans, images))
     return drawn[int(np.argmax(hoped))]
+
+
+def valued(rows: list[dict[str, Any]], distinct: int) -> list[dict[str, Any]]:
+    """Rows whose images are told by what they are worth, where there are so many to train on."""
+    return [{**row, "images": round(worth(row["images"], distinct), 1)} for row in rows]
 
 
 def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
@@ -125,7 +130,8 @@ def main() -> None:
         drawn = named[number : number + 1]
         drawn = drawn or list(islice(random_networks(space, limits, bits, rng.getrandbits(32)), given.drawn))
         seconds = given.shortest * (given.longest / given.shortest) ** rng.random()
-        genotype, started = most_promising(drawn, seconds, [*rows, *more], space.task, base), time.process_time()
+        genotype = most_promising(drawn, seconds, [*rows, *more], space.task, base, len(data.train))
+        started = time.process_time()
         plan = build_plan(genotype, space.task)
         steps, cost = steps_in(seconds, plan), costs(plan)
         network = train_network(genotype, data, Recipe(steps), given.seed)
@@ -138,7 +144,7 @@ def main() -> None:
         rows.append(row)
         append_row(given.out, row)
         print(genotype.key, *(f"{row[name]:.1f}" for name in ("images", "top1", "seconds")), flush=True)
-    known = [*rows, *more]
+    known = valued([*rows, *more], len(data.train))
     if racer:
         plans = {row["key"]: plan_of(row, space.task) for row in known}
         scores = {key: round(racer(plan, inf).score.top1, 2) for key, plan in plans.items()}

@@ -21,7 +21,7 @@ from qnas.nas.planning import FULL_SHARE
 from qnas.nas.settings import SHORT
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of
+from qnas.scores.outlook import Outlook, find_curves, read_outlook, rows_of, worth
 from qnas.scores.surrogate import Floats
 
 PLANS = (
@@ -38,6 +38,11 @@ def noise(outlook: Outlook) -> float:
     return next(v for k, v in outlook.process.kernel_.get_params().items() if k.endswith("noise_level"))
 
 
+def rows_in(seconds: float, plans: list[Plan], distinct: int) -> Floats:
+    """What an outlook is told of networks that are trained for so many seconds on so many images."""
+    return rows_of(plans, [worth(images_in(seconds, plan), distinct) for plan in plans])
+
+
 class Belief:
     """What an outlook believes of short and full runs of some networks, jointly.
 
@@ -46,10 +51,11 @@ class Belief:
         plans: of the networks.
         short: seconds of a short run, in steps of one core.
         full: seconds of a full run, likewise.
+        distinct: how many training images there are.
     """
 
-    def __init__(self, outlook: Outlook, plans: list[Plan], short: float, full: float) -> None:
-        rows = np.vstack([rows_of(plans, [images_in(spent, plan) for plan in plans]) for spent in (short, full)])
+    def __init__(self, outlook: Outlook, plans: list[Plan], short: float, full: float, distinct: int) -> None:
+        rows = np.vstack([rows_in(spent, plans, distinct) for spent in (short, full)])
         self.noise, self.count = noise(outlook), len(plans)
         self.mean, cov = outlook.process.predict(outlook._asked(rows), return_cov=True)
         self.cov = cov - self.noise * np.eye(len(cov))
@@ -89,17 +95,17 @@ def main() -> None:
         minutes=(10.0, "of the search"), networks=2000, draws=(400, "searches a plan"),
     )  # fmt: skip
     settle()
-    space = load(given.data, given.space)[1]
+    data, space = load(given.data, given.space)
     outlook = read_outlook(find_curves(find_checkpoint(given.ghn), given.data)[0], space.task)
     drawn = random_networks(space, budget_of(given.budgets), qnas.Bits.parse(given.bits), 0)
     plans = [build_plan(one, space.task) for one in islice(drawn, given.networks)]
-    usual = rows_of(plans, [images_in(FULL_SHARE * 60 * given.minutes, plan) for plan in plans])
+    usual = rows_in(FULL_SHARE * 60 * given.minutes, plans, len(data.train))
     ranked = (np.argsort(outlook.expected(usual))[::-1], np.argsort(outlook.hoped(usual))[::-1])
     promising = [plans[place] for place in dict.fromkeys(np.concatenate([one[:PROMISING] for one in ranked]).tolist())]
     found = []
     for short_runs, full_runs, steps in PLANS:
         full = (1 - ELSE) * 60 * given.minutes * steps / (1 + short_runs * steps / 2 / SHORT)
-        belief, rng = Belief(outlook, promising, full / SHORT, full), np.random.default_rng(0)
+        belief, rng = Belief(outlook, promising, full / SHORT, full, len(data.train)), np.random.default_rng(0)
         chosen = belief.short_runs(short_runs)
         reached = outlook._accuracies(
             np.array([belief.handed_over(chosen, full_runs, rng) for _ in range(given.draws)])

@@ -35,6 +35,11 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ("search.py --table {fashion}/truth.jsonl.gz --start random --seeds 2", {"ways", "qnas_work"}),
         ("search.py --real --seconds 0.1 --seeds 1 --steps 6 --trials 6 --out {out}", {"ways", "qnas_work"}),
         (
+            "starts.py --data digits --space tiny --networks 2 --seeds 1 --bits w4a4 --epochs 0.25 1 "
+            "--budget params=20000 --out {out}/rows.jsonl",
+            {"results", "hypernetwork_seconds"},
+        ),
+        (
             "opponents.py --data digits --seconds 1 --times 1 --seeds 2 --budgets weight_bytes=8192 "
             "--ways qnas mixed halving random --out {out}/rows.jsonl",
             {"results", "seconds"},
@@ -88,6 +93,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         "search",
         "search of runs that end early",
         "real search",
+        "starts",
         "opponents",
         "winner",
         "space gate",

@@ -12,7 +12,7 @@ from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, rows_of
+from qnas.scores.outlook import Outlook, rows_of, worth
 from qnas.scores.surrogate import Floats
 from qnas.space.space import SearchSpace
 from qnas.training.price import price
@@ -26,12 +26,14 @@ class Foresight:
         outlook: of the checkpoint.
         settings: of the search.
         space: with its limits counted for the data.
+        distinct: how many training images there are.
         read: what outlooks read of candidates by the steps of rungs, so that it is computed once.
     """
 
     outlook: Outlook
     settings: SearchSettings
     space: SearchSpace
+    distinct: int
     read: dict[tuple[str, int], Floats] = field(default_factory=dict, repr=False)
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float]:
@@ -74,7 +76,7 @@ class Foresight:
                 self.read[one.key, rung.steps] = rows_of([plan], [self._images(plan, rung.steps)], [one.score])[0]
         return np.array([self.read[one.key, rung.steps] for one in candidates])
 
-    def _images(self, plan: Plan, steps: int) -> int:
-        """What a network sees in the time of so many steps of the usual one."""
+    def _images(self, plan: Plan, steps: int) -> float:
+        """What the images are worth that a network sees in the time of so many steps of the usual one."""
         batch = self.settings.recipe.batch
-        return batch * paid_steps(steps, self.settings.usual_price, price(plan, batch))
+        return worth(batch * paid_steps(steps, self.settings.usual_price, price(plan, batch)), self.distinct)

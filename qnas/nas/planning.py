@@ -253,7 +253,8 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
     gain = GAIN if settings.threads > 1 else 1.0
     steps = max(1, round(FULL_SHARE * gain * 60e6 * settings.minutes / batch))
     guess = replace(settings, usual_price=1.0, recipe=settings.recipe.of(steps))
-    choose, genes = Foresight(prepared.outlook, guess, space).choose, gene_choices(space, settings.layer_choices)
+    foresight = Foresight(prepared.outlook, guess, space, len(prepared.data.train))
+    choose, genes = foresight.choose, gene_choices(space, settings.layer_choices)
     proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
     proposed = {one.key: one for one in (settings.decode(space, proposal) for proposal in proposals)}
     return list(fitting(proposed.values(), settings.limits.within(space), space))

@@ -203,7 +203,7 @@ def foresight_of(settings: SearchSettings, prepared: Prepared, scored: Sequence[
     """
     if not prepared.outlook:
         return None
-    foresight = Foresight(prepared.outlook, settings, prepared.space)
+    foresight = Foresight(prepared.outlook, settings, prepared.space, len(prepared.data.train))
     return foresight.used_to(scored, rungs_of(settings)[-1]) if scored and not prepared.familiar else foresight
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import log, log2, nan
+from math import expm1, log, log2, nan
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -40,8 +40,21 @@ from qnas.task import Task
 CURVES, USUAL = "curves.jsonl.gz", "fashion"
 POWERS = (-0.5, -0.25)
 """Of the images of a run."""
+REPEATS = 15.4
+"""Passes over the same images after which another teaches 1/e of what the second one did: Muennighoff et al.'s."""
 HOPE = 1.0
 """Standard deviations above what is expected that are hoped for: who is little known is tried for it."""
+
+
+def worth(images: float, distinct: int) -> float:
+    """How many images teach as much, each seen once, as some that repeat (Muennighoff et al., 2023, equation 5).
+
+    Args:
+        images: that a network is trained on, each as often as it is seen.
+        distinct: how many of them there are.
+    """
+    again = max(0.0, images / distinct - 1)
+    return min(images, distinct * (1 + REPEATS * -expm1(-again / REPEATS)))
 
 
 def inputs(plan: Plan, images: float) -> list[float]:
@@ -49,7 +62,7 @@ def inputs(plan: Plan, images: float) -> list[float]:
 
     Args:
         plan: of the network.
-        images: that it is trained on, each as often as it is seen.
+        images: that it is trained on, by what they are worth.
 
     Returns:
         The images to the power of ``POWERS``: errors fall by a power of them (Hestness et al., 2017), another for other
@@ -72,7 +85,7 @@ def rows_of(plans: Sequence[Plan], images: Sequence[float], scores: Sequence[flo
 
     Args:
         plans: of the networks.
-        images: that each is trained on.
+        images: that each is trained on, by what they are worth.
         scores: of each with predicted parameters, in per cent, where it is known.
 
     Returns:

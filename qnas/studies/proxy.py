@@ -20,7 +20,7 @@ from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
 from qnas.network.build import build_plan
 from qnas.network.plan import Plan
-from qnas.scores.outlook import Outlook, outlook_beside, rows_of
+from qnas.scores.outlook import Outlook, outlook_beside, rows_of, worth
 from qnas.scores.ranks import Agreement, agreement, kendall
 from qnas.scores.surrogate import KNOWN, estimator, features, log_odds
 from qnas.scores.zero_cost import ZERO_COST
@@ -137,7 +137,8 @@ class Learned:
         Of those the estimate reads what is expected without labels, parameters, and the loss of the run's second tenth.
         """
         known = [one.score.top1 for one in entries]
-        asked, told = (rows_of(plans, [steps * runs.batch] * len(plans), known) for steps in (runs.full, runs.short))
+        seen = (worth(steps * runs.batch, runs.epoch * runs.batch) for steps in (runs.full, runs.short))
+        asked, told = (rows_of(plans, [images] * len(plans), known) for images in seen)
         outlook, losses = self.on(asked), runs.losses(entries)
         expected = outlook.expected(asked)
 

@@ -15,7 +15,7 @@ from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
-from qnas.scores.outlook import inputs
+from qnas.scores.outlook import inputs, worth
 from qnas.scores.predicted import Score
 from qnas.scores.surrogate import Floats
 from qnas.space.genes import decode, gene_choices
@@ -60,7 +60,7 @@ class First:
 
 
 def foresight(place: int, **changes: Any) -> Foresight:
-    return Foresight(First(place), replace(SETTINGS, **changes), SPACE)  # type: ignore[arg-type]
+    return Foresight(First(place), replace(SETTINGS, **changes), SPACE, 10**9)  # type: ignore[arg-type]
 
 
 def parameters(genes: dict[str, Any]) -> int:
@@ -70,6 +70,16 @@ def parameters(genes: dict[str, Any]) -> int:
 def candidate() -> Candidate:
     genotype = decode(SPACE, GENES[0], BITS)
     return Candidate.of(genotype, PLAN, costs(PLAN), Score(50.0, 1.0, 0.0))
+
+
+def test_images_that_repeat_count_less() -> None:
+    full = rungs_of(SETTINGS)[-1]
+    few, many = (
+        replace(foresight(0), distinct=distinct, read={})([candidate()], full)[0] for distinct in (1_000, 10**9)
+    )
+    seen = many**-2
+    assert few**-2 == pytest.approx(worth(seen, 1_000))
+    assert few**-2 < seen
 
 
 def test_what_is_expected_counts_the_images_that_a_network_sees_in_its_time() -> None:

@@ -213,6 +213,6 @@ def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: py
     assert 2 <= len(seen) == len({one.genotype.key for one in seen}) <= planning.TIMED
     assert max(sizes) <= 12_000
     known = replace(settings, usual_price=1.0, recipe=settings.recipe.of(round(planning.FULL_SHARE * 60e6 * 5 / 32)))
-    choose = Foresight(timed.outlook, known, timed.space).choose
+    choose = Foresight(timed.outlook, known, timed.space, len(timed.data.train)).choose
     first = Proposer("expected", 0, gene_choices(timed.space), choose=choose).propose(1)[0]
     assert seen[0].genotype == settings.decode(timed.space, first)

@@ -3,12 +3,13 @@
 import gzip
 import json
 from itertools import islice
-from math import inf, log
+from math import exp, inf, log
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from qnas.checkpoints.store import checkpoint_names
 from qnas.errors import QnasError
@@ -19,7 +20,7 @@ from qnas.quant.scheme import Bits
 from qnas.resources import shipped
 from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
 from qnas.sampling.generator import stream
-from qnas.scores.outlook import CURVES, HOPE, Outlook, find_curves, fitted, inputs, read_outlook, rows_of, upon
+from qnas.scores.outlook import CURVES, HOPE, Outlook, find_curves, fitted, inputs, read_outlook, rows_of, upon, worth
 from qnas.scores.race import Racer
 from qnas.scores.ranks import kendall
 from qnas.scores.surrogate import Floats, accuracy_of, log_odds
@@ -57,6 +58,12 @@ def test_inputs_are_what_is_known_before_training() -> None:
     sizes = [log(value) for value in (cost.params, cost.macs, cost.activation_bytes)]
     assert inputs(plan, 256) == pytest.approx([1 / 16, 1 / 4, *sizes, 1, 3, *graph_statistics(plan), *reach(plan)])
     assert inputs(build_plan(NETWORKS[0].with_bits(Bits(32, 32)), SPACE.task), 500)[5:7] == [3, 3]
+
+
+@pytest.mark.parametrize("passes", [0.3, 1, 1.5, 20, 400])
+def test_a_pass_is_worth_an_exponentially_smaller_one_than_those_before(passes: float) -> None:
+    again, _ = quad(lambda done: exp(-done / 15.4), 0, max(0.0, passes - 1))
+    assert worth(700 * passes, 700) == pytest.approx(700 * (min(passes, 1) + again))
 
 
 def test_what_it_expects_follows_a_law_on_networks_that_it_has_not_seen(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from qnas.digest import digest
 from qnas.errors import QnasError
 from qnas.resources import shipped
 from qnas.runs.reading import MOST_JSON, parse_rows, unzipped
-from qnas.scores.outlook import POWERS, find_curves
+from qnas.scores.outlook import POWERS, find_curves, worth
 from qnas.scores.ranks import kendall
 from qnas.space.genotype import Genotype
 from qnas.studies import proxy
@@ -183,10 +183,12 @@ def test_an_outlook_is_told_of_the_labelled_networks_alone(made_up_table: Benchm
     noted = Noted(np.empty((0, 0)))
     table = replace(made_up_table, entries=entries, settings=settings)
     (row, _) = evaluate_proxy(table, TASK, "random", labels=20, epochs=2, learned=Learned(noted)).rows  # type: ignore[arg-type]
+    twice = worth(batch * long, batch * table.epoch)
+    assert batch * table.epoch < twice < batch * long
     assert row.scores["outlook"].n == row.scores["outlook_unlabelled"].n == COUNT - 20
     assert row.scores["outlook"].tau == pytest.approx(row.scores["predicted"].tau)  # what is judged had no label
     assert row.scores["outlook_unlabelled"].tau == pytest.approx(row.scores["predicted"].tau)
-    assert {tuple(rows[:, 0]) for rows in noted.asked} == {((batch * long) ** POWERS[0],) * COUNT}
+    assert {tuple(rows[:, 0]) for rows in noted.asked} == {(twice ** POWERS[0],) * COUNT}
     assert {tuple(rows[:, 0]) for rows in noted.heard} == {((batch * table.epoch) ** POWERS[0],) * 20}
     assert "outlook" not in evaluate_proxy(table, TASK, "random", labels=20, epochs=2).rows[0].scores
     assert not {"outlook", "outlook_unlabelled"} & row.to_json()["baselines"].keys()

@@ -1,0 +1,173 @@
+"""Where should quantization-aware training begin? Accuracy after runs of several lengths from four starts.
+
+    python benchmarks/starts.py --networks 16 --seeds 3 --bits w8a8 w4a4 w2a2 --epochs 0.25 0.5 1
+    python benchmarks/starts.py --networks 16 --seeds 1 --bits w4a4 w2a2 --epochs 8
+
+Networks that no hypernetwork was trained on, within a budget, each trained by the usual recipe, which was chosen for He
+parameters (docs/training.md); every length is a whole run, whose rate ends at zero:
+
+he         random parameters (He et al., 2015)
+glorot     random parameters, Glorot uniform (Glorot and Bengio, 2010)
+predicted  a hypernetwork's; its own training is told beside it, once for all networks
+float      of the network trained in float from He parameters for as many steps, which are told beside it
+
+A line a run. What lies in the file of results is not done again; processes that are each given a ``--part`` of the
+networks share one. The last line is JSON, for every width and start: final accuracies and by how much they
+are above He's, network by network, with the 95 % interval; and the share of networks that have He's accuracy after the
+longest of the runs after a quarter of its steps.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from common import budget_of, finish, load, options, settle
+from scipy.stats import t as student
+
+from qnas.checkpoints.store import default_checkpoint, load_checkpoint
+from qnas.data.images import DataSet
+from qnas.nas.budgets import fitting
+from qnas.network.forward import Parameters
+from qnas.network.initial import Predictor
+from qnas.network.initializers import drawn_parameters, find_initializer
+from qnas.network.plan import Plan
+from qnas.quant.grid import Sharing
+from qnas.quant.scheme import FP32, Bits
+from qnas.runs.files import append_row, read_rows
+from qnas.sampling.generator import stream
+from qnas.scores.closed_form import predictor_for
+from qnas.space.genotype import Genotype
+from qnas.training.qat import deployed_accuracy, train_network
+from qnas.training.recipe import Recipe
+from qnas.training.start import Kept
+
+STARTS = ("he", "glorot", "predicted", "float")
+Row = dict[str, Any]
+Means = dict[tuple[str, str, str], dict[int, float]]
+"""Accuracies by bits, start and network, for every number of steps."""
+
+
+class Drawn:
+    """Predicts random parameters, Glorot uniform.
+
+    Args:
+        seed: of the draw.
+    """
+
+    weights: Sharing = "channel"
+    fits_classes = False
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, plans: list[Plan], whole: bool = True) -> list[Parameters]:
+        """The same numbers for the same plan."""
+        how = find_initializer("glorot_uniform")
+        return [drawn_parameters(plan, how, torch.Generator().manual_seed(self.seed)) for plan in plans]
+
+
+def start_of(name: str, genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor) -> Any:
+    """What gives a run its initial parameters; nothing for He's."""
+    if name == "float":
+        return Kept(train_network(genotype.with_bits(FP32), data, recipe, seed))
+    return {"he": None, "glorot": Drawn(seed), "predicted": ghn}[name]
+
+
+def trained(name: str, genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor) -> Row:
+    """Accuracies after a run, and its seconds, those of a float run before it apart."""
+    started = time.process_time()
+    start = start_of(name, genotype, data, recipe, seed, ghn)
+    begun = time.process_time()
+    network = train_network(genotype, data, recipe, seed, start)
+    ended = time.process_time()
+    found = {part: deployed_accuracy(network, getattr(data, part)).top1 for part in ("validation", "test")}
+    return {**found, "seconds": round(ended - begun, 1), "before": round(begun - started, 1)}
+
+
+def cells(rows: list[Row]) -> Means:
+    """Mean test accuracy over seeds."""
+    runs: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    for row in rows:
+        mine = runs.setdefault((row["bits"], row["start"], row["key"]), {})
+        mine.setdefault(row["steps"], []).append(row["test"])
+    return {cell: {steps: fmean(tests) for steps, tests in mine.items()} for cell, mine in runs.items()}
+
+
+def summary(rows: list[Row]) -> list[Row]:
+    """Every width, start and length beside He's."""
+    means, found = cells(rows), list[Row]()
+    lengths = sorted({row["steps"] for row in rows})
+    for bits, start, steps in product(dict.fromkeys(row["bits"] for row in rows), STARTS, lengths):
+        pairs = [
+            (mine[steps], means[bits, "he", key].get(steps))
+            for (width, name, key), mine in means.items()
+            if (width, name) == (bits, start) and steps in mine and (bits, "he", key) in means
+        ]
+        gains = [mine - he for mine, he in pairs if he is not None]
+        if not gains:
+            continue
+        half = student.ppf(0.975, len(gains) - 1) * stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+        found.append({
+            "bits": bits, "start": start, "steps": steps, "networks": len(gains),
+            "test": round(fmean(mine for mine, _ in pairs), 2), "above_he": round(fmean(gains), 2),
+            "give_or_take": half and round(half, 2), "in_a_quarter": in_a_quarter(means, bits, start, steps),
+        })  # fmt: skip
+    return found
+
+
+def in_a_quarter(means: Means, bits: str, start: str, steps: int) -> float | None:
+    """The share of networks that have He's accuracy of so many steps after a quarter of them, where both are known."""
+    pairs = [
+        (mine[quarter], means[bits, "he", key][steps])
+        for (width, name, key), mine in means.items()
+        if (width, name) == (bits, start) and steps in means.get((bits, "he", key), {})
+        for quarter in mine
+        if abs(4 * quarter - steps) <= 4
+    ]
+    return round(fmean(mine >= he for mine, he in pairs), 2) if pairs else None
+
+
+def due(given: Any, genotypes: list[Genotype], epoch: int) -> Iterator[tuple[Row, Genotype, Recipe]]:
+    """All runs of a part, the shortest first; the first network of every width, and so on."""
+    first, every = map(int, given.part.split("/"))
+    for seed, epochs, genotype, bits, start in product(
+        range(given.seeds), sorted(given.epochs), genotypes[first::every], given.bits, given.starts
+    ):
+        recipe, mine = Recipe(max(1, round(epochs * epoch))), genotype.with_bits(Bits.parse(bits))
+        key = {"key": genotype.architecture, "bits": bits, "start": start, "steps": recipe.steps, "seed": seed}
+        yield key, mine, recipe
+
+
+def main() -> None:
+    """Train what is not there yet, and compare."""
+    given = options(
+        __doc__, data="fashion", space="fashion", networks=16, seeds=3, bits=["w8a8", "w4a4", "w2a2"],
+        epochs=([0.25, 0.5, 1.0], "of the training images, a run each"), starts=(list(STARTS), "some of them only"),
+        budget=("weight_bytes=65536,macs=3e6", "of every network at 4 bits"),
+        part=("0/1", "which of how many processes this is"), out=Path("benchmarks/results/starts.jsonl"),
+    )  # fmt: skip
+    settle()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    data, space = load(given.data, given.space)
+    given.epochs, checkpoint = list(map(float, given.epochs)), load_checkpoint(default_checkpoint(given.data))
+    ghn, epoch = predictor_for(checkpoint, data), -(-len(data.train) // Recipe.batch)
+    held_out = stream(space, 0, "held_out", Bits(4, 4))
+    genotypes = list(islice(fitting(held_out, budget_of(given.budget), space), given.networks))
+    rows = list(read_rows(given.out))
+    for key, genotype, recipe in due(given, genotypes, epoch):
+        key["recipe"] = recipe.digest
+        if any(key.items() <= row.items() for row in rows):
+            continue
+        rows.append({**key, **trained(key["start"], genotype, data, recipe, key["seed"], ghn)})
+        append_row(given.out, rows[-1])
+        print(*rows[-1].values(), flush=True)
+    ghn_seconds = sum(one["counters"]["seconds"] for one in [*checkpoint.card.get("history", []), checkpoint.card])
+    finish(data=given.data, hypernetwork_seconds=round(ghn_seconds), results=summary(rows))
+
+
+if __name__ == "__main__":
+    main()
