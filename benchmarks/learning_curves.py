@@ -77,8 +77,8 @@ def most_promising(
 
 
 def valued(rows: list[dict[str, Any]], distinct: int) -> list[dict[str, Any]]:
-    """Rows whose images are told by what they are worth, where there are so many to train on."""
-    return [{**row, "images": round(worth(row["images"], distinct), 1)} for row in rows]
+    """Rows that tell what their images are worth, where there are so many to train on."""
+    return [{**row, "worth": round(worth(row["images"], distinct), 1)} for row in rows]
 
 
 def rows_of_run(folder: Path, task: Task) -> Iterator[dict[str, Any]]:
@@ -149,7 +149,7 @@ def main() -> None:
         plans = {row["key"]: plan_of(row, space.task) for row in known}
         scores = {key: round(racer(plan, inf).score.top1, 2) for key, plan in plans.items()}
         known = [{**row, "score": scores[row["key"]]} for row in known]
-        short = [{key: row[key] for key in ("genotype", "images", "top1", "score")} for row in known]
+        short = [{key: row[key] for key in ("genotype", "worth", "top1", "score")} for row in known]
         lines = "".join(json.dumps(row) + "\n" for row in short)
         write_bytes(given.table, gzip.compress(lines.encode(), mtime=0))
     (x, y), expected, keys = arrays(known, space.task), np.zeros(len(known)), [row["key"] for row in known]

@@ -12,7 +12,8 @@ random   three full runs
 
 A line a search: validation and test accuracy of the best by validation, seconds of the processor, beside which reading
 data, hypernetworks and tables does not count. What lies in the file of results is not done again. The last line is
-JSON: mean test accuracy of every way, and by how much the first one is better, seed by seed, with its 95 % interval.
+JSON: mean test accuracy of every way, and by how much the first one of its bits is better, seed by seed, with its 95 %
+interval.
 """
 
 from argparse import Namespace
@@ -33,6 +34,7 @@ from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space
 from qnas.digest import digest_of
 from qnas.nas.planning import FULL_SHARE, SCORED, in_equal_time
+from qnas.nas.prepare import prepare
 from qnas.nas.settings import SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.files import append_row, read_rows
@@ -73,7 +75,7 @@ def searched(way: str, settings: SearchSettings) -> Row:
     real = Real(settings, predicted=True)
     WAYS[way].run(real)
     _, validation, test = max(real.curve, key=lambda one: one[1])
-    return {"validation": validation, "test": test, "work": round(real.work, 1)}
+    return {"validation": validation, "test": test, "work": round(real.curve[-1][0], 1)}
 
 
 def summary(rows: list[Row]) -> list[Row]:
@@ -83,7 +85,7 @@ def summary(rows: list[Row]) -> list[Row]:
         cells.setdefault((row["budget"], row["bits"], row["way"], row["times"]), {})[row["seed"]] = row
     found = []
     for (budget, bits, way, times), mine in cells.items():
-        first = next(theirs for key, theirs in cells.items() if key[0] == budget)
+        first = next(theirs for key, theirs in cells.items() if key[:2] == (budget, bits))
         leads = [first[seed]["test"] - mine[seed]["test"] for seed in mine if seed in first]
         half = student.ppf(0.975, len(leads) - 1) * stdev(leads) / len(leads) ** 0.5 if len(leads) > 1 else None
         found.append({
@@ -111,7 +113,7 @@ def main() -> None:
             for times in [1.0] if way in ("qnas", "mixed") else map(float, given.times):
                 settings = settings_of(given, budget, bits, way, times, seed)
                 key = {"budget": budget, "bits": bits, "way": way, "times": times, "seed": seed}
-                key["settings"] = digest_of(settings.identity())
+                key["settings"] = digest_of(prepare(settings).identity)
                 known = [row for row in rows if key.items() <= row.items()]
                 wanted += known or [key]
                 if not known:

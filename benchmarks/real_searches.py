@@ -1,5 +1,6 @@
 """Real searches of one process, with its clock: ``qnas search``, and what it is held against."""
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from qnas.nas.search import Means, search
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.runs.identity import IMAGES
 from qnas.space.genes import decode, gene_choices
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, predictor_of, run_job
@@ -37,7 +39,7 @@ class Real:
     def __init__(self, settings: SearchSettings, seconds: float = inf, predicted: bool = False) -> None:
         self.settings, self.seconds = settings, seconds
         self.prepared = prepare(settings)
-        ghn = predictor_of(settings.ghn, settings.data, "cpu")
+        ghn = predictor_of(settings.ghn, settings.data, "cpu", json.dumps(self.prepared.identity[IMAGES]))
         self.ghn = ghn if predicted else None
         self.started = time.process_time()
         self.curve: Curve = []

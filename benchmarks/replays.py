@@ -124,7 +124,8 @@ class Stopped:
         every = [entry for entry in table.entries if entry.genotype.bits == bits and not entry.genotype.is_mixed]
         self.entries = [one for one in every if any(run.losses for run in one.of(start, self.steps)[:1])]
         plans = [build_plan(one.genotype, space.task) for one in self.entries]
-        seen, scores = [float(table.batch * self.steps)] * len(plans), [one.score.top1 for one in self.entries]
+        images = worth(table.batch * self.steps, table.batch * table.epoch)
+        seen, scores = [images] * len(plans), [one.score.top1 for one in self.entries]
         self.rows = {True: rows_of(plans, seen, scores), False: rows_of(plans, seen)}
         self.outlook = learned.on(self.rows[True])
         self.ways: dict[str, Callable[[list[int]], Curve]] = {

@@ -28,8 +28,9 @@ import torch
 from common import budget_of, finish, load, options, settle
 from scipy.stats import t as student
 
-from qnas.checkpoints.store import default_checkpoint, load_checkpoint
+from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
+from qnas.digest import digest
 from qnas.nas.budgets import fitting
 from qnas.network.forward import Parameters
 from qnas.network.initial import Predictor
@@ -47,8 +48,6 @@ from qnas.training.start import Kept
 
 STARTS = ("he", "glorot", "predicted", "float")
 Row = dict[str, Any]
-Means = dict[tuple[str, str, str], dict[int, float]]
-"""Accuracies by bits, start and network, for every number of steps."""
 
 
 class Drawn:
@@ -88,47 +87,35 @@ def trained(name: str, genotype: Genotype, data: DataSet, recipe: Recipe, seed: 
     return {**found, "seconds": round(ended - begun, 1), "before": round(begun - started, 1)}
 
 
-def cells(rows: list[Row]) -> Means:
-    """Mean test accuracy over seeds."""
-    runs: dict[tuple[str, str, str], dict[int, list[float]]] = {}
-    for row in rows:
-        mine = runs.setdefault((row["bits"], row["start"], row["key"]), {})
-        mine.setdefault(row["steps"], []).append(row["test"])
-    return {cell: {steps: fmean(tests) for steps, tests in mine.items()} for cell, mine in runs.items()}
+def gains(rows: list[Row], bits: str, start: str, steps: int, of_he: int) -> dict[str, list[tuple[float, float]]]:
+    """By network: test accuracy of a start after some steps, and He's after so many, of every seed that both have."""
+    tests = {(row["bits"], row["start"], row["key"], row["steps"], row["seed"]): row["test"] for row in rows}
+    found: dict[str, list[tuple[float, float]]] = {}
+    for (width, name, key, length, seed), mine in tests.items():
+        he = tests.get((bits, "he", key, of_he, seed))
+        if (width, name, length) == (bits, start, steps) and he is not None:
+            found.setdefault(key, []).append((mine, he))
+    return found
 
 
 def summary(rows: list[Row]) -> list[Row]:
     """Every width, start and length beside He's."""
-    means, found = cells(rows), list[Row]()
-    lengths = sorted({row["steps"] for row in rows})
+    found, lengths = list[Row](), sorted({row["steps"] for row in rows})
     for bits, start, steps in product(dict.fromkeys(row["bits"] for row in rows), STARTS, lengths):
-        pairs = [
-            (mine[steps], means[bits, "he", key].get(steps))
-            for (width, name, key), mine in means.items()
-            if (width, name) == (bits, start) and steps in mine and (bits, "he", key) in means
-        ]
-        gains = [mine - he for mine, he in pairs if he is not None]
-        if not gains:
+        pairs = gains(rows, bits, start, steps, steps)
+        if not pairs:
             continue
-        half = student.ppf(0.975, len(gains) - 1) * stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else None
+        above = [fmean(mine - he for mine, he in seeds) for seeds in pairs.values()]
+        half = student.ppf(0.975, len(above) - 1) * stdev(above) / len(above) ** 0.5 if len(above) > 1 else None
+        sooner = [gains(rows, bits, start, quarter, steps) for quarter in lengths if abs(4 * quarter - steps) <= 4]
+        reached = [fmean(mine - he for mine, he in seeds) >= 0 for known in sooner for seeds in known.values()]
         found.append({
-            "bits": bits, "start": start, "steps": steps, "networks": len(gains),
-            "test": round(fmean(mine for mine, _ in pairs), 2), "above_he": round(fmean(gains), 2),
-            "give_or_take": half and round(half, 2), "in_a_quarter": in_a_quarter(means, bits, start, steps),
+            "bits": bits, "start": start, "steps": steps, "networks": len(above),
+            "test": round(fmean(mine for seeds in pairs.values() for mine, _ in seeds), 2),
+            "above_he": round(fmean(above), 2), "give_or_take": half and round(half, 2),
+            "in_a_quarter": round(fmean(reached), 2) if reached else None,
         })  # fmt: skip
     return found
-
-
-def in_a_quarter(means: Means, bits: str, start: str, steps: int) -> float | None:
-    """The share of networks that have He's accuracy of so many steps after a quarter of them, where both are known."""
-    pairs = [
-        (mine[quarter], means[bits, "he", key][steps])
-        for (width, name, key), mine in means.items()
-        if (width, name) == (bits, start) and steps in means.get((bits, "he", key), {})
-        for quarter in mine
-        if abs(4 * quarter - steps) <= 4
-    ]
-    return round(fmean(mine >= he for mine, he in pairs), 2) if pairs else None
 
 
 def due(given: Any, genotypes: list[Genotype], epoch: int) -> Iterator[tuple[Row, Genotype, Recipe]]:
@@ -158,15 +145,20 @@ def main() -> None:
     held_out = stream(space, 0, "held_out", Bits(4, 4))
     genotypes = list(islice(fitting(held_out, budget_of(given.budget), space), given.networks))
     rows = list(read_rows(given.out))
+    told = {"data": data.name, "budget": given.budget, "ghn": digest((checkpoint.path / WEIGHTS).read_bytes())[:8]}
     for key, genotype, recipe in due(given, genotypes, epoch):
-        key["recipe"] = recipe.digest
+        key |= {**told, "recipe": recipe.digest}
         if any(key.items() <= row.items() for row in rows):
             continue
         rows.append({**key, **trained(key["start"], genotype, data, recipe, key["seed"], ghn)})
         append_row(given.out, rows[-1])
         print(*rows[-1].values(), flush=True)
     ghn_seconds = sum(one["counters"]["seconds"] for one in [*checkpoint.card.get("history", []), checkpoint.card])
-    finish(data=given.data, hypernetwork_seconds=round(ghn_seconds), results=summary(rows))
+    finish(
+        data=given.data,
+        hypernetwork_seconds=round(ghn_seconds),
+        results=summary([row for row in rows if told.items() <= row.items()]),
+    )
 
 
 if __name__ == "__main__":

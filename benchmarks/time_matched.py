@@ -97,7 +97,7 @@ class Ways:
         self.given, self.budget, self.bits, self.seed = given, budget, qnas.Bits.parse(bits), seed
         self.limits = budget_of(budget)
         self.data, self.space = load(given.data, given.space)
-        self.folder = given.out.parent / "runs" / f"{given.data}-{given.minutes:g}-{bits}-{budget}-{seed}"
+        self.folder = given.out.parent / "runs" / f"{given.data}-{given.space}-{given.minutes:g}-{bits}-{budget}-{seed}"
 
     def networks(self) -> Iterator[Genotype]:
         """Different random networks within the budget."""
@@ -193,7 +193,8 @@ def main() -> None:
                         rows.append({**key, **row, "recipe": Recipe().digest})
                         append_row(given.out, rows[-1])
                         print(*rows[-1].values(), flush=True)
-    finish(data=given.data, results=summary(rows, len(load(given.data, given.space)[0].test)))
+    mine = [row for row in rows if (row.get("data"), row.get("space")) == (given.data, given.space)]
+    finish(data=given.data, results=summary(mine, len(load(given.data, given.space)[0].test)))
 
 
 if __name__ == "__main__":

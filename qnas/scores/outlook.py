@@ -271,5 +271,5 @@ def _scaled(odds: StandardScaler, accuracies: ArrayLike) -> Floats:
 def arrays(rows: Sequence[Mapping[str, Any]], task: Task) -> tuple[Floats, Floats]:
     """``rows_of`` runs, and their accuracies in per cent, (runs,), of the rows of a table."""
     plans = [build_plan(Genotype.from_json(row["genotype"]), task) for row in rows]
-    told = rows_of(plans, [row["images"] for row in rows], [row.get("score") for row in rows])
+    told = rows_of(plans, [row["worth"] for row in rows], [row.get("score") for row in rows])
     return told, np.array([row["top1"] for row in rows])

@@ -181,8 +181,8 @@ class Racer:
         if race.at_chance and not self.ghn.fits_classes:
             raise QnasError(
                 f"The hypernetwork is at chance: at {self.bits}, {PILOTS} networks whose parameters it predicts "
-                f"recognise no more of {self.images} validation images than guesses do; train it longer, or leave "
-                "`ghn` out."
+                f"recognise no more of {self.images} validation images than guesses do; train it longer, or, if "
+                "you gave it, leave `ghn` out."
             )
         return race
 

@@ -40,7 +40,7 @@ def law(genotype: Genotype, images: float) -> float:
 
 def written(folder: Path, networks: list[Genotype], seen: list[float]) -> Path:
     rows = [
-        {"genotype": one.to_json(), "images": images, "top1": law(one, images)}
+        {"genotype": one.to_json(), "worth": images, "top1": law(one, images)}
         for one, images in zip(networks, seen, strict=True)
     ]
     (folder / CURVES).write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
