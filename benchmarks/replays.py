@@ -10,7 +10,7 @@ from qnas.nas.rungs import Rung, select
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.quant.scheme import Bits
-from qnas.scores.outlook import rows_of
+from qnas.scores.outlook import rows_of, worth
 from qnas.space.space import SearchSpace
 from qnas.studies.benchmark_table import BenchmarkTable, Entry
 from qnas.studies.proxy import EARLY, Learned

@@ -153,11 +153,12 @@ def main() -> None:
         rows.append({**key, **trained(key["start"], genotype, data, recipe, key["seed"], ghn)})
         append_row(given.out, rows[-1])
         print(*rows[-1].values(), flush=True)
+    mine = [row for row in rows if told.items() <= row.items()]
     ghn_seconds = sum(one["counters"]["seconds"] for one in [*checkpoint.card.get("history", []), checkpoint.card])
     finish(
         data=given.data,
         hypernetwork_seconds=round(ghn_seconds),
-        results=summary([row for row in rows if told.items() <= row.items()]),
+        results=summary(mine),
     )
 
 

@@ -197,7 +197,7 @@ def test_a_table_stands_upon_the_one_before_it(tmp_path: Path) -> None:
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[60:]], SEEN[60:])
     harder = [float(accuracy_of(log_odds(law(one, n)) - 1.5)) for one, n in zip(NETWORKS[60:], SEEN[60:], strict=True)]
     few = [
-        {"genotype": one.to_json(), "images": n, "top1": y}
+        {"genotype": one.to_json(), "worth": n, "top1": y}
         for one, n, y in zip(NETWORKS[60:68], SEEN[60:68], harder[:8], strict=True)
     ]
     own = tmp_path / CURVES
