@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from qnas.nas.limits import Limits
@@ -57,8 +57,8 @@ def options(doc: str | None, /, **defaults: Any) -> argparse.Namespace:
     Args:
         doc: of the script.
         defaults: an option each: its default, or this and what it means where ``HELP`` does not say. The default's
-            type is the option's; a list takes several words, ``False`` makes a switch, and ``Path`` is a path that may
-            be left out.
+            type is the option's; a list takes several of its first one's, or words if it is empty; ``False`` makes a
+            switch, and ``Path`` is a path that may be left out.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, given in defaults.items():
@@ -69,7 +69,7 @@ def options(doc: str | None, /, **defaults: Any) -> argparse.Namespace:
         elif default is Path:
             kind = {"type": Path}
         elif isinstance(default, list):
-            kind = {"default": default, "nargs": "+"}
+            kind = {"default": default, "nargs": "+", "type": type(default[0]) if default else str}
         parser.add_argument(f"--{name.replace('_', '-')}", help=meaning, **kind)
     return parser.parse_args()
 
@@ -133,6 +133,15 @@ def seconds(work: Callable[[], object], repeats: int = 1) -> float:
 def spread(values: list[float], digits: int = 2) -> str:
     """Median, lowest and highest."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def give_or_take(values: list[float]) -> float | None:
+    """Half of the 95 % interval of the mean of values that are spread normally; nothing of a single one."""
+    from scipy.stats import t as student
+
+    if len(values) < 2:
+        return None
+    return round(float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5, 2)
 
 
 def finish(**facts: Any) -> None:

@@ -23,12 +23,11 @@ from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, NamedTuple
 
-from common import budget_of, finish, options, settle
+from common import budget_of, finish, give_or_take, options, settle
 from real_searches import Real
-from scipy.stats import t as student
 
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import default_space
@@ -87,12 +86,11 @@ def summary(rows: list[Row]) -> list[Row]:
     for (budget, bits, way, times), mine in cells.items():
         first = next(theirs for key, theirs in cells.items() if key[:2] == (budget, bits))
         leads = [first[seed]["test"] - mine[seed]["test"] for seed in mine if seed in first]
-        half = student.ppf(0.975, len(leads) - 1) * stdev(leads) / len(leads) ** 0.5 if len(leads) > 1 else None
         found.append({
             "budget": budget, "bits": bits, "way": way, "times": times, "seeds": len(mine),
             "test": round(fmean(row["test"] for row in mine.values()), 2),
             "work": round(fmean(row["work"] for row in mine.values()), 1),
-            "first_is_better_by": round(fmean(leads), 2) if leads else None, "give_or_take": half and round(half, 2),
+            "first_is_better_by": round(fmean(leads), 2) if leads else None, "give_or_take": give_or_take(leads),
         })  # fmt: skip
     return found
 
@@ -107,13 +105,15 @@ def main() -> None:
     )  # fmt: skip
     given.out.parent.mkdir(parents=True, exist_ok=True)
     rows, wanted = read_rows(given.out), list[Row]()
+    usual = settings_of(given, given.budgets[0], given.bits[0], given.ways[0], 1.0, 0)
+    hashes = prepare(usual).identity  # of images, space, hypernetwork and tables, which are the same for all
     with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
         waiting = {}
         for seed, budget, bits, way in product(range(given.seeds), given.budgets, given.bits, given.ways):
-            for times in [1.0] if way in ("qnas", "mixed") else map(float, given.times):
+            for times in [1.0] if way in ("qnas", "mixed") else given.times:
                 settings = settings_of(given, budget, bits, way, times, seed)
                 key = {"budget": budget, "bits": bits, "way": way, "times": times, "seed": seed}
-                key["settings"] = digest_of(prepare(settings).identity)
+                key["settings"] = digest_of({**hashes, **settings.identity()})
                 known = [row for row in rows if key.items() <= row.items()]
                 wanted += known or [key]
                 if not known:

@@ -21,12 +21,11 @@ import time
 from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import torch
-from common import budget_of, finish, load, options, settle
-from scipy.stats import t as student
+from common import budget_of, finish, give_or_take, load, options, settle
 
 from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
@@ -106,13 +105,12 @@ def summary(rows: list[Row]) -> list[Row]:
         if not pairs:
             continue
         above = [fmean(mine - he for mine, he in seeds) for seeds in pairs.values()]
-        half = student.ppf(0.975, len(above) - 1) * stdev(above) / len(above) ** 0.5 if len(above) > 1 else None
         sooner = [gains(rows, bits, start, quarter, steps) for quarter in lengths if abs(4 * quarter - steps) <= 4]
         reached = [fmean(mine - he for mine, he in seeds) >= 0 for known in sooner for seeds in known.values()]
         found.append({
             "bits": bits, "start": start, "steps": steps, "networks": len(above),
             "test": round(fmean(mine for seeds in pairs.values() for mine, _ in seeds), 2),
-            "above_he": round(fmean(above), 2), "give_or_take": half and round(half, 2),
+            "above_he": round(fmean(above), 2), "give_or_take": give_or_take(above),
             "in_a_quarter": round(fmean(reached), 2) if reached else None,
         })  # fmt: skip
     return found
@@ -140,7 +138,7 @@ def main() -> None:
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     data, space = load(given.data, given.space)
-    given.epochs, checkpoint = list(map(float, given.epochs)), load_checkpoint(default_checkpoint(given.data))
+    checkpoint = load_checkpoint(default_checkpoint(given.data))
     ghn, epoch = predictor_for(checkpoint, data), -(-len(data.train) // Recipe.batch)
     held_out = stream(space, 0, "held_out", Bits(4, 4))
     genotypes = list(islice(fitting(held_out, budget_of(given.budget), space), given.networks))
@@ -155,11 +153,7 @@ def main() -> None:
         print(*rows[-1].values(), flush=True)
     mine = [row for row in rows if told.items() <= row.items()]
     ghn_seconds = sum(one["counters"]["seconds"] for one in [*checkpoint.card.get("history", []), checkpoint.card])
-    finish(
-        data=given.data,
-        hypernetwork_seconds=round(ghn_seconds),
-        results=summary(mine),
-    )
+    finish(data=given.data, hypernetwork_seconds=round(ghn_seconds), results=summary(mine))
 
 
 if __name__ == "__main__":

@@ -5,15 +5,13 @@
 Every way has the same budget, the same bits, the same recipe and the same time on two cores:
 
 qnas      ``qnas search``, all included; its full run computes on both cores
-mixed     the same with ``--mixed``: the bits are the most that a layer may have
 hand_made ResNet-8 and DS-CNN, as wide as the budget allows, each on a core of its own for all of the time
 random    two networks of the space drawn within the budget, likewise
-halving   successive halving: twelve short runs for a third of the time, then the two best for the rest
+halving   successive halving from random parameters: twelve short runs for a third of the time, then the two best
 
-These begin from random parameters, ``random_predicted`` and ``halving_predicted`` from the hypernetwork's. A line a
-network: validation and test accuracy, costs and seconds. What lies in the file of results is not done again. The last
-line is JSON: for every way its best network by validation, as a user would choose, with its test accuracy and that
-accuracy's standard error over the test images.
+A line a network: validation and test accuracy, costs and seconds. What lies in the file of results is not done again.
+The last line is JSON: for every way its best network by validation, as a user would choose, with its test accuracy and
+that accuracy's standard error over the test images. From one hypernetwork, or at mixed widths: ``opponents.py``.
 """
 
 import math
@@ -29,14 +27,13 @@ from typing import Any
 from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
-from qnas.checkpoints.store import default_checkpoint
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
 from qnas.network.costs import costs
 from qnas.network.handmade import HandMade
 from qnas.runs.files import append_row, read_rows
 from qnas.space.genotype import Genotype
-from qnas.training.jobs import data_of, predictor_of
+from qnas.training.jobs import data_of
 from qnas.training.qat import deployed_accuracy, train_network
 from qnas.training.recipe import Recipe
 from qnas.training.run import seconds_a_step
@@ -64,14 +61,14 @@ def trained(job: tuple[Architecture, float, dict[str, Any]]) -> Row:
     return facts(winner) | {"seconds": round(time.perf_counter() - started)}
 
 
-def tried(job: tuple[Genotype, float, str, int, str | None]) -> float:
+def tried(job: tuple[Genotype, float, str, int]) -> float:
     """Validation accuracy of a network after so many seconds of training."""
-    genotype, seconds, name, seed, checkpoint = job
+    genotype, seconds, name, seed = job
     settle()
-    data, ghn = data_of(name, "cpu"), predictor_of(checkpoint, name, "cpu") if checkpoint else None
+    data = data_of(name, "cpu")
     plan = build_plan(genotype, data.task)
-    steps = max(1, round(seconds / seconds_a_step(plan, data, Recipe(), ghn)))
-    return deployed_accuracy(train_network(plan, data, Recipe().of(steps), seed, ghn), data.validation).top1
+    steps = max(1, round(seconds / seconds_a_step(plan, data, Recipe(), None)))
+    return deployed_accuracy(train_network(plan, data, Recipe().of(steps), seed), data.validation).top1
 
 
 def facts(winner: qnas.Winner) -> Row:
@@ -103,56 +100,47 @@ class Ways:
         """Different random networks within the budget."""
         return random_networks(self.space, self.limits, self.bits, self.seed)
 
-    def side_by_side(
-        self, networks: Sequence[Architecture], minutes: float, name: str, ghn: str | None = None
-    ) -> list[Row]:
-        """Train networks, from random parameters where there is no hypernetwork, each on a core of its own."""
-        more = {"data": self.given.data, "seed": self.seed, "ghn": ghn, "device": "cpu"}
-        name = f"{name}-predicted" if ghn else name
+    def side_by_side(self, networks: Sequence[Architecture], minutes: float, name: str) -> list[Row]:
+        """Train networks from random parameters, each on a core of its own."""
+        more = {"data": self.given.data, "seed": self.seed, "ghn": None, "device": "cpu"}
         jobs = [(one, minutes, {**more, "out": str(self.folder / f"{name}-{one.key}")}) for one in networks]
         with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
             return list(pool.map(trained, jobs))
 
-    def qnas(self, mixed: bool = False) -> list[Row]:
+    def qnas(self) -> list[Row]:
         """The search."""
         started = time.perf_counter()
         run = qnas.search(
             self.bits, data=self.given.data, space=self.given.space, minutes=self.given.minutes, workers=CORES,
-            seed=self.seed, out=self.folder / ("mixed" if mixed else "qnas"), device="cpu", mixed=mixed,
+            seed=self.seed, out=self.folder / "qnas", device="cpu",
             **{f"max_{name}": value for name, value in vars(self.limits).items() if value and name != "latency"},
         )  # fmt: skip
         return [facts(run.winner) | {"seconds": round(time.perf_counter() - started)}]
-
-    def mixed(self) -> list[Row]:
-        """The search for every layer's widths, too."""
-        return self.qnas(mixed=True)
 
     def hand_made(self) -> list[Row]:
         """What people made."""
         made = [widest(name, self.limits, self.bits, self.data.task) for name in ("resnet8", "ds_cnn")]
         return self.side_by_side(made, self.given.minutes, "made")
 
-    def random(self, ghn: str | None = None) -> list[Row]:
-        """As many random networks as there are cores, from a hypernetwork's parameters or random ones."""
-        return self.side_by_side(list(islice(self.networks(), CORES)), self.given.minutes, "random", ghn)
+    def random(self) -> list[Row]:
+        """As many random networks as there are cores."""
+        return self.side_by_side(list(islice(self.networks(), CORES)), self.given.minutes, "random")
 
-    def halving(self, ghn: str | None = None) -> list[Row]:
-        """Short runs of equal time, and the rest of the time for the best, likewise."""
+    def halving(self) -> list[Row]:
+        """Short runs of equal time, and the rest of the time for the best."""
         started, first = time.perf_counter(), list(islice(self.networks(), SHORT_RUNS))
         short = SHORT_SHARE * 60 * self.given.minutes * CORES / SHORT_RUNS
         with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
-            found = list(pool.map(tried, [(one, short, self.given.data, self.seed, ghn) for one in first]))
+            found = list(pool.map(tried, [(one, short, self.given.data, self.seed) for one in first]))
         best = [first[place] for place in sorted(range(len(first)), key=lambda place: -found[place])[:CORES]]
         spent = time.perf_counter() - started
         left = max(self.given.minutes - spent / 60, SHORT_SHARE * self.given.minutes)  # where minutes are few
-        rows = self.side_by_side(best, left, "long", ghn)
+        rows = self.side_by_side(best, left, "long")
         return [{**row, "seconds": round(spent) + row["seconds"]} for row in rows]
 
 
 WAYS: dict[str, Callable[[Ways], list[Row]]] = {
-    "qnas": Ways.qnas, "mixed": Ways.mixed, "hand_made": Ways.hand_made, "random": Ways.random, "halving": Ways.halving,
-    "random_predicted": lambda ways: ways.random(default_checkpoint(ways.given.data)),
-    "halving_predicted": lambda ways: ways.halving(default_checkpoint(ways.given.data)),
+    "qnas": Ways.qnas, "hand_made": Ways.hand_made, "random": Ways.random, "halving": Ways.halving
 }  # fmt: skip
 
 

@@ -56,7 +56,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ),
         (
             "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 "
-            "--ways halving_predicted hand_made "
+            "--ways halving hand_made "
             "--out {out}/rows.jsonl",
             {"results"},
         ),
