@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from qnas.distributed import local_device
 from qnas.errors import QnasError, shown
 
 MOST_PROCESSES = 1024
+_kept: ContextVar[list[Tensor] | None] = ContextVar("_kept", default=None)
+_again: ContextVar[Iterator[Tensor] | None] = ContextVar("_again", default=None)
 
 
 def pick_device(name: str) -> torch.device:
@@ -31,7 +34,34 @@ def pick_device(name: str) -> torch.device:
 
 def sent_to(tensor: Tensor, device: torch.device | None) -> Tensor:
     """A copy on the device, for which the host does not wait."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device and device.type == "cuda" else tensor
+    if device is None or device.type != "cuda":
+        return tensor
+    if again := _again.get():
+        return next(again)
+    copy = tensor.pin_memory().to(device, non_blocking=True)
+    if (kept := _kept.get()) is not None:
+        kept.append(copy)
+    return copy
+
+
+@contextmanager
+def keeping_sent(copies: list[Tensor]) -> Iterator[None]:
+    """Collect the copies that ``sent_to`` makes inside the block on a GPU."""
+    before = _kept.set(copies)
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
+@contextmanager
+def sent_before(copies: list[Tensor]) -> Iterator[None]:
+    """Make ``sent_to`` give these copies, one a call: the block does what was done when they were collected."""
+    before = _again.set(iter(copies))
+    try:
+        yield
+    finally:
+        _again.reset(before)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -69,7 +69,9 @@ def test_describing_and_costing_networks_imports_no_torch(name: str) -> None:
 
 
 def test_training_needs_no_library_of_searching() -> None:
-    assert not brings("qnas.api.ghn, qnas.api.train, qnas.training.recipe, qnas.cli.main", "optuna")
+    assert not brings(
+        "qnas.api.ghn, qnas.api.train, qnas.training.recipe, qnas.cli.main, qnas.reports.figures", "optuna"
+    )
 
 
 @pytest.mark.parametrize("library", ["sklearn", "torch_geometric"])

@@ -12,7 +12,7 @@ from qnas.api.arguments import as_bits, chosen_data, scored_images
 from qnas.checkpoints.store import Checkpoint, load_checkpoint, read_card, save_card
 from qnas.data.registry import Size, default_space, find_data
 from qnas.devices import pick_device, use_threads
-from qnas.distributed import joined_ranks
+from qnas.distributed import joined_ranks, share_memory
 from qnas.errors import QnasError, at_least_one, check_seed
 from qnas.ghn.config import config_for
 from qnas.ghn.model import GHN
@@ -79,6 +79,7 @@ def fit_ghn(
     how, target, folder = replace(settings or FitSettings(), **changes), pick_device(device), Path(out)
     known = chosen_data(data, image)
     with joined_ranks() as ranks:
+        share_memory(target, ranks)
         images = find_data(known).to(target)
         networks = find_space(str(space) or default_space(known)).for_task(images.task)
         torch.manual_seed(how.seed)

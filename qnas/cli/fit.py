@@ -35,6 +35,9 @@ def fit_ghn(
     closed_head: Annotated[
         float, typer.Option(help="Share of the loss of classifiers in closed form, instead of predicted ones.")
     ] = FitSettings.closed_head,
+    repeats: Annotated[
+        int, typer.Option(help="How often a network is trained; 40 suits a GPU, which then replays its passes.")
+    ] = FitSettings.repeats,
     meta_batch: Annotated[int, typer.Option(help="Networks a step.")] = FitSettings.meta_batch,
     batch: Annotated[int, typer.Option(help="Images a network and step.")] = FitSettings.batch,
     rate: Annotated[float, typer.Option(help="Highest learning rate in float.")] = FitSettings.rate,
@@ -67,7 +70,7 @@ def fit_ghn(
     settings = FitSettings(
         steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
         quantized_rate=quantized_rate, average=average, bits=bits, mixed_share=mixed_share, splits=splits, noise=noise,
-        closed_head=closed_head, seed=seed,
+        closed_head=closed_head, repeats=repeats, seed=seed,
     )  # fmt: skip
     with shown("The same command with --resume goes on where it was saved last.") as progress:
         qnas.fit_ghn(

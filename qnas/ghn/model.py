@@ -1,10 +1,10 @@
 """The graph hypernetwork: from the graphs of any networks to all of their parameters, in one forward pass."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
@@ -13,6 +13,7 @@ from qnas.devices import sent_to
 from qnas.errors import QnasError
 from qnas.ghn.config import GHNConfig
 from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, fan_in_factor, tile
+from qnas.ghn.gather import corners, gathered
 from qnas.ghn.sweep import GatedSweeps, schedule
 from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
 from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
@@ -21,6 +22,7 @@ from qnas.network.tiles import first_tiles_suffice
 from qnas.quant.grid import Sharing
 
 Predicted = dict[str, Tensor]
+Shape = tuple[int, ...]
 CLASSIFIER_WEIGHT, CLASSIFIER_BIAS = f"{CLASSIFIER}/weight", f"{CLASSIFIER}/bias"
 
 
@@ -111,24 +113,31 @@ class GHN(nn.Module):
         return self.decode(self.embed(graph), graph.slot_index, plans, whole)
 
     def decode(self, states: Tensor, slot_index: Tensor, plans: list[Plan], whole: bool) -> list[Predicted]:
-        """Parameters from node states; all slots of one decoded shape are decoded together, and so are all vectors."""
+        """Parameters from node states; all slots of one decoded shape are decoded together, and so are all vectors.
+
+        On a GPU so are all convolutions: it hardly notices what is decoded too much (``qnas.ghn.gather``).
+        """
         slots = [(net, slot) for net, plan in enumerate(plans) for slot in plan.slots]
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for place, (_, slot) in enumerate(slots):
-            groups[self._decoded_shape(slot)].append(place)
+        shapes = [self._decoded_shape(slot) for _, slot in slots]
+        groups: dict[Shape, list[int]] = defaultdict(list)
+        for place, shape in enumerate(shapes):
+            groups[(len(shape),) if states.is_cuda else shape].append(place)
         order = torch.tensor([place for places in groups.values() for place in places])
         ordered = states.index_select(0, sent_to(slot_index[order], states.device))
         members_of = ordered.split([len(places) for places in groups.values()])
         predicted: list[Predicted] = [{} for _ in plans]
         wholes = [whole or not first_tiles_suffice(plan) for plan in plans]
-        for (shape, places), members in zip(groups.items(), members_of, strict=True):
-            group = [slots[place] for place in places]
-            decoded = self._decode_weights(members, shape, group) if shape else self._decode_vectors(members, group)
-            for (net, slot), tensor in zip(group, decoded, strict=True):
+        for places, members in zip(groups.values(), members_of, strict=True):
+            group, wanted = [slots[place][1] for place in places], [shapes[place] for place in places]
+            decoded = (
+                self._decode_weights(members, wanted, group) if wanted[0] else self._decode_vectors(members, group)
+            )
+            for place, tensor in zip(places, decoded, strict=True):
+                net, slot = slots[place]
                 predicted[net][slot.name] = tile(tensor, slot.shape) if wholes[net] else tensor
         return predicted
 
-    def _decoded_shape(self, slot: Slot) -> tuple[int, ...]:
+    def _decoded_shape(self, slot: Slot) -> Shape:
         """The shape of a weight's first tile, or nothing for a vector."""
         if slot.kind != "weight":
             return ()
@@ -138,24 +147,35 @@ class GHN(nn.Module):
         kernel = slot.shape[2:] or (1, 1)  # a hidden linear layer is a 1 x 1 convolution
         return min(slot.shape[0], most), min(slot.shape[1], most), *kernel
 
-    def _decode_weights(
-        self, states: Tensor, shape: tuple[int, ...], group: list[tuple[int, Slot]]
-    ) -> Iterator[Tensor]:
-        if len(shape) == 2:
-            weight = self.classifier.weights(self.conv(states, self.config.channels, shape[1], 1))
+    def _decode_weights(self, states: Tensor, shapes: list[Shape], slots: list[Slot]) -> list[Tensor]:
+        """Those of classifiers, of convolutions of one shape, or of any."""
+        factors = torch.tensor([fan_in_factor(slot.shape) for slot in slots], dtype=states.dtype)
+        factors, first = sent_to(factors, states.device), shapes[0]
+        if len(first) == 2:
+            columns = max(shape[1] for shape in shapes)
+            weight = self.classifier.weights(self.conv(states, self.config.channels, columns, 1))
+            parts = [part[:, : shape[1]] for part, shape in zip(scaled(weight, factors), shapes, strict=True)]
+        elif len(set(shapes)) == 1:
+            parts = list(scaled(self.conv(states, *first[:3]), factors))
         else:
-            weight = self.conv(states, *shape[:3])
-        factors = torch.tensor([fan_in_factor(slot.shape) for _, slot in group], dtype=weight.dtype)
-        scaled = weight.contiguous().mul_(sent_to(factors, weight.device).view(-1, *[1] * len(shape)))
-        for (_, slot), tensor in zip(group, scaled.unbind(), strict=True):
-            yield tensor.flatten(1) if len(slot.shape) == 2 else tensor
+            parts = corners(self.conv, states, shapes, factors)
+        return [part.flatten(1) if len(slot.shape) == 2 else part for part, slot in zip(parts, slots, strict=True)]
 
-    def _decode_vectors(self, states: Tensor, group: list[tuple[int, Slot]]) -> Iterator[Tensor]:
-        raw = self.vectors(states)
-        scales, shifts = (2 * torch.sigmoid(raw[:, 0] / 2)).unbind(), torch.tanh(raw[:, 1] / 5).unbind()
-        last = [place for place, (_, slot) in enumerate(group) if slot.name == CLASSIFIER_BIAS]
-        biases = torch.tanh(self.classifier.biases(raw[sent_to(torch.tensor(last), raw.device), 1]) / 5).unbind()
-        classes = dict(zip(last, biases, strict=True))
-        for place, (_, slot) in enumerate(group):
-            vector = (scales if slot.kind == "norm_weight" else shifts)[place]
-            yield classes.get(place, vector[: slot.shape[0]])
+    def _decode_vectors(self, states: Tensor, slots: list[Slot]) -> list[Tensor]:
+        raw, length = self.vectors(states), self.config.channels
+        scales, shifts = 2 * torch.sigmoid(raw[:, 0] / 2), torch.tanh(raw[:, 1] / 5)
+        last = [place for place, slot in enumerate(slots) if slot.name == CLASSIFIER_BIAS]
+        of_last = raw[:, 1].index_select(0, sent_to(torch.tensor(last), raw.device))
+        biases = torch.tanh(self.classifier.biases(of_last) / 5)
+        places = []
+        for place, slot in enumerate(slots):
+            row = place if slot.kind == "norm_weight" else len(slots) + place
+            places.append(row * length + np.arange(min(slot.shape[0], length)))
+        for number, place in enumerate(last):
+            places[place] = 2 * len(slots) * length + number * biases.shape[1] + np.arange(biases.shape[1])
+        return gathered(torch.cat([scales.flatten(), shifts.flatten(), biases.flatten()]), places)
+
+
+def scaled(weights: Tensor, factors: Tensor) -> tuple[Tensor, ...]:
+    """Each of several weights of one shape times its factor."""
+    return weights.contiguous().mul_(factors.view(-1, *[1] * (weights.dim() - 1))).unbind()

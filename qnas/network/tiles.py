@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qnas.devices import sent_to
 from qnas.network.plan import Plan
 
 
@@ -31,7 +32,9 @@ def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor
     if present > columns:
         x = _sum_of_blocks(x, columns)
         return x, weight * (channels_in // present) if channels_in > present else weight
-    return x, weight * copies(columns, channels_in).to(weight).view(1, -1, *[1] * (weight.dim() - 2))
+    return x, weight * sent_to(copies(columns, channels_in).to(weight.dtype), weight.device).view(
+        1, -1, *[1] * (weight.dim() - 2)
+    )
 
 
 def copies(length: int, channels: int) -> Tensor:

@@ -14,7 +14,7 @@ type; rounding is half to even, as in ONNX.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import frexp, isfinite
+from math import frexp, isfinite, nan
 from typing import Literal
 
 import numpy as np
@@ -191,8 +191,8 @@ def asymmetric(low: Tensor, high: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
 
 def _bounded(end: Tensor) -> Tensor:
-    """Ends of ranges within ``FARTHEST``; those that are not finite stay as they are, for the caller to see."""
-    return torch.where(end.abs() < float("inf"), end.clamp(-FARTHEST, FARTHEST), end)
+    """Ends of ranges within ``FARTHEST``; those that are not finite become no numbers, for the caller to see."""
+    return end.clamp(-FARTHEST, FARTHEST).add(end, alpha=0)
 
 
 def in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
@@ -202,7 +202,7 @@ def in_numbers(low: Tensor, high: Tensor, bits: int) -> tuple[float, float]:
     Ends that are not finite give what is no number, not an error: a network that diverged is for the caller to see.
     """
     kind = float if low.dtype == torch.float64 else np.float32
-    first, last = (min(max(end, -FARTHEST), FARTHEST) if isfinite(end) else end for end in (low.item(), high.item()))
+    first, last = (min(max(end, -FARTHEST), FARTHEST) if isfinite(end) else nan for end in (low.item(), high.item()))
     first, last = min(first, 0.0), max(last, 0.0)
     scale = max(float(kind(float(kind(last - first)) / levels(bits))), SMALLEST_SCALE)
     return scale, min(float(np.rint(kind(-first / scale))), float(levels(bits)))

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,9 +12,11 @@ from matplotlib.lines import Line2D
 from qnas.errors import printable
 from qnas.runs.files import read_rows, write_bytes
 from qnas.studies.ghn_tables import Row
-from qnas.studies.init_study import InitStudy
 from qnas.studies.paper import PAPER
 from qnas.studies.proxy import SHOWN, ProxyRow
+
+if TYPE_CHECKING:
+    from qnas.studies.init_study import InitStudy
 
 NAMES = {"id": "in distribution", "deep": "deep", "wide": "wide", "bn_free": "without batch norm"}
 
@@ -100,7 +103,7 @@ def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
     save(figure, path)
 
 
-def decrease_figure(study: InitStudy, path: Path) -> list[Path]:
+def decrease_figure(study: "InitStudy", path: Path) -> list[Path]:
     """Per cent decrease of every initializer, a panel for each network; crosses mark what diverged or only guesses.
 
     Args:
@@ -133,7 +136,7 @@ def decrease_figure(study: InitStudy, path: Path) -> list[Path]:
     return save_both(figure, path)
 
 
-def spans_figure(study: InitStudy, block: str, path: Path) -> list[Path]:
+def spans_figure(study: "InitStudy", block: str, path: Path) -> list[Path]:
     """What the layers of one network span, from first to last, a line for each initializer: means over seeds.
 
     As the paper's figures 3 to 5: folded weights, their channels' precision, activations.

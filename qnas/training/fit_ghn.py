@@ -5,14 +5,18 @@ of images. A network's gradient is taken with respect to its predicted parameter
 hypernetwork in a single backward pass, so only one network's activations are alive at a time, and a network whose loss
 or gradient is not finite is left out. Under ``torchrun`` the networks of a step are dealt out to the processes; what a
 step computes does not depend on how many there are. Nothing inside a step makes the host wait for the device.
+
+A network may be trained several times before others are drawn, a while apart and on new images each time. That changes
+what is learned little, and lets a GPU replay its passes (``qnas.training.replay``).
 """
 
 import json
 import platform
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from torch import Tensor
 import qnas
 from qnas.data.batches import random_batch
 from qnas.data.images import DataSet
-from qnas.distributed import Ranks
+from qnas.distributed import Ranks, TotalInPlace
 from qnas.errors import QnasError
 from qnas.ghn.model import GHN
 from qnas.network.arithmetic import NoisyArithmetic, arithmetic_for
@@ -40,9 +44,14 @@ from qnas.sampling.generator import stream
 from qnas.scores.ridge import fit_ridge
 from qnas.space.space import SearchSpace
 from qnas.training.fit_settings import FitSettings
+from qnas.training.replay import Lane, Repeated
 from qnas.training.schedule import learning_rate
 
 STATE = "state.safetensors"
+WINDOW = 32
+"""Steps after which the same networks come again, where they are trained several times."""
+Passes = Callable[[Tensor, Tensor], None]
+"""What runs a step's networks on their images and labels."""
 
 
 @dataclass
@@ -104,6 +113,16 @@ class GHNTrainer:
             ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True
         )
         self.skipped = torch.zeros(2, device=self.device)  # networks and steps, not yet in the counters
+        parameters = list(ghn.parameters())
+        self.found = torch.zeros(sum(one.numel() for one in parameters) + 3, device=self.device)
+        """All parameters' gradients, then loss, accuracy and number of the networks that count, each summed."""
+        *gradients, self.sums = self.found.split([*(one.numel() for one in parameters), 3])
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        self.total = TotalInPlace(self.found, self.ranks)
+        replays = self.device.type == "cuda" and settings.repeats > 2 and not (settings.noise or settings.closed_head)
+        self.lane = Lane() if replays else None
+        self.kept: dict[int, tuple[tuple[int, bool], Passes]] = {}
 
     @property
     def progress(self) -> float:
@@ -137,17 +156,35 @@ class GHNTrainer:
             rate = learning_rate(progress / settings.float_share, settings.rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        places = range(self.ranks.rank, settings.meta_batch, self.ranks.count)
-        sums = self._accumulate({self._seed(place): self.draw(self._seed(place), quantized) for place in places})
-        self._update(sums)
+        generators = [torch.Generator(self.device).manual_seed(seed) for seed in self._seeds(counters.step)]
+        images, labels = zip(*(self.batch(generator) for generator in generators), strict=True)
+        self._passes(quantized, generators)(torch.stack(images), torch.stack(labels))
+        self._update()
         counters.step += 1
         counters.image_passes += settings.meta_batch * min(settings.batch, len(self.data.train))
-        return StepReport(counters.step, self.progress, "quantized" if quantized else "float", rate, *sums.unbind())
+        phase = "quantized" if quantized else "float"
+        return StepReport(counters.step, self.progress, phase, rate, *self.sums.clone().unbind())
 
-    def _seed(self, place: int) -> int:
-        """The seed of one network of this step, and of its images."""
+    def _seeds(self, step: int) -> list[int]:
+        """The seeds of this process's networks, or of their images, by step."""
         settings = self.settings
-        return (settings.seed * 1_000_003 + self.counters.step) * settings.meta_batch + place
+        places = range(self.ranks.rank, settings.meta_batch, self.ranks.count)
+        return [(settings.seed * 1_000_003 + step) * settings.meta_batch + place for place in places]
+
+    def _passes(self, quantized: bool, generators: list[torch.Generator]) -> Passes:
+        """Forward and backward passes of this step's networks, which may come again from an earlier step."""
+        step, repeats = self.counters.step, self.settings.repeats
+        turn, place = step // (WINDOW * repeats), step % WINDOW
+        number = turn * WINDOW + place if repeats > 1 else step
+        known, passes = self.kept.get(place, (None, None))
+        if passes is None or known != (number, quantized):
+            plans = [self.draw(seed, quantized) for seed in self._seeds(number)]
+            passes = partial(self._accumulate, plans, generators)
+            if self.lane:
+                passes = Repeated(passes, self.lane)
+            if repeats > 1:
+                self.kept[place] = (number, quantized), passes
+        return passes
 
     def draw(self, seed: int, quantized: bool) -> Plan:
         """A training network of a drawn split, at a drawn bit width."""
@@ -181,23 +218,25 @@ class GHNTrainer:
         noisy = plan.nodes[-1].bits in self.settings.noisy
         return NoisyArithmetic(generator) if noisy else arithmetic_for(plan, self.ghn.weights)
 
-    def _accumulate(self, plans: dict[int, Plan]) -> Tensor:
-        """Leave the share of the mean loss's gradient that is due to ``plans`` (by their seeds) in the hypernetwork.
+    def _accumulate(self, plans: list[Plan], generators: list[torch.Generator], images: Tensor, labels: Tensor) -> None:
+        """Put into ``found`` what is due to some networks.
 
-        Returns:
-            Loss, accuracy and number of the networks that count, each summed: (3,).
+        Args:
+            plans: of the networks.
+            generators: of their noise.
+            images: of each, (networks, batch, channels, height, width).
+            labels: (networks, batch).
         """
-        settings, device = self.settings, self.device
-        predictions = self.ghn(list(plans.values()), whole=False)
-        sums = torch.zeros(3, device=device)
+        settings, parameters = self.settings, list(self.ghn.parameters())
+        predictions = self.ghn(plans, whole=False)
+        sums = torch.zeros(3, device=self.device)
         outputs: list[Tensor] = []
         gradients: list[Tensor] = []
-        for (seed, plan), predicted in zip(plans.items(), predictions, strict=True):
+        for plan, predicted, *of_network in zip(plans, predictions, generators, images, labels, strict=True):
+            generator, x, y = of_network
             leaves = {name: value.detach().requires_grad_() for name, value in predicted.items()}
-            generator = torch.Generator(device).manual_seed(seed)
-            images, labels = self.batch(generator)
-            read, logits = self.run_network(plan, leaves, images, self._arithmetic(plan, generator))
-            loss = self._loss(read, logits, labels)
+            read, logits = self.run_network(plan, leaves, x, self._arithmetic(plan, generator))
+            loss = self._loss(read, logits, y)
             shares = torch.autograd.grad(loss, list(leaves.values()))
             gradient = torch.cat([share.flatten() for share in shares])
             norm = gradient.norm()
@@ -206,25 +245,15 @@ class GHNTrainer:
             pieces = torch.where(counts, gradient, 0).split([share.numel() for share in shares])
             outputs += predicted.values()
             gradients += [piece.view_as(share) for piece, share in zip(pieces, shares, strict=True)]
-            accuracy = 100 * (logits.argmax(1) == labels).float().mean()
+            accuracy = 100 * (logits.argmax(1) == y).float().mean()
             sums += torch.where(counts, torch.stack([loss.detach(), accuracy, torch.ones_like(loss)]), 0)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(outputs, gradients)
-        return sums
+        found = torch.autograd.grad(outputs, parameters, gradients, materialize_grads=True, allow_unused=True)
+        torch.cat([*(one.flatten() for one in found), sums], out=self.found)
 
-    def _update(self, sums: Tensor) -> None:
+    def _update(self) -> None:
         """Clip and apply the gradient and average the weights, unless the gradient is not finite or empty."""
-        parameters = list(self.ghn.parameters())
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        if self.ranks.count > 1:
-            tensors = [sums, *(parameter.grad for parameter in parameters if parameter.grad is not None)]
-            total = self.ranks.sum(torch.cat([tensor.flatten() for tensor in tensors]))
-            pieces = total.split([tensor.numel() for tensor in tensors])
-            torch._foreach_copy_(
-                tensors, [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
-            )
+        self.total()
+        parameters, sums = list(self.ghn.parameters()), self.sums
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         useless = ~norm.isfinite() | (sums[2] == 0)
         self.optimizer.found_inf = useless.float()  # type: ignore[attr-defined]  # the fused Adam then leaves all as it is
