@@ -6,7 +6,9 @@ the products, but every shape costs it a hundred launches, most of them for grad
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from torch import Tensor
 
 from qnas.devices import sent_to
 from qnas.ghn.decoder import ConvDecoder
+
+ALIGNED = 32
+"""A parameter begins at a multiple of so many numbers."""
 
 
 def corners(conv: ConvDecoder, states: Tensor, shapes: Sequence[tuple[int, ...]], factors: Tensor) -> list[Tensor]:
@@ -28,13 +33,33 @@ def corners(conv: ConvDecoder, states: Tensor, shapes: Sequence[tuple[int, ...]]
 
 
 def gathered(flat: Tensor, places: Sequence[NDArray[np.int64]], factors: Tensor | None = None) -> list[Tensor]:
-    """The entries of a tensor at each of ``places``, in their shapes, all of them times ``factors`` where given."""
-    where = np.concatenate([place.ravel() for place in places])
-    entries = flat.index_select(0, sent_to(torch.from_numpy(where), flat.device))
+    """The entries of a tensor at each of ``places``, in their shapes, all of them times ``factors`` where given.
+
+    A handful of launches, forward and backward.
+    """
+    sizes = [place.size for place in places]
+    where = sent_to(torch.from_numpy(np.concatenate([place.ravel() for place in places])), flat.device)
+    entries = flat.index_select(0, where)
     if factors is not None:
         entries = entries * factors
-    parts = entries.split([place.size for place in places])
+    parts = _Aligned.apply(entries, sizes)  # type: ignore[no-untyped-call]
     return [part.view(place.shape) for part, place in zip(parts, places, strict=True)]
+
+
+class _Aligned(torch.autograd.Function):
+    """Splits a vector into copies that begin where libraries of convolutions read several numbers at once."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
+        starts = [0, *accumulate(-(-size // ALIGNED) * ALIGNED for size in sizes)]
+        copies = vector.new_empty(starts[-1])
+        parts = tuple(copies[start : start + size] for start, size in zip(starts, sizes, strict=False))
+        torch._foreach_copy_(parts, vector.split(sizes))
+        return parts
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return torch.cat(gradients), None
 
 
 @lru_cache(maxsize=4096)
