@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,15 @@ class Counters:
     image_passes: int = 0
     skipped_networks: int = 0
     skipped_steps: int = 0
+
+
+class Kept(NamedTuple):
+    """The networks of a step, by whose number they were drawn, that come again; on a GPU their passes are replayed."""
+
+    number: int
+    quantized: bool
+    plans: list[Plan]
+    replayed: Repeated | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class GHNTrainer:
         self.total = TotalInPlace(self.found, self.ranks)
         replays = self.device.type == "cuda" and settings.repeats > 2 and not (settings.noise or settings.closed_head)
         self.lane = Lane() if replays else None
-        self.kept: dict[int, tuple[tuple[int, bool], Passes]] = {}
+        self.kept: dict[int, Kept] = {}
 
     @property
     def progress(self) -> float:
@@ -176,15 +185,14 @@ class GHNTrainer:
         step, repeats = self.counters.step, self.settings.repeats
         turn, place = step // (WINDOW * repeats), step % WINDOW
         number = turn * WINDOW + place if repeats > 1 else step
-        known, passes = self.kept.get(place, (None, None))
-        if passes is None or known != (number, quantized):
+        kept = self.kept.get(place)
+        if kept is None or (kept.number, kept.quantized) != (number, quantized):
             plans = [self.draw(seed, quantized) for seed in self._seeds(number)]
-            passes = partial(self._accumulate, plans, generators)
-            if self.lane:
-                passes = Repeated(passes, self.lane)
+            replayed = Repeated(partial(self._accumulate, plans, generators), self.lane) if self.lane else None
+            kept = Kept(number, quantized, plans, replayed)
             if repeats > 1:
-                self.kept[place] = (number, quantized), passes
-        return passes
+                self.kept[place] = kept
+        return kept.replayed or partial(self._accumulate, kept.plans, generators)
 
     def draw(self, seed: int, quantized: bool) -> Plan:
         """A training network of a drawn split, at a drawn bit width."""

@@ -24,6 +24,7 @@ from qnas.quant.scheme import FP32, MIXED, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.space.space import SPLITS, find_space
 from qnas.task import Task
+from qnas.training import fit_ghn
 from qnas.training.fit_ghn import Counters, GHNTrainer, clip_factor
 from qnas.training.fit_settings import BIT_SHARES, SPLIT_SHARES, FitSettings
 
@@ -236,6 +237,37 @@ def test_a_resumed_run_follows_the_unbroken_one_exactly(make: Make, tmp_path: Pa
     assert equal(weights(second), weights(unbroken))
     assert equal(second.averaged, unbroken.averaged)
     assert second.counters.image_passes == unbroken.counters.image_passes
+
+
+def test_networks_come_again_a_while_later_on_other_images(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_ghn, "WINDOW", 2)
+    trainer, seen = make(steps=8, meta_batch=1, repeats=3, float_share=0.0), list[tuple[Plan, Tensor]]()
+
+    def record(plan: Plan, parameters: dict[str, Tensor], images: Tensor, arithmetic: Any) -> Tensor:
+        seen.append((plan, images))
+        return forward(plan, parameters, images, arithmetic)
+
+    trainer.run_by = record
+    list(trainer.run())
+    plans = [plan for plan, _ in seen]
+    assert plans[0] == plans[2] == plans[4] != plans[1] == plans[3] == plans[5]
+    assert plans[0] != plans[6] != plans[7] != plans[1]
+    assert not torch.equal(seen[0][1], seen[2][1])
+
+
+@pytest.mark.parametrize("noise", ["", "w2a2,w4a4,w4a8,w8a8"])
+def test_a_resumed_run_goes_on_with_the_networks_that_come_again(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: str
+) -> None:
+    monkeypatch.setattr(fit_ghn, "WINDOW", 2)
+    unbroken, first, second = (make(steps=6, repeats=3, noise=noise, seed=seed) for seed in (0, 0, 0))
+    list(unbroken.run())
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path)
+    second.resume(tmp_path)
+    list(second.run())
+    assert equal(weights(second), weights(unbroken))
 
 
 def test_a_finished_run_has_nothing_left_to_do(make: Make, tmp_path: Path) -> None:
