@@ -36,7 +36,7 @@ def fit_ghn(
         float, typer.Option(help="Share of the loss of classifiers in closed form, instead of predicted ones.")
     ] = FitSettings.closed_head,
     repeats: Annotated[
-        int, typer.Option(help="How often a network is trained; 40 suits a GPU, which then replays its passes.")
+        int, typer.Option(help="How often a network is trained; 30 suits a GPU, which then replays its passes.")
     ] = FitSettings.repeats,
     meta_batch: Annotated[int, typer.Option(help="Networks a step.")] = FitSettings.meta_batch,
     batch: Annotated[int, typer.Option(help="Images a network and step.")] = FitSettings.batch,

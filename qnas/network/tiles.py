@@ -32,9 +32,8 @@ def reduced(x: Tensor, weight: Tensor, channels_in: int) -> tuple[Tensor, Tensor
     if present > columns:
         x = _sum_of_blocks(x, columns)
         return x, weight * (channels_in // present) if channels_in > present else weight
-    return x, weight * sent_to(copies(columns, channels_in).to(weight.dtype), weight.device).view(
-        1, -1, *[1] * (weight.dim() - 2)
-    )
+    times = sent_to(copies(columns, channels_in).to(weight.dtype), weight.device)
+    return x, weight * times.view(1, -1, *[1] * (weight.dim() - 2))
 
 
 def copies(length: int, channels: int) -> Tensor:
