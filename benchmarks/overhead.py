@@ -21,8 +21,8 @@ from common import finish, load, networks, options, settle
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
-from qnas.nas.proposer import Proposer
 from qnas.nas.screen import Screen
+from qnas.nas.search import proposer_for
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
@@ -30,7 +30,6 @@ from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
 from qnas.scores.race import Outcome, Racer
-from qnas.space.genes import gene_choices
 from qnas.space.space import SearchSpace
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker
 
@@ -72,7 +71,7 @@ def main() -> None:
     settle()
     data, space = load(given.data, given.space)
     score = score_seconds(data, space, given.ghn)
-    settings = SearchSettings(BITS, data=given.data, space=given.space, trials=given.trials)
+    settings = SearchSettings(BITS, data=given.data, space=given.space, trials=given.trials, sampler=given.sampler)
     marks: list[tuple[float, float]] = []
     memory: list[float] = []
 
@@ -84,7 +83,7 @@ def main() -> None:
         storage = given.storage or str(Path(folder) / "trials.journal")
         address = StudyAddress(storage, f"overhead-{new_worker()}", new_worker(), alone=not given.storage)
         with closing(WorkQueue(address)) as queue:
-            proposer = Proposer(given.sampler, 0, gene_choices(space))
+            proposer = proposer_for(settings, space)
             screen = Screen(MadeUp(), proposer, queue, costs, settings, space)
             found = screen.run(note)
         stored = 0 if given.storage else Path(storage).stat().st_size

@@ -24,6 +24,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ("sample.py --count 50 --repeats 1", {"rates"}),
         ("race.py --networks 3 --bits w4a4", {"rows", "images"}),
         ("overhead.py --trials 30", {"overhead_milliseconds", "score_milliseconds", "proposals"}),
+        ("screen.py --trials 8", {"seconds", "networks"}),
         ("latency.py --networks 2 --bits w4a4", {"rows"}),
         ("deploy.py --network ds_cnn --width 8 --images 4 --repeats 1 --bits w4a4", {"rows", "n"}),
         pytest.param(
@@ -87,6 +88,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         "sample",
         "race",
         "overhead",
+        "screen",
         "latency",
         "deploy",
         "instructions",

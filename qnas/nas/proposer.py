@@ -13,16 +13,17 @@ from typing import NamedTuple
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from qnas.nas.samplers import Choose, Generations, Genes, check_sampler, drawn, first, led, make_sampler
+from qnas.errors import SEEDS
+from qnas.nas.samplers import EXPECTED, Choose, Generations, Genes, check_sampler, drawn, first, led, make_sampler
 from qnas.space.genes import Choices
 from qnas.work.queue import Directions
 
 STUDY = "proposals"
 BUDGET = "budget"
-LED_AFTER = 50
-"""Proposals of which at least one keeps the budgets, or others are led to them."""
+TRIES = 50
+"""How often genes are drawn anew until they keep the budgets, and changed until they are of a new network."""
 
 
 class Answer(NamedTuple):
@@ -33,10 +34,22 @@ class Answer(NamedTuple):
     excess: float
 
 
-class Budgets(NamedTuple):
-    """By what share a network of some genes exceeds the budgets, and finds genes of a network that keeps them."""
+class Look(NamedTuple):
+    """Which network some genes describe, and by what share it exceeds the budgets: 0 or less if it keeps them."""
 
-    excess: Callable[[Genes], float]
+    key: str
+    excess: float
+
+
+class Networks(NamedTuple):
+    """What is known of networks before they are scored.
+
+    Args:
+        look: at what some genes describe.
+        small: finds genes of a network that keeps the budgets.
+    """
+
+    look: Callable[[Genes], Look]
     small: Callable[[], Genes]
 
 
@@ -49,8 +62,8 @@ class Proposer:
         choices: of every gene.
         directions: of the values, ``maximize`` or ``minimize``.
         choose: finds the most promising of some sets of genes, where the sampler asks.
-        budgets: what is known of them; where fewer than one in ``LED_AFTER`` proposals keeps them, others are led
-            to them.
+        networks: what is known of them. Then genes that exceed the budgets are drawn anew, and led to the budgets if
+            that does not help; and those of a network that was proposed before are changed until it is a new one.
     """
 
     def __init__(
@@ -60,7 +73,7 @@ class Proposer:
         choices: Choices,
         directions: Directions = ("maximize",),
         choose: Choose = first,
-        budgets: Budgets | None = None,
+        networks: Networks | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         check_sampler(sampler)
@@ -75,22 +88,52 @@ class Proposer:
         self.generations = Generations()
         self.asked: list[int] = []
         self.told = 0
-        self.kept, self.budgets = 0, budgets
+        self.networks, self.proposed = networks, set[str]()
 
     def propose(self, count: int) -> list[Genes]:
         """The next batch."""
         self._begin(count)
-        batch, is_led = [], self.told >= LED_AFTER * (self.kept + 1)
-        for number, asked in enumerate(self.asked, self.told):
-            seed = self.seed * 1_000_003 + number
-            sampler = make_sampler(self.sampler, seed, self.choose, self.generations)
-            genes = drawn(sampler, self.study, self.storage.get_trial(asked), self.space)
-            if is_led:
-                genes = self._led(genes, Random(seed))
-            genes |= self.single
-            batch.append({name: genes[name] for name in self.choices})
-            self.storage.get_trial(asked).params = batch[-1]
-        return batch
+        return [self._proposal(number, asked) for number, asked in enumerate(self.asked, self.told)]
+
+    def _proposal(self, number: int, asked: int) -> Genes:
+        """Genes of a new network within the budgets, if such can be found."""
+        trial, seed = self.storage.get_trial(asked), self.seed * 1_000_003 + number
+        genes, rng = self._drawn(trial, seed), Random(seed)
+        if self.networks:
+            genes = self._within_budgets(genes, trial, self.networks, rng)
+            genes = self._new(genes, self.networks, rng)
+        self._take(asked, genes)
+        return genes
+
+    def _drawn(self, trial: FrozenTrial, seed: int) -> Genes:
+        """Genes as the sampler has them."""
+        sampler = make_sampler(self.sampler, seed, self.choose, self.generations)
+        genes = drawn(sampler, self.study, trial, self.space) | self.single
+        return {name: genes[name] for name in self.choices}
+
+    def _within_budgets(self, genes: Genes, trial: FrozenTrial, networks: Networks, rng: Random) -> Genes:
+        """Genes that keep the budgets: drawn anew, or led there where that does not help."""
+        for _ in range(0 if self.sampler == EXPECTED else TRIES):  # which looked at many itself
+            if networks.look(genes).excess <= 0:
+                return genes
+            genes = self._drawn(trial, rng.randrange(SEEDS))
+        return led(genes, self.small, [*self.space], lambda some: networks.look(some).excess, rng)
+
+    def _new(self, genes: Genes, networks: Networks, rng: Random) -> Genes:
+        """Genes of a network that was not proposed before: neighbours of neighbours within the budgets."""
+        for _ in range(TRIES):
+            if networks.look(genes).key not in self.proposed:
+                break
+            name = rng.choice([*self.space])
+            changed = genes | {name: rng.choice(self.choices[name])}
+            genes = changed if networks.look(changed).excess <= 0 else genes
+        return genes
+
+    def _take(self, asked: int, genes: Genes) -> None:
+        """Note genes as those of a trial."""
+        self.storage.get_trial(asked).params = genes
+        if self.networks:
+            self.proposed.add(self.networks.look(genes).key)
 
     def _begin(self, count: int) -> None:
         self.study = optuna.load_study(storage=self.storage, study_name=STUDY)  # which reads earlier trials once
@@ -98,24 +141,16 @@ class Proposer:
         identity = self.storage.get_study_id_from_name(STUDY)
         self.asked = [self.storage.create_new_trial(identity) for _ in range(count)]
 
-    def _led(self, genes: Genes, rng: Random) -> Genes:
-        """Genes that keep the budgets."""
-        if self.budgets is None:
-            return genes
-        excess, choices = self.budgets.excess, {name: one.choices for name, one in self.space.items()}
-        return led(genes, self.small, choices, lambda some: excess({**self.single, **some}), rng)
-
     @cached_property
     def small(self) -> Genes:
         """Genes of a small network, which is looked for when it is needed."""
-        return self.budgets.small() if self.budgets else {}
+        return self.networks.small() if self.networks else {}
 
     def tell(self, outcomes: list[tuple[list[float], float]]) -> None:
         """Values of the proposed batch, and by what share each network exceeds the budget: 0 or less if it keeps it."""
         for asked, (values, excess) in zip(self.asked, outcomes, strict=True):
             self.storage.get_trial(asked).set_constraint(BUDGET, excess)
             self.storage.set_trial_state_values(asked, TrialState.COMPLETE, values)
-            self.kept += excess <= 0
         self.generations.end([self.storage.get_trial(asked) for asked in self.asked])
         self.told += len(self.asked)
 
@@ -123,5 +158,5 @@ class Proposer:
         """Take over a batch that was proposed and answered before."""
         self._begin(len(answers))
         for asked, answer in zip(self.asked, answers, strict=True):
-            self.storage.get_trial(asked).params = answer.genes
+            self._take(asked, answer.genes)
         self.tell([(answer.values, answer.excess) for answer in answers])

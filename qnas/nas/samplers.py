@@ -18,8 +18,6 @@ from optuna.trial import FrozenTrial, TrialState
 from qnas.errors import SEEDS, check_known
 
 POPULATION = 20
-CHANGES = 16
-"""Changes that are tried with genes that were led to the budgets."""
 Genes = dict[str, Any]
 
 Choose = Callable[[Sequence[Mapping[str, Any]], int], int]
@@ -31,25 +29,19 @@ def first(drawn: Sequence[Mapping[str, Any]], seed: int) -> int:
     return 0
 
 
-def led(
-    genes: Genes,
-    small: Genes,
-    choices: Mapping[str, Sequence[Any]],
-    excess: Callable[[Genes], float],
-    rng: Random,
-) -> Genes:
-    """Genes that keep the budgets, with about as many of the given ones as can be; then changed within the budgets.
+def led(genes: Genes, small: Genes, names: Sequence[str], excess: Callable[[Genes], float], rng: Random) -> Genes:
+    """Genes that keep the budgets, with about as many of the given ones as can be.
 
     Args:
         genes: to begin with.
         small: of a network that keeps the budgets, which lends the others.
-        choices: of every gene that has any.
+        names: of the genes that may be lent.
         excess: by what share a network of some genes exceeds the budgets; 0 or less if it keeps them.
-        rng: of the order in which genes are lent, and of the changes.
+        rng: of the order in which genes are lent.
     """
     if excess(genes) <= 0:
         return genes
-    names = rng.sample([*choices], len(choices))
+    names = rng.sample(names, len(names))
 
     def lent(count: int) -> Genes:
         return genes | {name: small[name] for name in names[:count]}
@@ -58,11 +50,7 @@ def led(
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if excess(lent(middle)) <= 0 else (middle, many)
-    found = lent(many)
-    for _ in range(CHANGES):
-        changed = found | {name: rng.choice(choices[name]) for name in rng.sample([*choices], min(2, len(choices)))}
-        found = changed if excess(changed) <= 0 else found
-    return found
+    return lent(many)
 
 
 def make_sampler(name: str, seed: int, choose: Choose = first, generations: "Generations | None" = None) -> BaseSampler:

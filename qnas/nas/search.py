@@ -27,10 +27,10 @@ from qnas.nas.leaders import Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
-from qnas.nas.proposer import Budgets, Proposer
+from qnas.nas.proposer import Look, Networks, Proposer
 from qnas.nas.result import PICKS, write_result
 from qnas.nas.rungs import Rung, rungs_of, select
-from qnas.nas.samplers import first
+from qnas.nas.samplers import Choose, Genes, first
 from qnas.nas.screen import Scorer, Screen
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
@@ -257,24 +257,35 @@ def _screen(
     queue: WorkQueue,
     look: Callable[[], None],
 ) -> list[Candidate]:
-    space = prepared.space
-    genes = gene_choices(space, settings.layer_choices)
     foresight = foresight_of(settings, prepared)
-    choose = foresight.choose if foresight else first
+    proposer = proposer_for(settings, prepared.space, foresight.choose if foresight else first)
+    data = prepared.data.to(torch.device(means.device))
+    predictor = predictor_for(prepared.checkpoint, data)
+    scorer = means.scorer(prepared.space, settings.bits, data, predictor, settings.seed)
+    model = cost_model_for(settings, prepared.space, folder)
+    return Screen(scorer, proposer, queue, model, settings, prepared.space).run(look)
+
+
+def proposer_for(settings: SearchSettings, space: SearchSpace, choose: Choose = first) -> Proposer:
+    """What proposes networks to a search.
+
+    Args:
+        settings: of the search.
+        space: with its limits counted for the data.
+        choose: finds the most promising of some sets of genes, where the sampler asks.
+    """
     limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
     closed = closed_form(settings.counts_instructions)
 
-    def excess(genes: dict[str, Any]) -> float:
-        return limits.excess(closed(build_plan(settings.decode(space, genes), space.task)))
+    def look(genes: Genes) -> Look:
+        genotype = settings.decode(space, genes)
+        return Look(genotype.key, limits.excess(closed(build_plan(genotype, space.task))))
 
-    def small() -> dict[str, Any]:
-        found = nearest(space, limits, settings.narrowest, settings.edges)
-        return encode(space, found, settings.layer_choices)
+    def small() -> Genes:
+        return encode(space, nearest(space, limits, settings.narrowest, settings.edges), settings.layer_choices)
 
-    proposer = Proposer(settings.sampler, settings.seed, genes, settings.directions, choose, Budgets(excess, small))
-    data = prepared.data.to(torch.device(means.device))
-    scorer = means.scorer(space, settings.bits, data, predictor_for(prepared.checkpoint, data), settings.seed)
-    return Screen(scorer, proposer, queue, cost_model_for(settings, space, folder), settings, space).run(look)
+    choices = gene_choices(space, settings.layer_choices)
+    return Proposer(settings.sampler, settings.seed, choices, settings.directions, choose, Networks(look, small))
 
 
 def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address: StudyAddress) -> None:

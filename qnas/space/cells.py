@@ -1,6 +1,7 @@
 """Cells: steps of one operation or two, what a cell is built from, its JSON and its canonical form."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
 
@@ -122,4 +123,10 @@ def _tie_orders(order: list[int], keys: list[Any]) -> Iterator[list[int]]:
 def _relabelled(cell: Cell, order: list[int]) -> Cell:
     new = {0: 0, 1: 1} | {state: CELL_INPUTS + place for place, state in enumerate(order)}
     steps = (cell[state - CELL_INPUTS] for state in order)
-    return tuple(tuple(sorted(branch._replace(state=new[branch.state]) for branch in step)) for step in steps)
+    return tuple(_shared(tuple(sorted(branch._replace(state=new[branch.state]) for branch in step))) for step in steps)
+
+
+@lru_cache(4096)
+def _shared(step: Step) -> Step:
+    """The same; equal steps of many networks are one object, so that they take little memory."""
+    return step

@@ -13,7 +13,7 @@ residual networks such as ResNet are among such networks.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import compress
 from typing import Any
 
@@ -133,10 +133,10 @@ class Genotype:
         """Widths of the stem (0), of the input layers of the cell at ``place - 1``, and of the classifier (-1)."""
         return self.layer_bits[place] if self.layer_bits else self.bits
 
-    @cached_property
+    @property
     def reductions(self) -> frozenset[int]:
-        """The positions of the reduction cells, at one and two thirds of the depth (Knyazev et al., 2021)."""
-        return frozenset({self.cells // 3, 2 * self.cells // 3})
+        """The positions of the reduction cells."""
+        return reductions_of(self.cells)
 
     @property
     def has_normal_cells(self) -> bool:
@@ -153,7 +153,7 @@ class Genotype:
         read = {branch.state - CELL_INPUTS for step in cell for branch in step if not self.projected}
         return [number for number in range(len(cell)) if number not in read]
 
-    @cached_property
+    @property
     def contexts(self) -> list[CellContext]:
         """The cells from the stem to the classifier."""
         contexts = []
@@ -204,7 +204,8 @@ class Genotype:
 
     def _layers_of(self, branch: Branch, reduction: bool) -> list[bool]:
         """Whether a branch has weights, in each cell of its kind."""
-        operation, cells = OPERATIONS[branch.operation], [self.contexts[place] for place in self.positions(reduction)]
+        contexts = self.contexts
+        operation, cells = OPERATIONS[branch.operation], [contexts[place] for place in self.positions(reduction)]
         return [operation.has_weights(cell.reshaping(branch.state, self.projected)) for cell in cells]
 
     def with_bits(self, bits: Bits) -> "Genotype":
@@ -309,3 +310,9 @@ _FIELDS = {
 def _where(there: list[bool], bits: tuple[Bits, ...], otherwise: Bits) -> tuple[Bits, ...]:
     """The bits of the layers that are there, and others for those that are not."""
     return tuple(one if layer else otherwise for one, layer in zip(bits, there, strict=True))
+
+
+@cache
+def reductions_of(cells: int) -> frozenset[int]:
+    """The positions of the reduction cells among so many, at one and two thirds of the depth (Knyazev et al., 2021)."""
+    return frozenset({cells // 3, 2 * cells // 3})

@@ -1,5 +1,6 @@
 """Batches of proposals of a study that is taken up again, at any point, held against those of an unbroken one."""
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pytest
 from qnas.errors import QnasError
 from qnas.nas.budgets import nearest
 from qnas.nas.limits import Limits
-from qnas.nas.proposer import BUDGET, LED_AFTER, Answer, Budgets, Proposer
+from qnas.nas.proposer import BUDGET, Answer, Look, Networks, Proposer
 from qnas.nas.samplers import SAMPLERS
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
@@ -212,10 +213,43 @@ def test_an_unknown_sampler_is_refused() -> None:
         fresh("bayes")
 
 
+def look(genes: Genes) -> Look:
+    """What is known of genes, of which a third exceeds the budget, as ``answer`` has it; one changes nothing."""
+    return Look(str({name: choice for name, choice in genes.items() if name != "e"}), answer(genes)[1])
+
+
+def knowing(sampler: str) -> Proposer:
+    small = {"a": 1, "b": "skip 1", "c": True, "d": 8, "e": 0, "f": 0, "g": 7}
+    return Proposer(sampler, 0, CHOICES, networks=Networks(look, lambda: small))
+
+
+@EVERY
+def test_who_knows_networks_proposes_new_ones_within_the_budgets(sampler: str) -> None:
+    looked_at = [look(genes) for genes in go_on(knowing(sampler), SIZES)]
+    assert max(excess for _, excess in looked_at) <= 0
+    assert len(set(looked_at)) == TRIALS > len({look(genes) for genes in go_on(fresh(sampler), SIZES)})
+
+
+@EVERY
+def test_where_no_new_network_is_left_old_ones_are_proposed(sampler: str) -> None:
+    small = {name: choices[0] for name, choices in CHOICES.items()}
+    proposer = Proposer(sampler, 0, CHOICES, networks=Networks(lambda genes: Look("the only one", 0.0), lambda: small))
+    assert len(go_on(proposer, [20, 20])) == 40
+
+
+@EVERY
+@pytest.mark.parametrize("batches", [1, 3])
+def test_who_knows_networks_recalls_them(sampler: str, batches: int) -> None:
+    unbroken, again = go_on(knowing(sampler), SIZES), knowing(sampler)
+    for start, size in zip(accumulate(SIZES, initial=0), SIZES[:batches], strict=False):
+        again.recall([Answer(genes, *answer(genes)) for genes in unbroken[start : start + size]])
+    assert go_on(again, SIZES[batches:]) == unbroken[sum(SIZES[:batches]) :]
+
+
 @EVERY
 def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampler: str) -> None:
     def excess(genes: Genes) -> float:
-        return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 192 keep them
+        return abs(genes["d"] - 24) / 8 + genes["a"] - 1 + (genes["b"] == "conv 3") + genes["f"]  # 4 of 384 keep them
 
     small = {"a": 1, "b": "skip 1", "c": True, "d": 24, "e": 0, "f": 0, "g": 7}
     looked: list[Genes] = []
@@ -224,31 +258,21 @@ def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampl
         looked.append(small)
         return small
 
-    budgets = Budgets(excess, found)
-    one, plain, again = (Proposer(sampler, 0, CHOICES, budgets=given) for given in (budgets, None, budgets))
-    first = one.propose(LED_AFTER)
-    assert first == plain.propose(LED_AFTER)
-    outcomes = [([0.0], max(0.1, excess(genes))) for genes in first]
-    one.tell(outcomes)
-    assert looked == []
-    later = one.propose(5)
-    assert [excess(genes) for genes in later] == [0] * 5
-    again.recall([Answer(genes, *told) for genes, told in zip(first, outcomes, strict=True)])
-    assert again.propose(5) == later
-    one.tell([([0.0], 0.0)] * 5)
-    assert max(excess(genes) for genes in one.propose(245)) > 0  # who found some looks for more alone
-    one.tell([([0.0], 0.1)] * 245)
-    assert max(excess(genes) for genes in one.propose(5)) == 0  # but not for long without a find
-    assert looked == [small] * 2  # once each
+    networks = Networks(lambda genes: Look(str(genes), excess(genes)), found)
+    proposals = Proposer(sampler, 0, CHOICES, networks=networks).propose(20)
+    assert [excess(genes) for genes in proposals] == [0] * 20
+    assert {tuple(genes.values()) for genes in proposals} > {tuple(small.values())}
+    assert looked == [small]  # once
 
 
-def budgets_of(space: SearchSpace, limits: Limits) -> Budgets:
+def networks_of(space: SearchSpace, limits: Limits) -> Networks:
     """As a search has them."""
 
-    def excess(genes: Genes) -> float:
-        return limits.excess(costs(build_plan(decode(space, genes, Bits(4, 4)), space.task)))
+    def look(genes: Genes) -> Look:
+        genotype = decode(space, genes, Bits(4, 4))
+        return Look(genotype.key, limits.excess(costs(build_plan(genotype, space.task))))
 
-    return Budgets(excess, lambda: encode(space, nearest(space, limits, Bits(4, 4))))
+    return Networks(look, lambda: encode(space, nearest(space, limits, Bits(4, 4))))
 
 
 @pytest.mark.parametrize(
@@ -259,12 +283,11 @@ def budgets_of(space: SearchSpace, limits: Limits) -> Budgets:
         ("mobile-small", Limits(params=3_060, macs=170_000)),
     ],
 )
-def test_budgets_that_few_networks_keep_together_are_kept_after_fifty_proposals(name: str, limits: Limits) -> None:
-    budgets = budgets_of(space := find_space(name), limits)
-    proposer = Proposer("random", 518, gene_choices(space), budgets=budgets)
-    before = [budgets.excess(genes) for genes in proposer.propose(LED_AFTER)]
-    assert min(before) > 0
-    proposer.tell([([0.0], over) for over in before])
-    found = proposer.propose(20)
-    assert max(map(budgets.excess, found)) <= 0
-    assert len({decode(space, genes, Bits(4, 4)).key for genes in found}) > 1
+def test_budgets_that_few_networks_keep_together_are_kept(name: str, limits: Limits) -> None:
+    space = find_space(name)
+    networks, choices = networks_of(space, limits), gene_choices(space)
+    at_random = map(networks.look, Proposer("random", 518, choices).propose(50))
+    assert min(excess for _, excess in at_random) > 0
+    found = [networks.look(genes) for genes in Proposer("random", 518, choices, networks=networks).propose(20)]
+    assert max(excess for _, excess in found) <= 0
+    assert len({key for key, _ in found}) > 1
