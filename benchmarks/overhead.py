@@ -21,8 +21,8 @@ from common import finish, load, networks, options, settle
 
 from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet
+from qnas.nas.proposer import proposer_for
 from qnas.nas.screen import Screen
-from qnas.nas.search import proposer_for
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs

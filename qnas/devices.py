@@ -1,9 +1,11 @@
 """Which device work is done on, and by how many processes."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from qnas.distributed import local_device
 from qnas.errors import QnasError, shown
 
 MOST_PROCESSES = 1024
+SYSTEM_TIMES = Path("/proc/stat")
 _kept: ContextVar[list[Tensor] | None] = ContextVar("_kept", default=None)
 _again: ContextVar[Iterator[Tensor] | None] = ContextVar("_again", default=None)
 
@@ -111,4 +114,25 @@ def worker_count(wanted: int, device: torch.device) -> int:
         return wanted
     if device.type == "cuda":
         return 1
+    return processors()
+
+
+def processors() -> int:
+    """How many of the machine's processors this process may compute on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def idle_processors(seconds: float = 0.25) -> float:
+    """How many of them others leave idle over a moment; all of them where the system does not tell."""
+    if not SYSTEM_TIMES.is_file():
+        return processors()
+    before = _ticks()
+    time.sleep(seconds)
+    passed = [now - then for then, now in zip(before, _ticks(), strict=True)]
+    return min(processors(), (os.cpu_count() or 1) * (passed[3] + passed[4]) / max(1, sum(passed)))
+
+
+def _ticks() -> list[int]:
+    """Time of all processors together as a user, nice, of the system, idle, waiting, and so on (``proc(5)``)."""
+    first, *_ = SYSTEM_TIMES.read_text(encoding="ascii").splitlines()
+    return [int(ticks) for ticks in first.split()[1:9]]

@@ -21,7 +21,7 @@ from qnas.api.arguments import (
 )
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import Size, default_space, find_data, said, sized
-from qnas.devices import pick_device, worker_count
+from qnas.devices import idle_processors, pick_device, worker_count
 from qnas.exporters.winner import Winner, load_winner, read_manifest
 from qnas.nas.deadline import Deadline
 from qnas.nas.limits import Limits
@@ -268,7 +268,7 @@ def planned(
     else:
         epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
         if settings.minutes:
-            settings = in_equal_time(settings, workers, top, means.device)
+            settings = in_equal_time(settings, workers, top, means.device, idle_processors())
         pace = measured(settings, prepared, means.device, workers)
         expected = estimate(pace, settings, prepared, workers)
         if settings.minutes:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +27,7 @@ from qnas.nas.budgets import fitting
 from qnas.nas.deadline import Deadline
 from qnas.nas.foresight import Foresight
 from qnas.nas.prepare import Prepared
-from qnas.nas.proposer import Proposer
+from qnas.nas.proposer import proposer_for
 from qnas.nas.samplers import EXPECTED
 from qnas.nas.settings import MIDDLE, MOST_THREADS, SHORT, SearchSettings
 from qnas.network.arithmetic import static_on
@@ -37,7 +37,6 @@ from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
 from qnas.sampling.generator import stream
 from qnas.scores.race import CALIBRATION_IMAGES, MOST_IMAGES, PILOTS, batch_on
-from qnas.space.genes import gene_choices
 from qnas.space.genotype import Genotype
 from qnas.training.jobs import Job, data_of, one_thread, predictor_of
 from qnas.training.price import price
@@ -55,6 +54,9 @@ DRAWN = 5_000
 """Networks among which those are looked for that keep the budgets."""
 QUANTILE = 0.7
 """Of the networks' scores: who is proposed is larger than most."""
+MEASURING = 0.1
+"""Share of a search's time in which networks are timed, the cheapest first; as many at once as there are processes are
+in any case."""
 TRIED = 1.25
 """What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
 cost too."""
@@ -158,7 +160,9 @@ def steps_within(seconds: float, expected: Estimate, epoch: int) -> int:
     return steps
 
 
-def in_equal_time(settings: SearchSettings, workers: int, top: int, device: str = "cpu") -> SearchSettings:
+def in_equal_time(
+    settings: SearchSettings, workers: int, top: int, device: str = "cpu", idle: float = inf
+) -> SearchSettings:
     """The settings of a search that is given minutes: how many short and full runs it makes, on how many threads.
 
     Args:
@@ -166,10 +170,12 @@ def in_equal_time(settings: SearchSettings, workers: int, top: int, device: str 
         workers: processes.
         top: full runs that are asked for; 0 for as many as suit the processes.
         device: that they train on; runs on a GPU need no threads.
+        idle: processors that others leave. Threads that wait for one another stand still while others' work has the
+            processor of one of them, so a full run has no more than are idle.
     """
     shared = device == "cpu" and workers > 1
     top = top or min(max(1, workers // 2) if shared and not settings.pareto else workers, MOST_TOP)
-    threads = min(max(1, workers // top), MOST_THREADS) if shared else 0
+    threads = min(max(1, workers // top), MOST_THREADS, max(1, round(min(idle, workers) / top))) if shared else 0
     sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
     return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler, threads=threads)
 
@@ -217,10 +223,17 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
     started = time.perf_counter()
     chosen = _first_proposals(settings, prepared) or list(islice(_fitting(settings, prepared), TIMED))
     chosen = chosen or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
-    jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in chosen]
+    prices = {one: price(build_plan(one, prepared.space.task), settings.recipe.batch) for one in chosen}
+    cheapest = sorted(chosen, key=prices.__getitem__)
+    jobs = [Job(one, settings.recipe, settings.seed, settings.data, settings.ghn, device) for one in cheapest]
+    last = started + MEASURING * 60 * settings.minutes if settings.minutes else inf
     with tempfile.TemporaryDirectory() as name, Pool(timed, Ledger(Path(name) / "pace"), workers, one_thread) as pool:
-        results = {job.genotype.key: result for job, result in pool.run(jobs)}
-        gains = _gains(settings, jobs, results, pool)
+        results: dict[str, Result] = {}
+        for at_once in (jobs[place : place + workers] for place in range(0, len(jobs), workers)):
+            slowest = max((one["passed"] / one["price"] for one in results.values()), default=0.0)
+            if time.perf_counter() + slowest * prices[at_once[-1].genotype] < last or not results:
+                results |= {job.genotype.key: result for job, result in pool.run(at_once)}
+        gains = _gains(settings, jobs[: len(results)], results, pool)
     usual = median(one["price"] for one in results.values())
     step = usual * median(one["step"] / one["price"] for one in results.values())
     score = float(np.quantile([one["score"] for one in results.values()], QUANTILE))
@@ -254,8 +267,7 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
     steps = max(1, round(FULL_SHARE * gain * 60e6 * settings.minutes / batch))
     guess = replace(settings, usual_price=1.0, recipe=settings.recipe.of(steps))
     foresight = Foresight(prepared.outlook, guess, space, len(prepared.data.train))
-    choose, genes = foresight.choose, gene_choices(space, settings.layer_choices)
-    proposals = Proposer(EXPECTED, settings.seed, genes, settings.directions, choose).propose(TIMED)
+    proposals = proposer_for(settings, space, foresight.choose).propose(TIMED)
     proposed = {one.key: one for one in (settings.decode(space, proposal) for proposal in proposals)}
     return list(fitting(proposed.values(), settings.limits.within(space), space))
 
@@ -273,10 +285,11 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
 
 
 def timed(job: Job) -> Result:
-    """The seconds of a training step and of a score of a job's network, and its training price."""
+    """The seconds of a training step and of a score of a job's network, and of all this, and its training price."""
     data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
-    plan = build_plan(job.genotype, data.task)
+    plan, started = build_plan(job.genotype, data.task), time.perf_counter()
     with job.computing():
         step = seconds_a_step(plan, data, job.recipe, ghn)
         score = _seconds_a_score(plan, data, ghn)
-    return {"job": job.name, "step": step, "score": score, "price": price(plan, job.recipe.batch)}
+    passed = time.perf_counter() - started
+    return {"job": job.name, "step": step, "score": score, "passed": passed, "price": price(plan, job.recipe.batch)}

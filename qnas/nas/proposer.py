@@ -6,6 +6,7 @@ processes propose the same, and a run that is continued proposes what an unbroke
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from random import Random
 from typing import NamedTuple
@@ -16,8 +17,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from qnas.errors import SEEDS
+from qnas.nas.budgets import closed_form, nearest
 from qnas.nas.samplers import EXPECTED, Choose, Generations, Genes, check_sampler, drawn, first, led, make_sampler
-from qnas.space.genes import Choices
+from qnas.nas.settings import SearchSettings
+from qnas.network.build import build_plan
+from qnas.space.genes import Choices, encode, gene_choices
+from qnas.space.space import SearchSpace
 from qnas.work.queue import Directions
 
 STUDY = "proposals"
@@ -160,3 +165,25 @@ class Proposer:
         for asked, answer in zip(self.asked, answers, strict=True):
             self._take(asked, answer.genes)
         self.tell([(answer.values, answer.excess) for answer in answers])
+
+
+def proposer_for(settings: SearchSettings, space: SearchSpace, choose: Choose = first) -> Proposer:
+    """What proposes networks to a search.
+
+    Args:
+        settings: of the search.
+        space: with its limits counted for the data.
+        choose: finds the most promising of some sets of genes, where the sampler asks.
+    """
+    limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
+    closed = closed_form(settings.counts_instructions)
+
+    def look(genes: Genes) -> Look:
+        genotype = settings.decode(space, genes)
+        return Look(genotype.key, limits.excess(closed(build_plan(genotype, space.task))))
+
+    def small() -> Genes:
+        return encode(space, nearest(space, limits, settings.narrowest, settings.edges), settings.layer_choices)
+
+    choices = gene_choices(space, settings.layer_choices)
+    return Proposer(settings.sampler, settings.seed, choices, settings.directions, choose, Networks(look, small))

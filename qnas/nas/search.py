@@ -19,7 +19,7 @@ import torch
 
 from qnas.data.images import DataSet
 from qnas.exporters.latency import LatencyTable
-from qnas.nas.budgets import CostModel, check_possible, closed_form, nearest
+from qnas.nas.budgets import CostModel, check_possible, closed_form
 from qnas.nas.candidate import Candidate
 from qnas.nas.deadline import Deadline, lengthened
 from qnas.nas.foresight import Foresight
@@ -27,10 +27,10 @@ from qnas.nas.leaders import Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
-from qnas.nas.proposer import Look, Networks, Proposer
+from qnas.nas.proposer import proposer_for
 from qnas.nas.result import PICKS, write_result
 from qnas.nas.rungs import Rung, rungs_of, select
-from qnas.nas.samplers import Choose, Genes, first
+from qnas.nas.samplers import first
 from qnas.nas.screen import Scorer, Screen
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
@@ -43,7 +43,6 @@ from qnas.runs.progress import Progress, Watch, silent, stage, unwatched
 from qnas.sampling.generator import stream
 from qnas.scores.closed_form import predictor_for
 from qnas.scores.race import Racer
-from qnas.space.genes import encode, gene_choices
 from qnas.space.space import SearchSpace
 from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
@@ -264,28 +263,6 @@ def _screen(
     scorer = means.scorer(prepared.space, settings.bits, data, predictor, settings.seed)
     model = cost_model_for(settings, prepared.space, folder)
     return Screen(scorer, proposer, queue, model, settings, prepared.space).run(look)
-
-
-def proposer_for(settings: SearchSettings, space: SearchSpace, choose: Choose = first) -> Proposer:
-    """What proposes networks to a search.
-
-    Args:
-        settings: of the search.
-        space: with its limits counted for the data.
-        choose: finds the most promising of some sets of genes, where the sampler asks.
-    """
-    limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
-    closed = closed_form(settings.counts_instructions)
-
-    def look(genes: Genes) -> Look:
-        genotype = settings.decode(space, genes)
-        return Look(genotype.key, limits.excess(closed(build_plan(genotype, space.task))))
-
-    def small() -> Genes:
-        return encode(space, nearest(space, limits, settings.narrowest, settings.edges), settings.layer_choices)
-
-    choices = gene_choices(space, settings.layer_choices)
-    return Proposer(settings.sampler, settings.seed, choices, settings.directions, choose, Networks(look, small))
 
 
 def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address: StudyAddress) -> None:

@@ -27,13 +27,12 @@ from qnas.nas.planning import (
     told,
 )
 from qnas.nas.prepare import Prepared, prepare
-from qnas.nas.proposer import Proposer
+from qnas.nas.proposer import proposer_for
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
-from qnas.space.genes import gene_choices
 from qnas.training import run as training_run
 from qnas.training.jobs import Job
 from qnas.training.price import price
@@ -81,6 +80,16 @@ def test_full_runs_share_the_processors(workers: int, asked: int, top: int, thre
     timed = in_equal_time(SETTINGS, workers, asked)
     assert (timed.top, timed.survivors, timed.threads) == (top, top, threads)
     assert replace(timed, labels=12, survivors=6, top=3, sampler="auto", threads=0) == SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("workers", "asked", "idle", "threads"),
+    [(2, 0, 1.9, 2), (2, 0, 1.2, 1), (2, 0, 0.0, 1), (4, 1, 2.6, 3), (16, 0, 8.0, 3), (16, 0, 64.0, 4), (1, 0, 8.0, 0)],
+)
+def test_threads_do_not_wait_for_processors_that_others_use(
+    workers: int, asked: int, idle: float, threads: int
+) -> None:
+    assert in_equal_time(SETTINGS, workers, asked, idle=idle).threads == threads
 
 
 def test_a_front_has_a_full_run_for_every_process() -> None:
@@ -201,7 +210,7 @@ def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: py
 
     def noted(job: Job) -> dict[str, Any]:
         seen.append(job)
-        return {"job": job.name, "step": 0.1, "score": 0.2, "price": 100.0 + len(seen)}
+        return {"job": job.name, "step": 0.1, "score": 0.2, "passed": 0.0, "price": 100.0 + len(seen)}
 
     monkeypatch.setattr(planning, "timed", noted)
     settings = replace(SETTINGS, minutes=5, sampler="expected")
@@ -214,5 +223,23 @@ def test_where_an_outlook_proposes_its_first_proposals_are_timed(monkeypatch: py
     assert max(sizes) <= 12_000
     known = replace(settings, usual_price=1.0, recipe=settings.recipe.of(round(planning.FULL_SHARE * 60e6 * 5 / 32)))
     choose = Foresight(timed.outlook, known, timed.space, len(timed.data.train)).choose
-    first = Proposer("expected", 0, gene_choices(timed.space), choose=choose).propose(1)[0]
-    assert seen[0].genotype == settings.decode(timed.space, first)
+    proposals = proposer_for(settings, timed.space, choose).propose(planning.TIMED)
+    assert {one.genotype for one in seen} == {settings.decode(timed.space, one) for one in proposals}
+
+
+@pytest.mark.parametrize(("minutes", "count"), [(0.0, 6), (100.0, 6), (1.0, 2)])
+def test_networks_are_timed_cheapest_first_for_a_tenth_of_the_time(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, minutes: float, count: int
+) -> None:
+    seen: list[float] = []
+
+    def noted(job: Job) -> dict[str, Any]:
+        own = price(build_plan(job.genotype, prepared.space.task), 32)
+        seen.append(own)
+        took = 0.0 if len(seen) == 1 else 7.0 * own / seen[0]  # who is third would be done after the tenth
+        return {"job": job.name, "step": 0.1, "score": 0.2, "passed": took, "price": own}
+
+    monkeypatch.setattr(planning, "timed", noted)
+    measured(replace(SETTINGS, minutes=minutes), prepared, "cpu", 1)
+    assert len(seen) == count
+    assert seen == sorted(seen)
