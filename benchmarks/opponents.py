@@ -13,7 +13,7 @@ random   three full runs
 A line a search: validation and test accuracy of the best by validation, seconds of the processor, beside which reading
 data, hypernetworks and tables does not count. What lies in the file of results is not done again. The last line is
 JSON: mean test accuracy of every way, and by how much the first one of its bits is better, seed by seed, with its 95 %
-interval.
+interval; where there are several bit widths, also of those that are best on the validation images.
 """
 
 from argparse import Namespace
@@ -95,6 +95,16 @@ def summary(rows: list[Row]) -> list[Row]:
     return found
 
 
+def best_of_bits(rows: list[Row]) -> list[Row]:
+    """The rows of the bit widths that are best on the validation images, of each budget, way, time and seed."""
+    best: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        place = (row["budget"], row["way"], row["times"], row["seed"])
+        if place not in best or row["validation"] > best[place]["validation"]:
+            best[place] = row
+    return [{**row, "bits": "best"} for row in best.values()]
+
+
 def main() -> None:
     """Search in all ways that are not gone yet, and compare."""
     given = options(
@@ -123,7 +133,8 @@ def main() -> None:
             key.update(future.result())
             append_row(given.out, key)
             print(*key.values(), flush=True)
-    finish(data=given.data, seconds=given.seconds, results=summary(wanted))
+    of_best = summary(best_of_bits(wanted)) if len(given.bits) > 1 else []
+    finish(data=given.data, seconds=given.seconds, results=summary(wanted), of_best_bits=of_best)
 
 
 if __name__ == "__main__":
