@@ -129,7 +129,8 @@ def idle_processors(seconds: float = 0.25) -> float:
     before = _ticks()
     time.sleep(seconds)
     passed = [now - then for then, now in zip(before, _ticks(), strict=True)]
-    return min(processors(), (os.cpu_count() or 1) * (passed[3] + passed[4]) / max(1, sum(passed)))
+    idle = (passed[3] + passed[4]) / sum(passed) if sum(passed) else 1.0
+    return min(processors(), (os.cpu_count() or 1) * idle)
 
 
 def _ticks() -> list[int]:

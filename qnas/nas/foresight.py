@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from qnas.nas.budgets import closed_form
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import Rung
 from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
 from qnas.network.plan import Plan
 from qnas.scores.outlook import Outlook, rows_of, worth
 from qnas.scores.surrogate import Floats
@@ -60,7 +60,8 @@ class Foresight:
         """
         limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
-        excess = [max(0.0, limits.excess(costs(plan))) for plan in plans]
+        model = closed_form(self.settings.counts_instructions)
+        excess = [max(0.0, limits.excess(model(plan))) for plan in plans]
         fitting = {place: plan for place, plan in enumerate(plans) if excess[place] == min(excess)}
         seen = [self._images(plan, steps) for plan in fitting.values()]
         rows = rows_of([*fitting.values()], seen)

@@ -1,6 +1,7 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
-A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done. Where
+A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done, for a
+tenth of the time that is given. Where
 time is given, all runs of a rung take the same time (``qnas.training.price``), there is a full one for every two
 processes, or for each where costs count or a GPU trains, up to ``MOST_TOP``, and no middle ones; full runs share the
 processors among them. At least half of the time is planned for them; how long they get is decided once more when
@@ -171,7 +172,7 @@ def in_equal_time(
         top: full runs that are asked for; 0 for as many as suit the processes.
         device: that they train on; runs on a GPU need no threads.
         idle: processors that others leave. Threads that wait for one another stand still while others' work has the
-            processor of one of them, so a full run has no more than are idle.
+            processor of one of them, so a full run has about as many as are idle.
     """
     shared = device == "cpu" and workers > 1
     top = top or min(max(1, workers // 2) if shared and not settings.pareto else workers, MOST_TOP)
@@ -233,7 +234,7 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
             slowest = max((one["passed"] / one["price"] for one in results.values()), default=0.0)
             if time.perf_counter() + slowest * prices[at_once[-1].genotype] < last or not results:
                 results |= {job.genotype.key: result for job, result in pool.run(at_once)}
-        gains = _gains(settings, jobs[: len(results)], results, pool)
+        gains = _gains(settings, jobs[: len(results)][::-1], results, pool)
     usual = median(one["price"] for one in results.values())
     step = usual * median(one["step"] / one["price"] for one in results.values())
     score = float(np.quantile([one["score"] for one in results.values()], QUANTILE))

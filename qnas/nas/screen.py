@@ -34,6 +34,8 @@ from qnas.work.queue import WorkQueue, payload_of
 PROPOSALS_PER_TRIAL = 50
 BATCH = 20
 """Proposals that do not wait for one another."""
+REPEATED = 100
+"""Proposals in a row of networks that were all proposed before, after which others are not looked for."""
 WAIT = 0.05
 """Seconds between looks at what other processes have done."""
 GENES = "genes"
@@ -110,6 +112,7 @@ class Screen:
         self.limits = settings.limits.within(space)
         self.choices = gene_choices(space, settings.layer_choices)
         self.found: dict[str, Candidate] = {}
+        self.seen: set[str] = set()
         self.looked_at: dict[str, Costed] = {}
         self.ranked: list[tuple[int, tuple[float, ...]]] = []
         self.failures = Failures()
@@ -124,8 +127,9 @@ class Screen:
         Raises:
             QnasError: the proposals ran out before any network kept the budgets, or scoring fails again and again.
         """
-        trials, proposals = self.settings.trials, self.proposer
-        while len(self.found) < trials and proposals.told < PROPOSALS_PER_TRIAL * trials:
+        trials, proposals, repeated = self.settings.trials, self.proposer, 0
+        while len(self.found) < trials and proposals.told < PROPOSALS_PER_TRIAL * trials and repeated < REPEATED:
+            known = len(self.seen)
             size = min(BATCH, trials - len(self.found))
             tasks = [str(number) for number in range(proposals.told, proposals.told + size)]
             if all(task in self.queue.done for task in tasks):
@@ -139,6 +143,7 @@ class Screen:
                 proposals.tell([(one.values, one.constraints[BUDGET]) for one in done])
             for task, trial in zip(tasks, done, strict=True):
                 self._note(task, trial)
+            repeated = repeated + size if len(self.seen) == known else 0
             self.looked_at.clear()
             look()
         if not self.found:
@@ -221,10 +226,9 @@ class Screen:
 
     def _note(self, task: str, trial: FrozenTrial) -> None:
         """Take over an answer."""
-        if trial.constraints[BUDGET] > 0:
-            return
         genotype, plan, own = self.looked_at.get(task) or self._looked_at_again(trial)
-        if genotype.key in self.found:
+        self.seen.add(genotype.key)
+        if trial.constraints[BUDGET] > 0 or genotype.key in self.found:
             return
         payload = payload_of(trial)
         self.failures.note(genotype.key, payload.get("failed", ""))

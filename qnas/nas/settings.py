@@ -19,6 +19,8 @@ SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
 MOST_THREADS = 4
 """Threads of a full run; more than two were not timed."""
+WAY = 2
+"""Of proposing and starting networks: runs that began in another one cannot go on in this one."""
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
@@ -108,7 +110,7 @@ class SearchSettings:
 
     def identity(self) -> dict[str, Any]:
         """Plain values that must be the same for a run to go on."""
-        plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto)}
+        plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto), "way": WAY}
         plain["target"] = self.target and self.target.to_json()
         if not self.limits.instructions:
             del plain["limits"]["instructions"]  # which runs of earlier versions do not have

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qnas.network.forward import Parameters
-from qnas.network.plan import Plan
+from qnas.network.plan import Plan, Slot
 from qnas.quant.grid import Sharing
 
 
@@ -49,8 +49,33 @@ def he_parameters(plan: Plan, generator: torch.Generator) -> dict[str, Tensor]:
     result = {}
     for slot in plan.slots:
         if slot.kind == "weight":
-            fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
-            result[slot.name] = torch.randn(slot.shape, generator=generator) * (2 / fan_in) ** 0.5
+            result[slot.name] = torch.randn(slot.shape, generator=generator) * he_deviation(slot)
         else:
             result[slot.name] = torch.ones(slot.shape) if slot.kind == "norm_weight" else torch.zeros(slot.shape)
     return result
+
+
+def as_large_as_random(plan: Plan, parameters: Parameters) -> dict[str, Tensor]:
+    """Parameters whose weights are as large as He-normal ones where a batch norm follows, which divides by their size.
+
+    So what the network computes stays the same, but for the norm's epsilon. How it learns does not: the larger such
+    weights are, the less a step turns them (van Laarhoven, 2017), and a hypernetwork, whose loss does not feel their
+    size, predicts some that are ten or a hundred times as large.
+
+    Args:
+        plan: of the network.
+        parameters: whole.
+    """
+    result = dict(parameters)
+    for slot in plan.slots:
+        if slot.kind == "weight" and slot.name.removesuffix("weight") + "norm_weight" in parameters:
+            weight = parameters[slot.name]
+            size = weight.square().mean().sqrt().clamp(min=torch.finfo(weight.dtype).tiny)
+            result[slot.name] = weight * (he_deviation(slot) / size)
+    return result
+
+
+def he_deviation(slot: Slot) -> float:
+    """The standard deviation of a He-normal weight (He et al., 2015)."""
+    fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
+    return float((2 / fan_in) ** 0.5)

@@ -10,7 +10,7 @@ from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.devices import multiplies_bfloat16
 from qnas.network.grids import Grids
-from qnas.network.initial import Predictor, he_parameters, with_noise
+from qnas.network.initial import Predictor, as_large_as_random, he_parameters, with_noise
 from qnas.network.module import Network
 from qnas.network.plan import Plan
 from qnas.quant.grid import Sharing
@@ -36,11 +36,16 @@ class Kept:
 def initial_parameters(
     plan: Plan, ghn: Predictor | None, noise: float, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork."""
+    """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork.
+
+    Predicted weights get the size of random ones, those of a trained network keep theirs.
+    """
     if ghn is None:
         return he_parameters(plan, generator)
     with torch.no_grad():
         parameters = {name: value.cpu() for name, value in ghn([plan])[0].items()}
+    if not isinstance(ghn, Kept):
+        parameters = as_large_as_random(plan, parameters)
     return with_noise(plan, parameters, noise, generator)
 
 

@@ -14,7 +14,7 @@ from qnas.nas.candidate import Candidate
 from qnas.nas.leaders import MOST, Leaders
 from qnas.nas.limits import Limits
 from qnas.nas.proposer import Answer
-from qnas.nas.screen import Screen
+from qnas.nas.screen import BATCH, REPEATED, Screen
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
@@ -191,6 +191,12 @@ def test_proposals_run_out_where_no_network_keeps_all_budgets(here: Here) -> Non
 
 def test_a_small_space_ends_the_screen_with_fewer_networks(here: Here) -> None:
     assert len(here.screen(Listed(keepers(3)), 4).run(silent)) == 3
+
+
+def test_a_screen_ends_when_only_known_networks_are_proposed(here: Here) -> None:
+    proposer = Listed(keepers(3))
+    assert len(here.screen(proposer, 400).run(silent)) == 3
+    assert REPEATED <= proposer.told <= REPEATED + 2 * BATCH
 
 
 def test_known_answers_are_taken_over_without_scoring(here: Here) -> None:

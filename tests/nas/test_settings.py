@@ -56,7 +56,7 @@ def test_a_search_of_no_training_steps_is_refused(value: int) -> None:
 def test_the_identity_holds_every_setting_as_plain_values() -> None:
     identity = replace(USUAL, threads=2).identity()
     names = {"calibration" if item.name == "labels" else item.name for item in fields(SearchSettings)}
-    assert identity.keys() == names | {"steps"}
+    assert identity.keys() == names | {"steps", "way"}
     assert json.loads(json.dumps(identity)) == identity
     assert identity["bits"] == "w4a4"
     assert (identity["calibration"], identity["steps"]) == (USUAL.labels, USUAL.recipe.steps)

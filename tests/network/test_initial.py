@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from qnas.network.arithmetic import arithmetic_for
 from qnas.network.build import build_plan
-from qnas.network.initial import he_parameters, with_noise
+from qnas.network.forward import forward
+from qnas.network.initial import as_large_as_random, he_parameters, with_noise
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import FP32
 from qnas.space.genotype import Genotype
@@ -59,3 +61,30 @@ def test_noise_follows_its_generator(genotype: Genotype) -> None:
     first, again, other = (with_noise(plan, values, 0.05, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["stem/weight"], other["stem/weight"])
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_weights_before_norms_get_the_size_of_random_ones_and_nothing_else_changes(
+    genotype: Genotype, batch_norm: bool
+) -> None:
+    plan = plan_of(genotype, batch_norm)
+    random = he_parameters(plan, torch.Generator().manual_seed(0))
+    given = {name: 30 * value.double() + 0.1 for name, value in random.items()}
+    found = as_large_as_random(plan, given)
+    for slot in plan.slots:
+        scale = found[slot.name] / given[slot.name]
+        if slot.kind == "weight" and batch_norm and not slot.name.startswith("classifier"):
+            fan_in = slot.shape[1] * slot.shape[2] * slot.shape[3]
+            assert found[slot.name].square().mean().item() == pytest.approx(2 / fan_in)
+            assert (scale - scale.mean()).abs().max() < 1e-12
+        else:
+            assert torch.equal(found[slot.name], given[slot.name])
+    images = 100 * torch.rand(16, *plan.nodes[0].shape, generator=torch.Generator().manual_seed(1)).double()
+    before, after = (forward(plan, one, images, arithmetic_for(plan)) for one in (given, found))
+    assert (before - after).abs().max() < 1e-3 * before.abs().max()  # the norms' epsilon
+
+
+def test_weights_of_nothing_stay_nothing(genotype: Genotype) -> None:
+    plan = plan_of(genotype)
+    found = as_large_as_random(plan, {slot.name: torch.zeros(slot.shape) for slot in plan.slots})
+    assert not any(value.any() for value in found.values())

@@ -13,7 +13,7 @@ from qnas.space.cells import Branch
 from qnas.space.genotype import Genotype
 from qnas.training import start
 from qnas.training.recipe import Recipe
-from qnas.training.start import batches_of, initial_parameters, input_range, precision_of
+from qnas.training.start import Kept, batches_of, initial_parameters, input_range, precision_of, untrained
 
 EASY = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "sep_conv", 3)),))
 
@@ -27,6 +27,18 @@ def test_noise_sets_repeated_channels_apart_in_proportion(digits_data: DataSet) 
             assert not difference.any()
         elif difference.numel() > 1000:
             assert difference.std().item() == pytest.approx(0.05 * still[slot.name].std().item(), rel=0.1)
+
+
+def test_predicted_weights_get_the_size_of_random_ones_and_trained_ones_keep_theirs(digits_data: DataSet) -> None:
+    plan, ghn = build_plan(EASY, digits_data.task), load_checkpoint("digits").ghn
+    trained = untrained(plan, digits_data, Recipe(steps=10), 0)
+    trained.slots["stem/weight"].data *= 20
+    sizes = []
+    for model in (ghn, Kept(trained)):
+        found = initial_parameters(plan, model, 0.0, torch.Generator().manual_seed(0))
+        sizes.append(found["stem/weight"].square().mean().sqrt().item() / (2 / 9) ** 0.5)
+    assert sizes[0] == pytest.approx(1)
+    assert 10 < sizes[1] < 40
 
 
 def test_the_input_range_is_that_of_the_normalised_training_images(digits_data: DataSet) -> None:
