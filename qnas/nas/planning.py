@@ -1,11 +1,10 @@
 """How long a search takes on this machine, and how long its training runs may be to fit into a given time.
 
 A few networks that keep the budgets are timed, in as many processes as will work, before anything else is done, for a
-tenth of the time that is given. Where
-time is given, all runs of a rung take the same time (``qnas.training.price``), there is a full one for every two
-processes, or for each where costs count or a GPU trains, up to ``MOST_TOP``, and no middle ones; full runs share the
-processors among them. At least half of the time is planned for them; how long they get is decided once more when
-the short runs are done (``qnas.nas.deadline``).
+tenth of the time that is given. Where time is given, all runs of a rung take the same time (``qnas.training.price``),
+there is a full one for every two processes, or for each where costs count or a GPU trains, up to ``MOST_TOP``, and no
+middle ones; full runs share the processors among them. At least half of the time is planned for them; how long they get
+is decided once more when the short runs are done (``qnas.nas.deadline``).
 """
 
 import tempfile
@@ -56,11 +55,9 @@ DRAWN = 5_000
 QUANTILE = 0.7
 """Of the networks' scores: who is proposed is larger than most."""
 MEASURING = 0.1
-"""Share of a search's time in which networks are timed, the cheapest first; as many at once as there are processes are
-in any case."""
+"""Share of a search's time in which networks are timed, cheapest first; the first of each process is in any case."""
 TRIED = 1.25
-"""What a candidate's score costs of one that is timed: who is proposed is larger than most, and others above the budget
-cost too."""
+"""What a candidate's score costs of one that is timed: who is proposed is larger than most."""
 MOST_TOP = 3
 """Full runs of a search that is given minutes: one of half as many steps again, as on two threads, is worth more than
 the better of two (``docs/searching.md``)."""
@@ -286,7 +283,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
 
 
 def timed(job: Job) -> Result:
-    """The seconds of a training step and of a score of a job's network, and of all this, and its training price."""
+    """Seconds of a training step, of a score and of measuring both, of a job's network, and its training price."""
     data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
     plan, started = build_plan(job.genotype, data.task), time.perf_counter()
     with job.computing():

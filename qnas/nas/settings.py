@@ -20,7 +20,7 @@ SHORT, MIDDLE = 12, 4
 MOST_THREADS = 4
 """Threads of a full run; more than two were not timed."""
 WAY = 2
-"""Of proposing and starting networks: runs that began in another one cannot go on in this one."""
+"""The version of how networks are proposed and started; a run that began with another one cannot go on."""
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,

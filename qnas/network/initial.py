@@ -1,6 +1,7 @@
 """Parameters to begin with: who predicts them, random ones, and noise that sets predicted ones apart."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Protocol
 
 import torch
@@ -77,5 +78,4 @@ def as_large_as_random(plan: Plan, parameters: Parameters) -> dict[str, Tensor]:
 
 def he_deviation(slot: Slot) -> float:
     """The standard deviation of a He-normal weight (He et al., 2015)."""
-    fan_in = slot.shape[1] * (slot.shape[2] * slot.shape[3] if len(slot.shape) == 4 else 1)
-    return float((2 / fan_in) ** 0.5)
+    return float((2 / prod(slot.shape[1:])) ** 0.5)
