@@ -40,8 +40,9 @@ class Answer(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Which network some genes describe, and by what share it exceeds the budgets: 0 or less if it keeps them."""
+    """Genes, which network they describe, and by what share it exceeds the budgets: 0 or less if it keeps them."""
 
+    genes: Genes
     key: str
     excess: float
 
@@ -105,9 +106,8 @@ class Proposer:
         trial, seed = self.storage.get_trial(asked), self.seed * 1_000_003 + number
         genes, rng = self._drawn(trial, seed), Random(seed)
         if self.networks:
-            genes = self._within_budgets(genes, trial, self.networks, rng)
-            genes = self._new(genes, self.networks, rng)
-        self._take(asked, genes)
+            genes = self._new(self._within_budgets(genes, trial, self.networks, rng), self.networks, rng)
+        self.storage.get_trial(asked).params = genes
         return genes
 
     def _drawn(self, trial: FrozenTrial, seed: int) -> Genes:
@@ -116,29 +116,25 @@ class Proposer:
         genes = drawn(sampler, self.study, trial, self.space) | self.single
         return {name: genes[name] for name in self.choices}
 
-    def _within_budgets(self, genes: Genes, trial: FrozenTrial, networks: Networks, rng: Random) -> Genes:
-        """Genes that keep the budgets: drawn anew, or led there where that does not help."""
+    def _within_budgets(self, genes: Genes, trial: FrozenTrial, networks: Networks, rng: Random) -> Look:
+        """A look at genes that keep the budgets: drawn anew, or led there where that does not help."""
         for _ in range(0 if self.sampler == EXPECTED else TRIES):  # which looked at many itself
-            if networks.look(genes).excess <= 0:
-                return genes
+            look = networks.look(genes)
+            if look.excess <= 0:
+                return look
             genes = self._drawn(trial, rng.randrange(SEEDS))
-        return led(genes, self.small, [*self.space], lambda some: networks.look(some).excess, rng)
+        return networks.look(led(genes, self.small, [*self.space], lambda some: networks.look(some).excess, rng))
 
-    def _new(self, genes: Genes, networks: Networks, rng: Random) -> Genes:
+    def _new(self, look: Look, networks: Networks, rng: Random) -> Genes:
         """Genes of a network that was not proposed before: neighbours of neighbours within the budgets."""
         for _ in range(TRIES):
-            if networks.look(genes).key not in self.proposed:
+            if look.key not in self.proposed:
                 break
             name = rng.choice([*self.space])
-            changed = genes | {name: rng.choice(self.choices[name])}
-            genes = changed if networks.look(changed).excess <= 0 else genes
-        return genes
-
-    def _take(self, asked: int, genes: Genes) -> None:
-        """Note genes as those of a trial."""
-        self.storage.get_trial(asked).params = genes
-        if self.networks:
-            self.proposed.add(self.networks.look(genes).key)
+            changed = networks.look(look.genes | {name: rng.choice(self.choices[name])})
+            look = changed if changed.excess <= 0 else look
+        self.proposed.add(look.key)
+        return look.genes
 
     def _begin(self, count: int) -> None:
         self.study = optuna.load_study(storage=self.storage, study_name=STUDY)  # which reads earlier trials once
@@ -163,7 +159,9 @@ class Proposer:
         """Take over a batch that was proposed and answered before."""
         self._begin(len(answers))
         for asked, answer in zip(self.asked, answers, strict=True):
-            self._take(asked, answer.genes)
+            self.storage.get_trial(asked).params = answer.genes
+            if self.networks:
+                self.proposed.add(self.networks.look(answer.genes).key)
         self.tell([(answer.values, answer.excess) for answer in answers])
 
 
@@ -180,7 +178,7 @@ def proposer_for(settings: SearchSettings, space: SearchSpace, choose: Choose = 
 
     def look(genes: Genes) -> Look:
         genotype = settings.decode(space, genes)
-        return Look(genotype.key, limits.excess(closed(build_plan(genotype, space.task))))
+        return Look(genes, genotype.key, limits.excess(closed(build_plan(genotype, space.task))))
 
     def small() -> Genes:
         return encode(space, nearest(space, limits, settings.narrowest, settings.edges), settings.layer_choices)

@@ -215,7 +215,7 @@ def test_an_unknown_sampler_is_refused() -> None:
 
 def look(genes: Genes) -> Look:
     """What is known of genes, of which a third exceeds the budget, as ``answer`` has it; one changes nothing."""
-    return Look(str({name: choice for name, choice in genes.items() if name != "e"}), answer(genes)[1])
+    return Look(genes, str({name: choice for name, choice in genes.items() if name != "e"}), answer(genes)[1])
 
 
 def knowing(sampler: str) -> Proposer:
@@ -226,14 +226,16 @@ def knowing(sampler: str) -> Proposer:
 @EVERY
 def test_who_knows_networks_proposes_new_ones_within_the_budgets(sampler: str) -> None:
     looked_at = [look(genes) for genes in go_on(knowing(sampler), SIZES)]
-    assert max(excess for _, excess in looked_at) <= 0
-    assert len(set(looked_at)) == TRIALS > len({look(genes) for genes in go_on(fresh(sampler), SIZES)})
+    assert max(one.excess for one in looked_at) <= 0
+    assert (
+        len({one.key for one in looked_at}) == TRIALS > len({look(genes).key for genes in go_on(fresh(sampler), SIZES)})
+    )
 
 
 @EVERY
 def test_where_no_new_network_is_left_old_ones_are_proposed(sampler: str) -> None:
     small = {name: choices[0] for name, choices in CHOICES.items()}
-    proposer = Proposer(sampler, 0, CHOICES, networks=Networks(lambda genes: Look("the only one", 0.0), lambda: small))
+    proposer = Proposer(sampler, 0, CHOICES, networks=Networks(lambda some: Look(some, "the one", 0.0), lambda: small))
     assert len(go_on(proposer, [20, 20])) == 40
 
 
@@ -258,7 +260,7 @@ def test_where_next_to_nothing_keeps_the_budgets_proposals_are_led_to_them(sampl
         looked.append(small)
         return small
 
-    networks = Networks(lambda genes: Look(str(genes), excess(genes)), found)
+    networks = Networks(lambda genes: Look(genes, str(genes), excess(genes)), found)
     proposals = Proposer(sampler, 0, CHOICES, networks=networks).propose(20)
     assert [excess(genes) for genes in proposals] == [0] * 20
     assert {tuple(genes.values()) for genes in proposals} > {tuple(small.values())}
@@ -270,7 +272,7 @@ def networks_of(space: SearchSpace, limits: Limits) -> Networks:
 
     def look(genes: Genes) -> Look:
         genotype = decode(space, genes, Bits(4, 4))
-        return Look(genotype.key, limits.excess(costs(build_plan(genotype, space.task))))
+        return Look(genes, genotype.key, limits.excess(costs(build_plan(genotype, space.task))))
 
     return Networks(look, lambda: encode(space, nearest(space, limits, Bits(4, 4))))
 
@@ -287,7 +289,7 @@ def test_budgets_that_few_networks_keep_together_are_kept(name: str, limits: Lim
     space = find_space(name)
     networks, choices = networks_of(space, limits), gene_choices(space)
     at_random = map(networks.look, Proposer("random", 518, choices).propose(50))
-    assert min(excess for _, excess in at_random) > 0
+    assert min(look.excess for look in at_random) > 0
     found = [networks.look(genes) for genes in Proposer("random", 518, choices, networks=networks).propose(20)]
-    assert max(excess for _, excess in found) <= 0
-    assert len({key for key, _ in found}) > 1
+    assert max(look.excess for look in found) <= 0
+    assert len({look.key for look in found}) > 1
