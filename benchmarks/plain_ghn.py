@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from qnas.ghn.model import GHN
-from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, LONGEST_PATH, PRIMITIVES, SIDES
 from qnas.network.plan import Plan, Slot
 
 Parameters = dict[str, Tensor]
@@ -22,7 +22,8 @@ Parameters = dict[str, Tensor]
 class PlainGraph:
     """The nodes of a plan as GHN-2 sees them, in topological order, and all shortest paths of up to ``farthest`` edges.
 
-    ``nodes`` are (primitive, plan node, shape or nothing); ``node_of`` names the one that predicts each slot.
+    ``nodes`` are (primitive, plan node, shape or nothing); ``node_of`` names the one that predicts each slot; ``depth``
+    and ``height`` are the longest paths from the first node and to the last one.
     """
 
     def __init__(self, plan: Plan, farthest: int) -> None:
@@ -51,6 +52,7 @@ class PlainGraph:
                 shape = (1, 1, node.kernel) if node.kind in ("max_pool", "avg_pool") else None
                 output_of.append(self._add(node.kind, position, shape, sources))
         graph = nx.DiGraph(self.edges)
+        self.depth, self.height = _longest_paths(graph), _longest_paths(graph.reverse())
         reached = nx.all_pairs_shortest_path_length(graph, cutoff=farthest)
         paths = [(start, end, steps) for start, ends in reached for end, steps in ends.items() if steps]
         self.ends = torch.tensor([(start, end) for start, end, _ in paths]).t()
@@ -62,6 +64,13 @@ class PlainGraph:
         return len(self.nodes) - 1
 
 
+def _longest_paths(graph: "nx.DiGraph[int]") -> dict[int, int]:
+    longest: dict[int, int] = {}
+    for node in nx.topological_sort(graph):
+        longest[node] = max((longest[before] + 1 for before in graph.predecessors(node)), default=0)
+    return longest
+
+
 def _nearest(value: int, words: tuple[int, ...]) -> int:
     return min(range(len(words)), key=lambda index: abs(words[index] - value))
 
@@ -70,7 +79,7 @@ def embedded(ghn: GHN, plan: Plan, graph: PlainGraph) -> Tensor:
     """The states that message passing starts from, (nodes, hidden)."""
     rows = []
     ghn_2 = ghn.config.features == "ghn-2"
-    for primitive, position, shape in graph.nodes:
+    for number, (primitive, position, shape) in enumerate(graph.nodes):
         node = plan.nodes[position]
         if not ghn_2 and (shape is None or primitive.endswith("pool")):
             shape = (node.shape[0], 1, node.kernel)
@@ -85,6 +94,10 @@ def embedded(ghn: GHN, plan: Plan, graph: PlainGraph) -> Tensor:
         row = row + torch.cat([table.weight[index] for table, index in zip(tables, code, strict=True)])
         for table, width in zip(ghn.widths, (node.bits.weights, node.bits.activations), strict=len(ghn.widths) > 0):
             row = row + table.weight[BIT_WIDTHS.index(width)]
+        paths = (min(graph.depth[number], LONGEST_PATH), min(graph.height[number], LONGEST_PATH))
+        places = (_nearest(max(node.shape[1:]), SIDES), *paths)
+        for table, place in zip(ghn.places, places, strict=len(ghn.places) > 0):
+            row = row + table.weight[place]
         rows.append(row)
     return torch.stack(rows)
 

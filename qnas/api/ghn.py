@@ -86,7 +86,7 @@ def fit_ghn(
         if size and start_from:
             raise QnasError(f"`size` is that of what is started from, got {size!r} beside it; leave one of them out.")
         if start_from:
-            ghn = load_checkpoint(str(start_from)).ghn.train()
+            ghn = load_checkpoint(str(start_from)).ghn.knowing_places().train()
         else:
             ghn = GHN(config_for(networks, sweep, size=size))
         ghn = ghn.on(weights)

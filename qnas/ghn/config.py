@@ -34,6 +34,8 @@ class GHNConfig:
             or ``ghn-2``: pools tell only their kernel and sums, concatenations and averages nothing, a linear layer is
             a convolution, Cout and Cin share one table, and so do kh and kw.
         knows_bits: whether nodes also tell the bit widths of their weights and activations.
+        knows_places: whether nodes also tell where they are: the longest paths from the input and to the output, and
+            the side of the images there.
         weights: what shares a step where its networks are quantized: a ``tensor``, as in the paper, or a ``channel``,
             as trained networks are deployed.
         virtual_edges: length of the longest path that is a virtual edge: 10 in the paper, 50 in GHN-2's authors' code.
@@ -53,12 +55,18 @@ class GHNConfig:
     knows_bits: bool = True
     weights: Sharing = "tensor"
     virtual_edges: int = LONGEST_VIRTUAL_EDGE
+    knows_places: bool = False
 
     def __post_init__(self) -> None:
         sizes = (
             self.classes, self.hidden, self.channels, self.kernel, self.rounds, self.virtual_edges, *self.decoder
         )  # fmt: skip
-        if not all(type(size) is int for size in sizes) or type(self.knows_bits) is not bool or len(self.decoder) != 2:
+        switches = (self.knows_bits, self.knows_places)
+        if (
+            not all(type(size) is int for size in sizes)
+            or not all(type(switch) is bool for switch in switches)
+            or len(self.decoder) != 2
+        ):
             raise QnasError(f"The sizes of a GHN are whole numbers, got {shown(sizes)}; correct its configuration.")
         if self.sweep not in SWEEPS:
             raise QnasError(
@@ -112,4 +120,5 @@ def config_for(
     if size not in SIZES:
         raise QnasError(f"A GHN's size is one of {', '.join(SIZES)}, got {shown(size)}; leave it out for what suits.")
     kernel = max(*space.kernels, *space.stem_kernels)
-    return GHNConfig(space.task.classes, kernel=kernel, sweep=sweep, weights=weights, **SIZES[size])
+    choices: dict[str, Any] = {"sweep": sweep, "weights": weights, "knows_places": True}
+    return GHNConfig(space.task.classes, kernel=kernel, **choices, **SIZES[size])

@@ -1,6 +1,7 @@
 """The graph hypernetwork: from the graphs of any networks to all of their parameters, in one forward pass."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Self
 
@@ -16,21 +17,24 @@ from qnas.ghn.decoder import ClassifierDecoder, ConvDecoder, VectorDecoder, fan_
 from qnas.ghn.gather import corners, gathered
 from qnas.ghn.sweep import GatedSweeps, schedule
 from qnas.graph.encoding import batch_graphs, encode, ghn_2_features
-from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, LONGEST_PATH, PRIMITIVES, SIDES
 from qnas.network.plan import CLASSIFIER, Plan, Slot
 from qnas.network.tiles import first_tiles_suffice
 from qnas.quant.grid import Sharing
 
 Predicted = dict[str, Tensor]
 Shape = tuple[int, ...]
+PLACES = (len(SIDES), LONGEST_PATH + 1, LONGEST_PATH + 1)
+"""How many words there are for the side of the images, the depth and the height of a node."""
 CLASSIFIER_WEIGHT, CLASSIFIER_BIAS = f"{CLASSIFIER}/weight", f"{CLASSIFIER}/bias"
 
 
 class GHN(nn.Module):
     """GHN-2 (Knyazev et al., 2021), whose nodes, unless configured otherwise, know more: all shapes, and bit widths.
 
-    Bit widths enter as embeddings that start at zero and are added to a node's features, so a hypernetwork trained in
-    float predicts the same parameters at every width until it is trained further.
+    Bit widths, and places in the network where it is to know them, enter as embeddings that start at zero and are added
+    to a node's features, so a hypernetwork trained in float predicts the same parameters at every width until it is
+    trained further.
 
     Args:
         config: sizes and choices.
@@ -46,14 +50,13 @@ class GHN(nn.Module):
         extra, tables = (1, 1) if config.features == "ghn-2" else (0, 2)  # a word for no shape; Cout and Cin, kh and kw
         self.channels = nn.ModuleList(nn.Embedding(len(CHANNELS) + extra, hidden // 4) for _ in range(tables))
         self.kernels = nn.ModuleList(nn.Embedding(len(KERNELS) + extra, hidden // 4) for _ in range(tables))
-        self.widths = nn.ModuleList(nn.Embedding(len(BIT_WIDTHS), hidden) for _ in range(2 * config.knows_bits))
+        self.widths = zero_tables([len(BIT_WIDTHS)] * 2 * config.knows_bits, hidden)
+        self.places = zero_tables(PLACES * config.knows_places, hidden)
         self.sweeps = GatedSweeps(hidden, config.rounds)
         self.norm = nn.LayerNorm(hidden)
         self.conv = ConvDecoder(hidden, config.channels, config.kernel, config.decoder)
         self.vectors = VectorDecoder(hidden, config.channels)
         self.classifier = ClassifierDecoder(config.channels, config.classes)
-        for table in self.widths:
-            nn.init.zeros_(table.weight)  # type: ignore[arg-type]
 
     @property
     def weights(self) -> Sharing:
@@ -70,6 +73,13 @@ class GHN(nn.Module):
             self.config = replace(self.config, weights=weights)  # type: ignore[arg-type]  # checked by the configuration
         return self
 
+    def knowing_places(self) -> Self:
+        """The same hypernetwork, which can learn where in a network nodes are; until it did it predicts what it did."""
+        if not self.config.knows_places:
+            self.config = replace(self.config, knows_places=True)
+            self.places = zero_tables(PLACES, self.config.hidden)
+        return self
+
     def extra_repr(self) -> str:
         """The configuration."""
         return ", ".join(f"{key}={value}" for key, value in asdict(self.config).items())
@@ -79,11 +89,12 @@ class GHN(nn.Module):
         device = self.primitive.weight.device
         sweeps = schedule(graph, self.config.sweep == "sequential", device)
         x = sent_to(ghn_2_features(graph.x) if self.config.features == "ghn-2" else graph.x, device)
-        tables = (self.channels[0], self.channels[-1], self.kernels[0], self.kernels[-1])
-        shape = [table(x[:, place]) for place, table in enumerate(tables, start=1)]
+        four = (self.channels[0], self.channels[-1], self.kernels[0], self.kernels[-1])
+        shape = [table(x[:, place]) for place, table in enumerate(four, start=1)]
         states = self.primitive(x[:, 0]) + torch.cat(shape, dim=1)
-        for place, table in enumerate(self.widths, start=5):
-            states = states + table(x[:, place])
+        for first, tables in ((5, self.widths), (7, self.places)):
+            for place, table in enumerate(tables, start=first):
+                states = states + table(x[:, place])
         normed: Tensor = self.norm(self.sweeps(states, sweeps))
         return normed
 
@@ -174,6 +185,14 @@ class GHN(nn.Module):
         for number, place in enumerate(last):
             places[place] = 2 * len(slots) * length + number * biases.shape[1] + np.arange(biases.shape[1])
         return gathered(torch.cat([scales.flatten(), shifts.flatten(), biases.flatten()]), places)
+
+
+def zero_tables(sizes: Sequence[int], hidden: int) -> nn.ModuleList:
+    """Embeddings of so many words each, which say nothing yet."""
+    tables = nn.ModuleList(nn.Embedding(size, hidden) for size in sizes)
+    for table in tables:
+        nn.init.zeros_(table.get_parameter("weight"))
+    return tables
 
 
 def scaled(weights: Tensor, factors: Tensor) -> tuple[Tensor, ...]:

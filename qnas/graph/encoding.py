@@ -1,7 +1,7 @@
 """A plan as ``torch_geometric.data.Data``: one node per parameter group and per pool, sum, concatenation and input.
 
 As in GHN-2, a convolution's weight and its batch norm (or bias) are nodes in a row; ReLU and skip have none. Beyond
-GHN-2, every node carries the bit widths of its weights and activations.
+GHN-2, every node carries the bit widths of its weights and activations, and where in the network it is.
 """
 
 import networkx as nx
@@ -16,13 +16,16 @@ from qnas.graph.vocabulary import (
     CHANNEL_INDEX,
     CHANNELS,
     KERNELS,
+    LONGEST_PATH,
     PRIMITIVE_INDEX,
     PRIMITIVES,
+    SIDE_INDEX,
+    SIDES,
     shape_code,
 )
 from qnas.network.plan import Node, Plan
 
-Row = tuple[int, int, int, int, int, int, int]
+Row = tuple[int, ...]
 NORM, BIAS = PRIMITIVE_INDEX["batch_norm"], PRIMITIVE_INDEX["bias"]
 
 
@@ -42,7 +45,8 @@ def encode(plan: Plan, longest: int = LONGEST_VIRTUAL_EDGE) -> Data:
         longest: path that becomes a virtual edge.
 
     Returns:
-        Data with ``x`` (nodes, 7): indices of primitive, Cout, Cin, kh, kw, weight bits and activation bits;
+        Data with ``x`` (nodes, 10): indices of primitive, Cout, Cin, kh, kw, weight bits, activation bits,
+        longer side of the images, depth and height;
         ``edge_index`` (2, edges): real and virtual edges, by their end; ``distance`` (edges,): 1 for a real edge, up to
         ``longest`` for a virtual one; ``depth`` and ``height`` (nodes,): longest path from the input and to the output;
         ``slot_index`` (slots,): the node that predicts each parameter slot.
@@ -56,26 +60,32 @@ def encode(plan: Plan, longest: int = LONGEST_VIRTUAL_EDGE) -> Data:
         if node.kind in ("sum", "concat") and len(before) == 1:
             result += before
             continue
-        widths = (BIT_WIDTH_INDEX[node.bits.weights], BIT_WIDTH_INDEX[node.bits.activations])
-        channels, place = node.shape[0], len(features)
+        channels, *sides = node.shape
+        rest = (
+            BIT_WIDTH_INDEX[node.bits.weights],
+            BIT_WIDTH_INDEX[node.bits.activations],
+            SIDE_INDEX[min(max(sides), SIDES[-1])],
+        )
+        place = len(features)
         sources.append(before)
         result.append(place)
         if node.kind in ("conv", "linear"):
             code = shape_code(channels, node.channels_in // node.groups, node.kernel)
-            features.append((_primitive(node), *code, *widths))
-            features.append((NORM if node.norm else BIAS, *shape_code(channels, 1, 1), *widths))
+            features.append((_primitive(node), *code, *rest))
+            features.append((NORM if node.norm else BIAS, *shape_code(channels, 1, 1), *rest))
             sources.append([place])
             result[-1] = place + 1
             slot_index += (place, place + 1, place + 1) if node.norm else (place, place + 1)
         else:
-            features.append((_primitive(node), *shape_code(channels, 1, node.kernel), *widths))
+            features.append((_primitive(node), *shape_code(channels, 1, node.kernel), *rest))
     starts, ends, lengths = distances(sources, longest)
+    depth, height = np.array(depths(sources)), np.array(_heights(sources))
     return Data(
-        x=torch.from_numpy(np.array(features)),
+        x=torch.from_numpy(np.column_stack([features, *np.minimum([depth, height], LONGEST_PATH)])),
         edge_index=torch.from_numpy(np.stack([starts, ends])),
         distance=torch.from_numpy(lengths),
-        depth=torch.from_numpy(np.array(depths(sources))),
-        height=torch.from_numpy(np.array(_heights(sources))),
+        depth=torch.from_numpy(depth),
+        height=torch.from_numpy(height),
         slot_index=torch.from_numpy(np.array(slot_index)),
     )
 
@@ -96,7 +106,7 @@ POOLS = torch.tensor([PRIMITIVE_INDEX[name] for name in ("max_pool", "avg_pool")
 
 
 def ghn_2_features(x: Tensor) -> Tensor:
-    """Features (nodes, 7) with no more in them than GHN-2's have (Knyazev et al., 2021).
+    """Features (nodes, 10) with no more in the first five than GHN-2's have (Knyazev et al., 2021).
 
     A pool has one channel, a node that is neither pool nor parameter has the index after the last word for its shape,
     and a linear layer is a convolution.

@@ -13,6 +13,10 @@ PRIMITIVES = (
 CHANNELS = tuple(sorted({1, 3, 10, *range(8, 57, 8), *range(64, 4081, 16), *range(4096, 8193, 32)}))
 KERNELS = (1, 3, 5, 7, 9, 11, 14, 16)
 BIT_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 32)
+SIDES = tuple(round(2 ** (power / 2)) for power in range(17))
+"""Of images, in pixels: 1 to 256."""
+LONGEST_PATH = 63
+"""Longer ones count as so long."""
 
 
 def nearest(value: int, entries: tuple[int, ...]) -> int:
@@ -26,6 +30,7 @@ def nearest(value: int, entries: tuple[int, ...]) -> int:
 CHANNEL_INDEX = [nearest(value, CHANNELS) for value in range(CHANNELS[-1] + 1)]
 KERNEL_INDEX = [nearest(value, KERNELS) for value in range(KERNELS[-1] + 1)]
 PRIMITIVE_INDEX = {name: index for index, name in enumerate(PRIMITIVES)}
+SIDE_INDEX = [nearest(value, SIDES) for value in range(SIDES[-1] + 1)]
 BIT_WIDTH_INDEX = {width: index for index, width in enumerate(BIT_WIDTHS)}
 
 

@@ -136,6 +136,25 @@ def test_once_trained_each_width_counts(draw: Draw, table: int, other: Bits) -> 
     assert not torch.equal(first["stem/weight"], second["stem/weight"])
 
 
+@torch.no_grad()
+def test_a_hypernetwork_that_may_learn_places_predicts_what_it_did(draw: Draw) -> None:
+    ghn, plans = GHN(SMALL), draw("tiny", "id", 2)
+    first = ghn(plans)
+    assert ghn.knowing_places().config.knows_places
+    assert all(torch.equal(a[name], b[name]) for a, b in zip(first, ghn(plans), strict=True) for name in a)
+
+
+@torch.no_grad()
+def test_places_count_once_trained(draw: Draw) -> None:
+    ghn, plans = GHN(replace(SMALL, knows_places=True)), draw("tiny", "id", 1)
+    first = ghn(plans)[0]
+    for table in ghn.places:
+        torch.nn.init.normal_(table.get_parameter("weight"))
+        second = ghn(plans)[0]
+        assert not torch.equal(first["stem/weight"], second["stem/weight"])
+        first = second
+
+
 @pytest.mark.parametrize("config", [SMALL, SMALL_SYNCHRONOUS], ids=["sequential", "synchronous"])
 def test_a_quantized_loss_has_a_gradient_for_every_parameter_of_the_hypernetwork(
     config: GHNConfig, genotype: Genotype

@@ -17,8 +17,8 @@ from qnas.space.space import find_space, space_names
 SPLITS = [(name, split) for name in space_names() for split in ("id", *find_space(name).overrides)]
 CONFIGS = pytest.mark.parametrize(
     "config",
-    [GHN_2, replace(GHN_2, virtual_edges=10), GHNConfig()],
-    ids=["GHN-2 as published", "GHN-2 as in the paper", "ours"],
+    [GHN_2, replace(GHN_2, virtual_edges=10), GHNConfig(), GHNConfig(knows_places=True)],
+    ids=["GHN-2 as published", "GHN-2 as in the paper", "with bits", "with places too"],
 )
 Draw = Callable[..., list[Plan]]
 
@@ -27,7 +27,7 @@ Draw = Callable[..., list[Plan]]
 def largest_difference(config: GHNConfig, plans: list[Plan]) -> float:
     """Over all tensors of all networks, relative to the largest value of each."""
     ghn = GHN(config)
-    for table in ghn.widths:
+    for table in (*ghn.widths, *ghn.places):
         torch.nn.init.normal_(table.get_parameter("weight"))
     exact, largest = copy.deepcopy(ghn).double(), 0.0
     for plan, found in zip(plans, ghn(plans), strict=True):

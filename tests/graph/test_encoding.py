@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qnas.graph.encoding import batch_graphs, encode, to_networkx
-from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, PRIMITIVES
+from qnas.graph.vocabulary import BIT_WIDTHS, CHANNELS, KERNELS, LONGEST_PATH, PRIMITIVES, SIDES
 from qnas.network.plan import Builder, Plan
 from qnas.quant.scheme import Bits
 from qnas.space.space import find_space, space_names
@@ -81,7 +81,7 @@ def test_without_batch_norms_biases_take_their_places() -> None:
 
 def test_nodes_carry_shapes_and_widths() -> None:
     rows = encode(small_plan()).x.tolist()
-    found = [(CHANNELS[o], CHANNELS[i], KERNELS[h], KERNELS[w]) for _, o, i, h, w, _, _ in rows]
+    found = [(CHANNELS[o], CHANNELS[i], KERNELS[h], KERNELS[w]) for _, o, i, h, w, *_ in rows]
     assert found == [
         (3, 1, 1, 1), (16, 3, 3, 3), (16, 1, 1, 1), (16, 1, 5, 5), (16, 1, 1, 1), (16, 1, 7, 7), (16, 1, 1, 1),
         (16, 1, 1, 1), (16, 1, 3, 3), (16, 1, 3, 3), (32, 1, 1, 1), (32, 1, 1, 1), (10, 32, 1, 1), (10, 1, 1, 1),
@@ -93,6 +93,18 @@ def test_depths_and_heights_of_the_graph_drawn_by_hand() -> None:
     graph = encode(small_plan())
     assert graph.depth.tolist() == [0, 1, 2, 3, 4, 3, 4, 5, 6, 6, 7, 8, 9, 10]
     assert graph.height.tolist() == [10, 9, 8, 7, 6, 7, 6, 5, 4, 4, 3, 2, 1, 0]
+    assert torch.equal(graph.x[:, 8:], torch.stack([graph.depth, graph.height], 1))
+
+
+def test_nodes_tell_the_side_of_their_images() -> None:
+    sides = [SIDES[row[7]] for row in encode(small_plan()).x.tolist()]
+    assert sides == [8] * 11 + [1] * 3
+
+
+def test_longer_paths_than_there_are_words_for_count_as_the_longest(draw: Draw) -> None:
+    for plan in draw("mobile", "deep", 2):
+        graph = encode(plan)
+        assert graph.depth.max() > LONGEST_PATH == graph.x[:, 8:].max()
 
 
 @pytest.mark.parametrize(("name", "split"), SPLITS)
@@ -139,7 +151,7 @@ def test_every_slot_belongs_to_a_node_of_its_kind_and_shape(name: str, split: st
         graph = encode(plan)
         assert len(graph.slot_index) == len(plan.slots)
         for slot, index in zip(plan.slots, graph.slot_index.tolist(), strict=True):
-            word, out, into, height, _, _, _ = graph.x[index].tolist()
+            word, out, into, height, *_ = graph.x[index].tolist()
             node = plan.nodes[slot.node]
             if slot.kind == "weight":
                 dense = "linear" if node.kind == "linear" else "conv"

@@ -11,6 +11,8 @@ from qnas.graph.vocabulary import (
     KERNELS,
     PRIMITIVE_INDEX,
     PRIMITIVES,
+    SIDE_INDEX,
+    SIDES,
     nearest,
     shape_code,
 )
@@ -60,6 +62,11 @@ def test_an_index_finds_its_word(table: dict[object, int]) -> None:
 
 def test_every_width_of_a_scheme_has_a_word() -> None:
     assert set(BIT_WIDTHS) == {*range(2, 9), 32}
+
+
+def test_sides_are_powers_of_two_and_between_them() -> None:
+    assert SIDES[::2] == (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    assert [SIDES[SIDE_INDEX[side]] for side in (1, 7, 14, 28, 100, 256)] == [1, 6, 16, 32, 91, 256]
 
 
 def test_pools_of_the_operations_have_words() -> None:
