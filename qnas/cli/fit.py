@@ -44,6 +44,7 @@ def fit_ghn(
     quantized_rate: Annotated[
         float, typer.Option(help="Highest learning rate after that.")
     ] = FitSettings.quantized_rate,
+    optimizer: Annotated[str, typer.Option(help="muon for the matrices, or adam for all.")] = FitSettings.optimizer,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights.")] = FitSettings.average,
     sweep: Annotated[str, typer.Option(help="Message passing: synchronous, or sequential.")] = "synchronous",
     weights: Annotated[
@@ -69,8 +70,8 @@ def fit_ghn(
 
     settings = FitSettings(
         steps=steps, minutes=minutes, float_share=float_share, meta_batch=meta_batch, batch=batch, rate=rate,
-        quantized_rate=quantized_rate, average=average, bits=bits, mixed_share=mixed_share, splits=splits, noise=noise,
-        closed_head=closed_head, repeats=repeats, seed=seed,
+        quantized_rate=quantized_rate, optimizer=optimizer, average=average, bits=bits, mixed_share=mixed_share,
+        splits=splits, noise=noise, closed_head=closed_head, repeats=repeats, seed=seed,
     )  # fmt: skip
     with shown("The same command with --resume goes on where it was saved last.") as progress:
         qnas.fit_ghn(

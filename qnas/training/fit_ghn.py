@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 import torch_geometric
-from torch import Tensor
+from torch import Tensor, nn
 
 import qnas
 from qnas.data.batches import random_batch
@@ -44,10 +44,13 @@ from qnas.sampling.generator import stream
 from qnas.scores.ridge import fit_ridge
 from qnas.space.space import SearchSpace
 from qnas.training.fit_settings import FitSettings
+from qnas.training.muon import Muon
 from qnas.training.replay import Lane, Repeated
 from qnas.training.schedule import learning_rate
 
 STATE = "state.safetensors"
+STATE_OF_A_PARAMETER = ("step", "exp_avg", "exp_avg_sq", "momentum")
+"""What the optimizers remember."""
 WINDOW = 32
 """Steps after which the same networks come again, where they are trained several times."""
 Passes = Callable[[Tensor, Tensor], None]
@@ -118,9 +121,7 @@ class GHNTrainer:
         self.splits = {name: space.of_split(name) for name in asked if settings.splits or name in space.splits}
         self.counters = Counters()
         self.averaged = {name: value.detach().clone() for name, value in ghn.state_dict().items()}
-        self.optimizer = torch.optim.Adam(
-            ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = _optimizer(ghn, settings)
         self.skipped = torch.zeros(2, device=self.device)  # networks and steps, not yet in the counters
         parameters = list(ghn.parameters())
         self.found = torch.zeros(sum(one.numel() for one in parameters) + 3, device=self.device)
@@ -200,7 +201,7 @@ class GHNTrainer:
         split = rng.choices(list(self.splits), [settings.split_shares[name] for name in self.splits])[0]
         bits = rng.choices(list(settings.bit_shares), list(settings.bit_shares.values()))[0] if quantized else FP32
         genotype = next(stream(self.splits[split], seed, "train", bits))
-        if quantized and settings.mixed_share and rng.random() < settings.mixed_share:
+        if quantized and not settings.bits and rng.random() < settings.mixed_share:
             genotype = genotype.with_drawn_bits(lambda: rng.choice(MIXED))
         return build_plan(genotype, self.data.task)
 
@@ -264,7 +265,7 @@ class GHNTrainer:
         parameters, sums = list(self.ghn.parameters()), self.sums
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.clip)
         useless = ~norm.isfinite() | (sums[2] == 0)
-        self.optimizer.found_inf = useless.float()  # type: ignore[attr-defined]  # the fused Adam then leaves all as it is
+        self.optimizer.found_inf = useless.float()  # type: ignore[attr-defined]  # which then leaves all as it is
         self.optimizer.step()
         self.skipped += torch.stack([self.settings.meta_batch - sums[2], useless.float()])
         decay = min(self.settings.average, (1 + self.counters.step) / (10 + self.counters.step))
@@ -332,8 +333,20 @@ class GHNTrainer:
         self.counters, self.averaged = counters, averaged
         self.ghn.load_state_dict(model)
         for name, parameter in self.ghn.named_parameters():
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adam/{key}/{name}" in tensors]
+            keys = [key for key in STATE_OF_A_PARAMETER if f"adam/{key}/{name}" in tensors]
             self.optimizer.state[parameter] = {key: tensors[f"adam/{key}/{name}"].to(self.device) for key in keys}
+
+
+def _optimizer(ghn: GHN, settings: FitSettings) -> torch.optim.Optimizer:
+    """Muon turns the matrices but for embeddings, whose rows are words of their own."""
+    words = {
+        parameter for module in ghn.modules() if isinstance(module, nn.Embedding) for parameter in module.parameters()
+    }
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True)
+    turned = [one for one in ghn.parameters() if one.dim() == 2 and one not in words]
+    others = [one for one in ghn.parameters() if one.dim() != 2 or one in words]
+    return Muon([{"params": turned, "orthogonal": True, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.0}])
 
 
 def clip_factor(norm: Tensor, most: float) -> Tensor:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from qnas.errors import QnasError, check_seed
+from qnas.errors import QnasError, check_seed, shown
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.space.splits import SPLITS
 
 BIT_SHARES = dict(zip(PAPER_BITS, (0.15, 0.10, 0.15, 0.25, 0.35), strict=True))
 """How often the quantization-aware phase trains at each of the paper's settings: the harder ones more often."""
+OPTIMIZERS = ("muon", "adam")
 SPLIT_SHARES = dict(zip(SPLITS, (0.7, 0.1, 0.1, 0.1), strict=True))
 """How often a network comes from each split of the space, as far as the space has it."""
 
@@ -26,9 +27,10 @@ class FitSettings:
         quantized_rate: highest learning rate after that.
         weight_decay: of Adam.
         clip: longest gradient, of one network's parameters and of the hypernetwork.
+        optimizer: ``muon`` for the matrices, or ``adam`` for all weights as in GHN-2.
         average: decay of the moving average of the weights, which is what a checkpoint holds.
         bits: train at this width only; empty for a draw by ``BIT_SHARES``.
-        mixed_share: share of the quantized networks whose layers each have widths of their own.
+        mixed_share: share of the quantized networks whose layers each have widths of their own; none beside ``bits``.
         splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
         noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
         closed_head: share of the loss that is a classifier's in closed form (``qnas.scores.ridge``), fitted to the
@@ -43,16 +45,17 @@ class FitSettings:
 
     steps: int = 0
     minutes: float = 10.0
-    float_share: float = 0.3
-    meta_batch: int = 4
+    float_share: float = 0.0
+    meta_batch: int = 8
     batch: int = 32
     rate: float = 2e-3
-    quantized_rate: float = 1e-3
+    quantized_rate: float = 4e-3
     weight_decay: float = 1e-5
     clip: float = 5.0
+    optimizer: str = "muon"
     average: float = 0.998
     bits: str = ""
-    mixed_share: float = 0.0
+    mixed_share: float = 0.15
     splits: str = ""
     noise: str = ""
     closed_head: float = 0.0
@@ -71,10 +74,10 @@ class FitSettings:
                 f"`float_share` is a share of the run, 0 to 1, got {self.float_share}; leave it out for "
                 f"{FitSettings.float_share}."
             )
-        if not 0 <= self.mixed_share <= (0 if self.bits else 1):
+        if not 0 <= self.mixed_share <= 1:
             raise QnasError(
-                f"`mixed_share` is a share of the networks, 0 to 1, and 0 beside `bits`, got {self.mixed_share}; leave "
-                f"it out for {FitSettings.mixed_share}."
+                f"`mixed_share` is a share of the networks, 0 to 1, got {self.mixed_share}; leave it out for "
+                f"{FitSettings.mixed_share}."
             )
         if not 0 <= self.closed_head < 1:
             raise QnasError(
@@ -83,6 +86,11 @@ class FitSettings:
             )
         if min(self.meta_batch, self.batch) < 1 or min(self.rate, self.quantized_rate) <= 0:
             raise QnasError("Batches and learning rates must be positive; leave them out for the defaults.")
+        if self.optimizer not in OPTIMIZERS:
+            raise QnasError(
+                f"A hypernetwork's optimizer is one of {', '.join(OPTIMIZERS)}, got {shown(self.optimizer)}; leave it "
+                f"out for {FitSettings.optimizer}."
+            )
         if self.repeats < 1:
             raise QnasError(f"`repeats` is 1 or more times that a network is trained, got {self.repeats}; 1 is usual.")
         if not 0 <= self.average < 1:

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al., 2024): momentum made orthogonal, for the weights of convolutions; AdamW for all else."""
+"""Muon (Jordan et al., 2024): momentum made orthogonal, for matrices and convolutions; AdamW for all else."""
 
 from typing import Any
 
@@ -18,9 +18,13 @@ COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 class Muon(AdamW):
     """AdamW; groups with ``orthogonal`` set are updated by Muon, as matrices (Cout, Cin * kernel * kernel).
 
+    As with torch's fused optimizers a step changes nothing, but for decay, if ``found_inf``, a scalar tensor, is 1.
+
     Args:
         groups: of parameters.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         super().__init__([{"orthogonal": False, **group} for group in groups], fused=True)
@@ -28,10 +32,18 @@ class Muon(AdamW):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Update all parameters that have a gradient."""
+        turned: list[tuple[Tensor, Tensor | None]] = []
         for group in self.param_groups:
             if group["orthogonal"]:
-                self._turn([one for one in group["params"] if one.grad is not None], group["lr"], group["weight_decay"])
-        return super().step(closure)
+                parameters = [one for one in group["params"] if one.grad is not None]
+                self._turn(parameters, group["lr"], group["weight_decay"])
+                turned += [(one, one.grad) for one in parameters]
+        for one, _ in turned:
+            one.grad = None  # so that AdamW leaves it alone
+        result = super().step(closure)
+        for one, gradient in turned:
+            one.grad = gradient
+        return result
 
     def _turn(self, parameters: list[Tensor], rate: float, decay: float) -> None:
         gradients = [one.grad for one in parameters if one.grad is not None]
@@ -39,12 +51,17 @@ class Muon(AdamW):
             if "momentum" not in self.state[one]:
                 self.state[one]["momentum"] = torch.zeros_like(one)
         momenta = [self.state[one]["momentum"] for one in parameters]
-        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+        if self.found_inf is None:
+            torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+            ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
+        else:
+            counts = 1 - self.found_inf
+            gradients = [torch.where(counts > 0, gradient, 0) for gradient in gradients]
+            torch._foreach_lerp_(momenta, gradients, [(1 - MOMENTUM) * counts] * len(momenta))
+            ahead = torch._foreach_mul(torch._foreach_lerp(gradients, momenta, MOMENTUM), counts)
         torch._foreach_mul_(parameters, 1 - rate * decay)
         for parameter, update in zip(parameters, orthogonal([one.flatten(1) for one in ahead]), strict=True):
             parameter.add_(update.view_as(parameter), alpha=-rate * SIZE * max(update.shape) ** 0.5)
-            parameter.grad = None  # so that AdamW leaves it alone
 
 
 def orthogonal(matrices: list[Tensor]) -> list[Tensor]:

@@ -161,7 +161,7 @@ def test_no_help_shows_a_0_that_stands_for_something_else() -> None:
             if (
                 type(default) in (int, float)
                 and not default
-                and option.name not in ("seed", "mixed_share", "closed_head")
+                and option.name not in ("seed", "float_share", "closed_head")
             ):
                 assert re.search(words, info.help), (name, option.name)
                 assert info.show_default is not bool(re.search("Default:|instead of", info.help)), (name, option.name)

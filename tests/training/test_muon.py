@@ -48,6 +48,24 @@ def test_an_update_follows_the_equations() -> None:
         torch.testing.assert_close(weight.detach(), before, atol=1e-4, rtol=0)
 
 
+def test_a_step_that_is_not_finite_changes_nothing_and_keeps_gradients() -> None:
+    matrix, vector = torch.randn(4, 6, requires_grad=True), torch.randn(3, requires_grad=True)
+    optimizer = Muon([{"params": [matrix], "orthogonal": True, "weight_decay": 0.0}, {"params": [vector]}])
+    matrix.grad, vector.grad = torch.randn(4, 6), torch.randn(3)
+    optimizer.found_inf = torch.tensor(0.0)
+    first = matrix.detach().clone()
+    optimizer.step()
+    assert not torch.equal(matrix, first)
+    before, state = [matrix.detach().clone(), vector.detach().clone()], optimizer.state[matrix]["momentum"].clone()
+    broken = matrix.grad = torch.full((4, 6), torch.nan)
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    assert torch.equal(matrix, before[0])
+    assert torch.equal(vector, before[1])
+    assert torch.equal(optimizer.state[matrix]["momentum"], state)
+    assert matrix.grad is broken
+
+
 def after_a_step(data: DataSet, bits: Bits, optimizer: str) -> dict[str, Tensor]:
     """The parameters of a network with depthwise and dense convolutions."""
     plan = build_plan(HandMade("ds_cnn", 4, bits), data.task)
