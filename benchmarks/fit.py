@@ -87,7 +87,7 @@ def main() -> None:
             return build_plan(chosen[seed % size].with_bits(bits), space.task)
 
     def trainer(float_share: float) -> Trainer:
-        settings = FitSettings(10**6, float_share=float_share, meta_batch=size, batch=given.batch)
+        settings = FitSettings(10**6, float_share=float_share, meta_batch=size, batch=given.batch, optimizer="adam")
         return Trainer(GHN(GHN_2), data, space, settings)
 
     ours, quantized = trainer(1.0), trainer(0.0)
