@@ -47,7 +47,7 @@ def fit_ghn(
     progress: Progress = silent,
     **changes: Any,
 ) -> Checkpoint:
-    """Train a graph hypernetwork: in float, then quantization-aware at drawn bit widths.
+    """Train a graph hypernetwork quantization-aware at drawn bit widths; in float first, if ``float_share`` says so.
 
     Several processes share the work when each of them calls this under ``torchrun``.
 

@@ -59,7 +59,7 @@ def fit_ghn(
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads; one is fastest for small networks.")] = 1,
 ) -> None:
-    """Train a graph hypernetwork: in float, then quantization-aware at sampled bit widths.
+    """Train a graph hypernetwork, quantization-aware at sampled bit widths.
 
     Several processes share the work under torchrun: torchrun --nproc-per-node 2 -m qnas fit-ghn ...
     """

@@ -1,4 +1,4 @@
-"""Trains a hypernetwork: first in float (GHN-Q), then quantization-aware at sampled bit widths (GHN-QAT).
+"""Trains a hypernetwork quantization-aware at sampled bit widths (GHN-QAT); in float first (GHN-Q), if wanted.
 
 Each step draws a few architectures, predicts all of their parameters at once, and runs each network on its own batch
 of images. A network's gradient is taken with respect to its predicted parameters alone and handed back to the
