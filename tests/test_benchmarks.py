@@ -57,7 +57,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
         ),
         (
             "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 "
-            "--ways halving hand_made "
+            "--ways hand_made "
             "--out {out}/rows.jsonl",
             {"results"},
         ),
