@@ -45,7 +45,7 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("nothing: the default", ""),
+    Variant("nothing: today's default", ""),
     Variant("GHN-2's sizes", "64 channels, a decoder of 128 and 256: half again the time a step",
             config=lambda c: replace(c, channels=GHN_2.channels, decoder=GHN_2.decoder)),
     Variant("GHN-2's features", "sums, pools and concatenations tell no channels; rows and columns share tables",

@@ -40,10 +40,11 @@ def test_a_process_on_its_own_is_one_of_one() -> None:
 
 @pytest.mark.slow
 def test_two_ranks_take_the_step_of_one(tmp_path: Path) -> None:
-    """After one step Adam's first moment is a tenth of the gradient, which only rounding sets apart."""
+    """After one step Adam's first moment is a tenth of the gradient, and Muon's a twentieth, but for rounding."""
     one, two = (load_file(fitted(1, tmp_path / name, start) / "state.safetensors") for name, start in BOTH.items())
     assert one.keys() == two.keys()
-    moments = [name for name in one if name.startswith("adam/exp_avg/")]
+    moments = [name for name in one if name.startswith(("adam/exp_avg/", "adam/momentum/"))]
+    assert {f"model/{name.split('/', 2)[2]}" for name in moments} == {name for name in one if name.startswith("model/")}
     assert any(one[name].norm() > 1e-4 for name in moments)
     for name in moments:
         assert (two[name] - one[name]).norm() <= 1e-4 * one[name].norm() + 1e-9
@@ -51,7 +52,7 @@ def test_two_ranks_take_the_step_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_follow_the_loss_of_one(tmp_path: Path) -> None:
-    """As closely as Adam lets them: it takes near-zero gradients, and so their rounding, at the size of all others."""
+    """As closely as the optimizers let them, which take tiny gradients, and their rounding, at the size of others."""
     one, two = (curve(fitted(50, tmp_path / name, start)) for name, start in BOTH.items())
     assert [row["step"] for row in one] == [row["step"] for row in two] == [50]
     for mine, theirs in zip(one, two, strict=True):

@@ -62,7 +62,7 @@ def fit_ghn(
             winners are deployed; if empty, as what is started from, or a channel.
         size: of the hypernetwork: ``small``, ``medium`` or ``large``; if empty, as what is started from, or what suits
             the space.
-        start_from: checkpoint whose weights to start from.
+        start_from: checkpoint whose weights to start from; from now on its nodes know their places.
         resume: go on with the run in ``out``.
         device: ``cpu``, ``cuda``, or ``auto``.
         threads: of the processor; one is fastest for small networks.

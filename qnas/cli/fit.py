@@ -26,7 +26,7 @@ def fit_ghn(
     ] = FitSettings.float_share,
     bits: Annotated[str, typer.Option(help="Train at one bit width only, such as w4a4.")] = "",
     mixed_share: Annotated[
-        float, typer.Option(help="Share of the quantized networks whose layers each have widths of their own.")
+        float, typer.Option(help="Share of networks whose layers each have widths of their own; none beside --bits.")
     ] = FitSettings.mixed_share,
     splits: Annotated[
         str, typer.Option(help="Shares of the splits to draw from, such as id=0.8,deep=0.2. Default: some of each.")

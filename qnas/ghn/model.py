@@ -74,10 +74,13 @@ class GHN(nn.Module):
         return self
 
     def knowing_places(self) -> Self:
-        """The same hypernetwork, which can learn where in a network nodes are; until it did it predicts what it did."""
-        if not self.config.knows_places:
+        """The same hypernetwork, which can learn where in a network nodes are; until then it predicts what it did.
+
+        One that has GHN-2's features keeps to them.
+        """
+        if not self.config.knows_places and self.config.features != "ghn-2":
             self.config = replace(self.config, knows_places=True)
-            self.places = zero_tables(PLACES, self.config.hidden)
+            self.places = zero_tables(PLACES, self.config.hidden).to(self.primitive.weight.device)
         return self
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ PRIMITIVES = (
 CHANNELS = tuple(sorted({1, 3, 10, *range(8, 57, 8), *range(64, 4081, 16), *range(4096, 8193, 32)}))
 KERNELS = (1, 3, 5, 7, 9, 11, 14, 16)
 BIT_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 32)
-SIDES = tuple(round(2 ** (power / 2)) for power in range(17))
+SIDES = (1, *(round(2 ** (power / 2)) for power in range(2, 17)))
 """Of images, in pixels: 1 to 256."""
 LONGEST_PATH = 63
 """Longer ones count as so long."""

@@ -224,7 +224,7 @@ class GHNTrainer:
         return (1 - share) * loss + share * F.cross_entropy(fit_ridge(read, labels, logits.shape[1]).left_out, labels)
 
     def _arithmetic(self, plan: Plan, generator: torch.Generator) -> Arithmetic:
-        noisy = plan.nodes[-1].bits in self.settings.noisy
+        noisy = {node.bits for node in plan.nodes if node.kind in ("conv", "linear")} <= self.settings.noisy
         return NoisyArithmetic(generator) if noisy else arithmetic_for(plan, self.ghn.weights)
 
     def _accumulate(self, plans: list[Plan], generators: list[torch.Generator], images: Tensor, labels: Tensor) -> None:

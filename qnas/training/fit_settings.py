@@ -25,14 +25,15 @@ class FitSettings:
         batch: images a network and step.
         rate: highest learning rate in float.
         quantized_rate: highest learning rate after that.
-        weight_decay: of Adam.
+        weight_decay: where ``adam`` is the optimizer; ``muon`` has none.
         clip: longest gradient, of one network's parameters and of the hypernetwork.
         optimizer: ``muon`` for the matrices, or ``adam`` for all weights as in GHN-2.
         average: decay of the moving average of the weights, which is what a checkpoint holds.
         bits: train at this width only; empty for a draw by ``BIT_SHARES``.
         mixed_share: share of the quantized networks whose layers each have widths of their own; none beside ``bits``.
         splits: shares of the splits, such as ``id=0.8,deep=0.2``; empty for ``SPLIT_SHARES``.
-        noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding.
+        noise: bit widths, such as ``w2a2,w4a4``, at which quantization is modelled as noise instead of rounding; a
+            network of several widths is rounded unless all of them are among these.
         closed_head: share of the loss that is a classifier's in closed form (``qnas.scores.ridge``), fitted to the
             other images of the batch, instead of the predicted one's.
         repeats: how often a drawn network is trained, each time on other images. From three on a GPU is several times

@@ -18,7 +18,7 @@ COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
 class Muon(AdamW):
     """AdamW; groups with ``orthogonal`` set are updated by Muon, as matrices (Cout, Cin * kernel * kernel).
 
-    As with torch's fused optimizers a step changes nothing, but for decay, if ``found_inf``, a scalar tensor, is 1.
+    As with torch's fused optimizers a step changes nothing if ``found_inf``, a scalar tensor, is 1.
 
     Args:
         groups: of parameters.
@@ -51,15 +51,17 @@ class Muon(AdamW):
             if "momentum" not in self.state[one]:
                 self.state[one]["momentum"] = torch.zeros_like(one)
         momenta = [self.state[one]["momentum"] for one in parameters]
+        left: float | Tensor = 1 - rate * decay
         if self.found_inf is None:
             torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
             ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's
         else:
             counts = 1 - self.found_inf
+            left = 1 - rate * decay * counts
             gradients = [torch.where(counts > 0, gradient, 0) for gradient in gradients]
             torch._foreach_lerp_(momenta, gradients, [(1 - MOMENTUM) * counts] * len(momenta))
             ahead = torch._foreach_mul(torch._foreach_lerp(gradients, momenta, MOMENTUM), counts)
-        torch._foreach_mul_(parameters, 1 - rate * decay)
+        torch._foreach_mul_(parameters, left)
         for parameter, update in zip(parameters, orthogonal([one.flatten(1) for one in ahead]), strict=True):
             parameter.add_(update.view_as(parameter), alpha=-rate * SIZE * max(update.shape) ** 0.5)
 

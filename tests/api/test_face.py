@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -380,6 +381,16 @@ def test_a_checkpoint_is_trained_and_measured(tmp_path: Path) -> None:
     assert isinstance(loaded, qnas.Checkpoint)
     for name, value in made.ghn.state_dict().items():
         assert torch.equal(loaded.ghn.state_dict()[name], value), name
+
+    before = qnas.load("digits")
+    assert isinstance(before, qnas.Checkpoint)
+    assert not before.ghn.config.knows_places
+    on = {"start_from": "digits", "out": tmp_path / "on", "device": "cpu", "steps": 1, **settings}
+    further = qnas.fit_ghn("digits", **on)
+    assert further.ghn.config == replace(before.ghn.config, knows_places=True)
+    again = qnas.fit_ghn("digits", resume=True, **on).ghn.state_dict()
+    for name, value in further.ghn.state_dict().items():
+        assert torch.equal(again[name], value), name
 
     told.clear()
     few: dict[str, Any] = {"networks": 2, "splits": ["id"], "bits": ["w4a4", qnas.Bits(2, 2)], "images": 64}

@@ -144,6 +144,10 @@ def test_a_hypernetwork_that_may_learn_places_predicts_what_it_did(draw: Draw) -
     assert all(torch.equal(a[name], b[name]) for a, b in zip(first, ghn(plans), strict=True) for name in a)
 
 
+def test_a_hypernetwork_with_the_features_of_ghn_2_keeps_to_them() -> None:
+    assert not GHN(replace(SMALL, features="ghn-2")).knowing_places().config.knows_places
+
+
 @torch.no_grad()
 def test_places_count_once_trained(draw: Draw) -> None:
     ghn, plans = GHN(replace(SMALL, knows_places=True)), draw("tiny", "id", 1)

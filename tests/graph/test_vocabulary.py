@@ -65,7 +65,8 @@ def test_every_width_of_a_scheme_has_a_word() -> None:
 
 
 def test_sides_are_powers_of_two_and_between_them() -> None:
-    assert SIDES[::2] == (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    assert SIDES[1::2] == (2, 4, 8, 16, 32, 64, 128, 256)
+    assert list(SIDES) == sorted(set(SIDES))
     assert [SIDES[SIDE_INDEX[side]] for side in (1, 7, 14, 28, 100, 256)] == [1, 6, 16, 32, 91, 256]
 
 

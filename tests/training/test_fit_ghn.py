@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from qnas.space.space import SPLITS, find_space
 from qnas.task import Task
 from qnas.training import fit_ghn
 from qnas.training.fit_ghn import Counters, GHNTrainer, clip_factor
-from qnas.training.fit_settings import BIT_SHARES, SPLIT_SHARES, FitSettings
+from qnas.training.fit_settings import BIT_SHARES, OPTIMIZERS, SPLIT_SHARES, FitSettings
 
-SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8))
+SMALL = GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 8), knows_places=True)
 Make = Callable[..., "Steered"]
 
 
@@ -110,7 +111,7 @@ def test_one_width_can_be_asked_for(make: Make) -> None:
 def test_widths_and_splits_are_drawn_in_their_shares(make: Make) -> None:
     assert tuple(BIT_SHARES) == PAPER_BITS
     assert tuple(SPLIT_SHARES) == SPLITS
-    trainer = make()
+    trainer = make(mixed_share=0.0)
     plans = [trainer.draw(seed, quantized=True) for seed in range(300)]
     for bits, share in BIT_SHARES.items():
         assert sum(plan.nodes[-1].bits == bits for plan in plans) == pytest.approx(300 * share, abs=25)
@@ -137,6 +138,17 @@ def test_a_width_is_trained_with_noise_where_that_is_asked_for(make: Make) -> No
         trainer.run_by = record
         trainer.step()
         assert noisy == [expected, expected]
+
+
+def test_networks_of_several_widths_are_rounded_unless_all_are_trained_with_noise(make: Make) -> None:
+    trainer = make(mixed_share=1.0, noise="w2a2")
+    plans = [trainer.draw(seed, quantized=True) for seed in range(100)]
+    plan = next(
+        plan for plan in plans if plan.nodes[-1].bits == Bits(2, 2) and len({one.bits for one in plan.nodes}) > 1
+    )
+    assert not isinstance(trainer._arithmetic(plan, torch.Generator()), NoisyArithmetic)
+    same = replace(plan, nodes=tuple(node._replace(bits=Bits(2, 2)) for node in plan.nodes))
+    assert isinstance(trainer._arithmetic(same, torch.Generator()), NoisyArithmetic)
 
 
 def test_some_quantized_networks_have_widths_of_their_own_for_every_layer(make: Make) -> None:
@@ -224,8 +236,9 @@ def test_the_average_is_a_moving_one_that_starts_fast(make: Make) -> None:
         torch.testing.assert_close(value, expected[name])
 
 
-def test_a_resumed_run_follows_the_unbroken_one_exactly(make: Make, tmp_path: Path) -> None:
-    unbroken, first, second = make(), make(), make(seed=99)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_resumed_run_follows_the_unbroken_one_exactly(make: Make, tmp_path: Path, optimizer: str) -> None:
+    unbroken, first, second = (make(seed, optimizer=optimizer) for seed in (0, 0, 99))
     list(unbroken.run())
     for _ in range(2):
         first.step()
@@ -237,6 +250,26 @@ def test_a_resumed_run_follows_the_unbroken_one_exactly(make: Make, tmp_path: Pa
     assert equal(weights(second), weights(unbroken))
     assert equal(second.averaged, unbroken.averaged)
     assert second.counters.image_passes == unbroken.counters.image_passes
+
+
+def test_muon_turns_the_matrices_but_not_the_words(make: Make) -> None:
+    trainer = make()
+    trainer.step()
+    state = optimizer_state(trainer)
+    turned = {name.removesuffix("/momentum") for name in state if name.endswith("/momentum")}
+    moved = {name.removesuffix("/exp_avg") for name in state if name.endswith("/exp_avg")}
+    tables = ("primitive", "channels", "kernels", "widths", "places")
+    matrices = {name for name, one in trainer.ghn.named_parameters() if one.dim() == 2 and not name.startswith(tables)}
+    assert turned == matrices
+    assert turned | moved == {name for name, _ in trainer.ghn.named_parameters()}
+    assert not turned & moved
+
+
+def test_adam_is_for_all_parameters_where_it_is_asked_for(make: Make) -> None:
+    trainer = make(optimizer="adam")
+    trainer.step()
+    moved = {name.removesuffix("/exp_avg") for name in optimizer_state(trainer) if name.endswith("/exp_avg")}
+    assert moved == {name for name, _ in trainer.ghn.named_parameters()}
 
 
 def test_networks_come_again_a_while_later_on_other_images(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +319,7 @@ def test_a_finished_run_has_nothing_left_to_do(make: Make, tmp_path: Path) -> No
         ({"bits": "w4a4", "seed": 0}, "bits: '' there, 'w4a4' now"),
         ({"space": "mobile"}, "space: 'tiny' there, 'mobile' now"),
         (
-            {"config": GHNConfig(hidden=8, channels=8, kernel=7, decoder=(8, 9))},
+            {"config": replace(SMALL, decoder=(8, 9))},
             "ghn decoder: [8, 8] there, [8, 9] now",
         ),
         ({"batch": 9, "meta_batch": 3}, "batch: 8 there, 9 now; meta_batch: 2 there, 3 now"),

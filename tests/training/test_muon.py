@@ -50,7 +50,7 @@ def test_an_update_follows_the_equations() -> None:
 
 def test_a_step_that_is_not_finite_changes_nothing_and_keeps_gradients() -> None:
     matrix, vector = torch.randn(4, 6, requires_grad=True), torch.randn(3, requires_grad=True)
-    optimizer = Muon([{"params": [matrix], "orthogonal": True, "weight_decay": 0.0}, {"params": [vector]}])
+    optimizer = Muon([{"params": [matrix], "orthogonal": True, "weight_decay": 0.5}, {"params": [vector]}])
     matrix.grad, vector.grad = torch.randn(4, 6), torch.randn(3)
     optimizer.found_inf = torch.tensor(0.0)
     first = matrix.detach().clone()
