@@ -142,7 +142,8 @@ def export(
 
     Raises:
         QnasError: the run is not finished or has no such pick, or there is no such profile, or it cannot hold
-            the network, or its images have changed; then nothing is written.
+            the network, or its images have changed, or what is exported is not the network that was trained; then
+            nothing is written.
     """
     if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
         source = load_winner(Path(source))

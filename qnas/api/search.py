@@ -239,7 +239,7 @@ def search(
         where = f"{images} at {said(size)}" if size else known
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
         run_search(settings, prepared, folder, means, deadline)
-        export_pick(folder)
+        export_pick(folder, or_plain=True)
     return run
 
 

@@ -230,4 +230,5 @@ def _train(
     validation, test = (deployed_accuracy(trained, part).top1 for part in (here.validation, here.test))
     settings = {**identity, "recipe": asdict(recipe)}
     facts = {"settings": settings, "accuracy": {"trained": {str(recipe.steps): validation}, "test": test}}
-    write_winner(folder, architecture, trained, here, facts, device.container if device else "compact", device)
+    profile = device.container if device else "compact"
+    write_winner(folder, architecture, trained, here, facts, profile, device, or_plain=True)

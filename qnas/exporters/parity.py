@@ -22,8 +22,9 @@ from qnas.task import Task
 
 PARITY_BATCH = 256
 ONNXRUNTIME = "onnxruntime"
-LEAST_SAME = 99.0
-"""Per cent of the images that an export gives the class that torch gives, at the least: ties may round otherwise."""
+LEAST_SAME = 98.0
+"""Per cent of the images that an export gives the class that torch gives, at the least: ties may round otherwise, and
+at 8 bits integers round biases that torch does not."""
 
 
 @dataclass(frozen=True)

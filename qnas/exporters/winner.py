@@ -41,6 +41,8 @@ log = logging.getLogger("qnas")
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
 WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
+PLAINEST = "safetensors"
+"""The profile that holds the integers themselves."""
 REMEDY = "export the run again with `qnas.export(run)`"
 SHAPE = {
     "facts": {"settings": {"bits": str}, "accuracy": {}},
@@ -169,11 +171,11 @@ def write_winner(
     profile: str = "compact",
     device: DeviceProfile | None = None,
     uint8_input: bool = False,
+    or_plain: bool = False,
 ) -> Parity:
-    """Write everything, compare what was exported with torch on the validation images, and say so.
+    """Compare what is exported with torch on the validation images, and write everything.
 
-    What an earlier export has left in the folder goes. One that fails the comparison is written all the same: its
-    manifest has the reason under ``failed``.
+    What an earlier export has left in the folder goes.
 
     Args:
         folder: to write to.
@@ -184,10 +186,12 @@ def write_winner(
         profile: one of ``qnas.exporters.registry.PROFILES``.
         device: that is to hold what is exported.
         uint8_input: whether the model takes 8-bit pixels, which it normalises itself.
+        or_plain: export as ``safetensors`` what is not the network that was trained as ``profile``, so that it is not
+            lost; its manifest has the reason under ``failed``.
 
     Raises:
         QnasError: no such profile, or one that cannot hold the network or whose package is missing, or a device that
-            cannot hold it; then nothing is written.
+            cannot hold it, or what is exported is not the network that was trained; then nothing is written.
     """
     written = find_profile(profile)
     check_runs(written)
@@ -196,6 +200,16 @@ def write_winner(
     if device:
         device.check_fit(written.memory(files))
     parity = written.compare(files, deployed, data.validation)
+    if failed := parity.failure:
+        failed = f"as {profile} {failed}"
+        if not or_plain or profile == PLAINEST:
+            raise QnasError(
+                f"What is exported is the network that was trained, but {failed}; export it as `profile={PLAINEST!r}`."
+            )
+        log.warning("Exported as %s instead: %s.", PLAINEST, failed)
+        written, device = find_profile(PLAINEST), None
+        files = written.write(deployed, data.task, pixels)
+        parity = written.compare(files, deployed, data.validation)
     table = confusion(deployed, data.validation, data.task.classes)
     take_back(folder)
     write_tensors(folder / WEIGHTS, network.state_dict())
@@ -207,10 +221,10 @@ def write_winner(
         "costs": asdict(costs_with_instructions(network.plan)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
-        **({"failed": parity.failure} if parity.failure else {}),
+        **({"failed": failed} if failed else {}),
         "validation": {"confusion": table, **by_class(table)},
         "images": images_of(data, pixels),
-        "profile": profile,
+        "profile": written.name,
         "model": written.file,
         "device": device and device.to_json(),
         **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
@@ -227,8 +241,6 @@ def write_winner(
     for name, content in for_people.items():
         write_bytes(folder / name, content)
     write_json(folder / MANIFEST, {**manifest, "guides": list(for_people)})
-    if parity.failure:
-        log.warning("The export in %s is not the network that was trained: %s.", folder, parity.failure)
     return parity
 
 

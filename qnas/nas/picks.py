@@ -56,12 +56,17 @@ def winner_of(run: Path) -> Path:
         QnasError: the run is not finished.
     """
     if not (run / WINNER / MANIFEST).is_file():
-        export_pick(run)
+        export_pick(run, or_plain=True)
     return run / WINNER
 
 
 def export_pick(
-    run: Path, pick: int = 1, profile: str = "", out: Path | None = None, uint8_input: bool = False
+    run: Path,
+    pick: int = 1,
+    profile: str = "",
+    out: Path | None = None,
+    uint8_input: bool = False,
+    or_plain: bool = False,
 ) -> tuple[Path, Parity]:
     """Export one pick of a finished run.
 
@@ -71,12 +76,14 @@ def export_pick(
         profile: of ``qnas.exporters.registry.PROFILES``; if empty, what the run's device reads, or ``compact``.
         out: folder to write; inside the run's if none is given.
         uint8_input: see ``write_winner``.
+        or_plain: likewise.
 
     Returns:
         The folder, and how the model compares with torch.
 
     Raises:
-        QnasError: the run is not finished or has no such pick, its images have changed, or its device does not hold it.
+        QnasError: the run is not finished or has no such pick, its images have changed, its device does not hold it, or
+            what is exported is not the network that was trained.
     """
     picks = read_result(run)["picks"]
     if not 1 <= pick <= len(picks):
@@ -94,7 +101,7 @@ def export_pick(
     network = load_pick(run, genotype, data, grids)
     device = device_of_run(run, settings)
     profile = profile or (device.container if device else "compact")
-    return folder, write_winner(folder, genotype, network, data, facts, profile, device, uint8_input)
+    return folder, write_winner(folder, genotype, network, data, facts, profile, device, uint8_input, or_plain)
 
 
 def steps_of(run: Path, genotype: Genotype) -> int:

@@ -48,6 +48,8 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
         f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
     )
+    if failed := manifest.get("failed"):
+        print(f"It is not what was asked for: {failed}.")
     if "validation" in manifest:
         print(classes_line(manifest["validation"], manifest["images"]["classes"]))
         if is_imbalanced(manifest["validation"]["confusion"]):

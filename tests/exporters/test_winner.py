@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qnas.data.images import DataSet
+from qnas.data.batches import evaluation_batches
+from qnas.data.images import DataSet, Images
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.parity import Parity, held_against
+from qnas.exporters.registry import PROFILES
 from qnas.exporters.winner import grids_in, read_manifest, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
+from qnas.network.deployed import DeployedNetwork
 from qnas.network.grids import Grids
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
@@ -131,6 +136,37 @@ def test_what_a_device_does_not_hold_is_not_written(tmp_path: Path, network: Net
     with pytest.raises(QnasError, match=r"small has 1,000 bytes of flash .* too many"):
         write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS, "c", device)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX files of networks that turn every logit around."""
+
+    def compare(files: dict[str, bytes], deployed: DeployedNetwork, images: Images) -> Parity:
+        logits = torch.cat([deployed(x) for x, _ in evaluation_batches(images, 100)])
+        return held_against(deployed, images, -logits.numpy(), "onnxruntime", "0")
+
+    monkeypatch.setitem(PROFILES, "compact", replace(PROFILES["compact"], compare=compare))
+
+
+@pytest.mark.usefixtures("wrong")
+def test_what_is_not_the_trained_network_is_not_written(tmp_path: Path, network: Network, digits_data: DataSet) -> None:
+    with pytest.raises(QnasError, match=r"as compact onnxruntime gives the class .* only .*`profile='safetensors'`"):
+        write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("wrong")
+def test_what_a_run_trained_is_written_as_integers_then(
+    tmp_path: Path, network: Network, digits_data: DataSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    parity = write_winner(tmp_path, SMALL, network, digits_data, FACTS, or_plain=True)
+    assert not parity.failure
+    manifest = read_manifest(tmp_path)
+    assert (manifest["profile"], manifest["model"]) == ("safetensors", "model.safetensors")
+    assert manifest["failed"].startswith("as compact onnxruntime gives the class that torch gives for only ")
+    assert "Exported as safetensors instead: as compact" in caplog.text
+    assert not (tmp_path / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(
