@@ -1,7 +1,8 @@
 """A folder of images, of class folders, parts or a table (``qnas.data.listing``), as a data set."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from qnas.data.images import DataSet, split_data
 from qnas.data.kept import kept
 from qnas.data.listing import list_images
 from qnas.data.pixels import read_images, upright_size
-from qnas.errors import QnasError
+from qnas.errors import QnasError, printable
 from qnas.runs.progress import counted
 
 log = logging.getLogger("qnas")
@@ -101,25 +102,50 @@ def _resized(sizes: Sequence[tuple[int, int] | None], size: tuple[int, int]) -> 
 
 
 def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDArray[np.uint8]:
-    """The pixels of all files; of many bytes they are kept, by the files' content."""
-    try:
-        total = sum(path.stat().st_size for path in files)
+    """The pixels of all files; of many bytes they are kept, by the files' content.
+
+    Raises:
+        QnasError: a file is no image, or one went or changed meanwhile.
+    """
+    with _staying():
+        stamps = [_stamp(path) for path in files]
+        total = sum(length for length, _ in stamps)
         content = blake2b(repr(size).encode(), digest_size=8)
         for path in files if total >= KEPT_FROM else ():
             content.update(blake2b(path.read_bytes()).digest())
+
+    def decode() -> NDArray[np.uint8]:
+        if total >= KEPT_FROM:
+            log.info("Decoding %d images (%d MB) of %s, once.", len(files), total // 10**6, folder)
+        pixels = read_images(files, size)
+        with _staying():
+            changed = [path for path, stamp in zip(files, stamps, strict=True) if _stamp(path) != stamp]
+        if changed:
+            raise QnasError(
+                f"Images stay as they are while they are read, but {printable(str(changed[0]))} changed; the same "
+                "command reads the folder again."
+            )
+        return pixels
+
+    return kept(f"images-{content.hexdigest()}", decode) if total >= KEPT_FROM else decode()
+
+
+@contextmanager
+def _staying() -> Iterator[None]:
+    """Says of a file that cannot be read that it was there a moment ago."""
+    try:
+        yield
     except OSError as error:
         raise QnasError(
             f"Images stay where they are while they are read, but {error.filename} cannot be read ({error.strerror}); "
             "the same command reads the folder again."
         ) from error
-    if total < KEPT_FROM:
-        return read_images(files, size)
 
-    def decode() -> NDArray[np.uint8]:
-        log.info("Decoding %d images (%d MB) of %s, once.", len(files), total // 10**6, folder)
-        return read_images(files, size)
 
-    return kept(f"images-{content.hexdigest()}", decode)
+def _stamp(path: Path) -> tuple[int, int]:
+    """Length and time of the last change of a file, by which a change is noticed."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _held_out(part: Part) -> tuple[Part, Part]:

@@ -1,12 +1,15 @@
 """Folders of class folders of images, written with Pillow and read back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from qnas.data import folder
 from qnas.data.folder import KEPT_FROM, image_folder, usual_size
 from qnas.data.images import DataSet
 from qnas.data.listing import list_images
@@ -119,6 +122,31 @@ def test_pixels_of_many_bytes_are_decoded_once_until_a_file_changes(
     changed = image_folder(tmp_path / "images", (12, 12))
     assert changed.fingerprint != plain.fingerprint
     assert caplog.text.count("Decoding 40 images") == 2
+
+
+@pytest.mark.parametrize("extra", [0, KEPT_FROM], ids=["few bytes", "many bytes"])
+def test_an_image_that_changes_while_it_is_read_is_refused_and_nothing_kept_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: int
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("a", "b"):
+        write_class(tmp_path / "images" / name, 20, RED)
+    first = tmp_path / "images" / "a" / "000.png"
+    first.write_bytes(first.read_bytes() + b"\x00" * extra)
+    content = first.read_bytes()
+
+    def changing(files: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint8]:
+        Image.new("RGB", (12, 12)).save(first)
+        return read_images(files, size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "read_images", changing)
+        with pytest.raises(QnasError, match=r"^Images stay as they are .*a/000\.png changed; the same command"):
+            image_folder(tmp_path / "images", (12, 12))
+    first.write_bytes(content)
+    data = image_folder(tmp_path / "images", (12, 12))
+    middles = [part.pixels[:, :, 6, 6] for part in (data.train, data.validation, data.test)]
+    assert torch.cat(middles).unique(dim=0).tolist() == [list(RED)]
 
 
 def test_without_a_test_folder_a_fifth_is_for_testing_and_a_fifth_of_the_rest_for_scoring(tmp_path: Path) -> None:
