@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
-COMMAND = ["train", "ds_cnn", "--width", "4", "--bits", "w4a4", "--data", "digits", "--steps", "2"]
+COMMAND = ["train", "ds_cnn", "--width", "4", "--bits", "w4a4", "--data", "digits", "--steps", "2", "--json"]
 ODD = {
     "without a home, of the language C, 60 columns wide": {
         "HOME": None, "XDG_CACHE_HOME": None, "LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0",

@@ -37,12 +37,13 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train one network, quantization-aware, and export it. The same command again continues a run."""
     import json
 
     import qnas
-    from qnas.cli.progress import GOES_ON, say, shown
+    from qnas.cli.progress import GOES_ON, shown
 
     with shown(GOES_ON) as progress:
         winner = qnas.train(
@@ -50,5 +51,7 @@ def train(
             ghn=None if ghn == "none" else ghn, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed,
             device=device, threads=threads, out=out, progress=progress,
         )  # fmt: skip
-    say(f"Trained network: {winner.folder}")
-    print(json.dumps({"folder": str(winner.folder), "accuracy": winner.accuracies, "parity": winner.parity}))
+    if json_output:
+        print(json.dumps({"folder": str(winner.folder), "accuracy": winner.accuracies, "parity": winner.parity}))
+    else:
+        qnas.show(winner.folder)

@@ -18,7 +18,7 @@ from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import architecture_from_json, build_plan
 from qnas.network.instructions import costs_with_instructions
-from qnas.reports.search import COUNTED, Typed, print_result
+from qnas.reports.search import COUNTED, Typed, print_classes, print_result
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.reading import read_json
@@ -135,6 +135,7 @@ def _show_winner(folder: Path) -> None:
             {**facts, **accuracy, "trained": trained, "parity": manifest["parity"], "versions": manifest["versions"]},
         )
     )
+    print_classes(manifest)
     if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
         print(f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg")
     else:

@@ -48,16 +48,21 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
         f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
         f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
     )
-    if failed := manifest.get("failed"):
-        print(f"It is not what was asked for: {failed}.")
-    if "validation" in manifest:
-        print(classes_line(manifest["validation"], manifest["images"]["classes"]))
-        if is_imbalanced(manifest["validation"]["confusion"]):
-            show(mistakes_table(manifest["validation"], manifest["images"]["classes"]))
+    print_classes(manifest)
     if (folder / PAGE).is_file():
         print(f"Report: {folder / PAGE}")
     others = f"; `qnas.export({str(folder)!r}, pick=2)`" if len(result["picks"]) > 1 else ""
     print(typed(f"Next: `qnas.show({str(winner)!r})`; `qnas.report({str(folder)!r})`{others}"))
+
+
+def print_classes(manifest: dict[str, Any]) -> None:
+    """Print how a winner does on its classes, as its manifest has it, and why it is not exported as was asked for."""
+    if failed := manifest.get("failed"):
+        print(f"It is not exported as was asked for: {failed}.")
+    if "validation" in manifest:
+        print(classes_line(manifest["validation"], manifest["images"]["classes"]))
+        if is_imbalanced(manifest["validation"]["confusion"]):
+            show(mistakes_table(manifest["validation"], manifest["images"]["classes"]))
 
 
 def leaders_table(rows: list[dict[str, Any]]) -> Table:

@@ -58,6 +58,7 @@ OWN = {
     ("data", "json_output"): False,
     ("train", "recipe"): None,
     ("train", "out"): None,
+    ("train", "json_output"): False,
     ("search", "pareto"): "",  # of none, for which the face has an empty tuple
     ("eval_ghn", "json_output"): False,
     ("eval_ghn", "figure"): None,
