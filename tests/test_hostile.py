@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from qnas.checkpoints.store import WEIGHTS as GHN_WEIGHTS
 from qnas.cli.main import main
+from qnas.data.cifar10 import NAMES_FILE, TEST_FILE, TRAIN_FILES
 from qnas.exporters.winner import MANIFEST
 from qnas.nas.result import RESULT
 from qnas.resources import shipped
@@ -103,6 +104,42 @@ def idx(images: bytes, name: str = "train-images-idx3-ubyte") -> Make:
         return ("data", "data")
 
     return make
+
+
+def large(name: str, size: int) -> None:
+    """A file with a hole of so many bytes at its end."""
+    with Path(name).open("ab") as file:
+        file.truncate(size)
+
+
+def large_checkpoint() -> tuple[str, ...]:
+    """A copy of the shipped checkpoint of the digits with one more tensor, of 1.5 GB that the disk does not hold."""
+    content = (shipped("checkpoints") / "digits" / GHN_WEIGHTS).read_bytes()
+    length = 8 + int.from_bytes(content[:8], "little")
+    header, end = json.loads(content[8:length]), len(content) - length
+    more = {"dtype": "F32", "shape": [375_000_000], "data_offsets": [end, end + 1_500_000_000]}
+    text = json.dumps({**header, "more": more}).encode()
+    Path("ghn").mkdir()
+    (Path("ghn") / GHN_WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + content[length:])
+    large(f"ghn/{GHN_WEIGHTS}", 8 + len(text) + end + 1_500_000_000)
+    return (*SEARCH, "--ghn", "ghn")
+
+
+def large_image() -> tuple[str, ...]:
+    for name in ("a", "b"):
+        (Path("data") / name).mkdir(parents=True)
+        for number in range(12):
+            (Path("data") / name / f"{number}.png").write_bytes(b"\x89PNG")
+    large("data/a/0.png", 20 << 30)
+    return ("data", "data")
+
+
+def large_cifar10() -> tuple[str, ...]:
+    Path("data").mkdir()
+    for name in (*TRAIN_FILES, TEST_FILE, NAMES_FILE):
+        (Path("data") / name).write_bytes(b"")
+    large(f"data/{TRAIN_FILES[0]}", 20 << 30)
+    return ("data", "data")
 
 
 def listing(text: str) -> Make:
@@ -248,12 +285,16 @@ HOSTILE: dict[str, Make] = {
     "checkpoint: a long header": written(
         f"ghn/{GHN_WEIGHTS}", (10**8).to_bytes(8, "little") + b"{" + b" " * (10**8 - 1), *SEARCH, "--ghn", "ghn"
     ),
+    "checkpoint: a tensor of 1.5 GB": large_checkpoint,
     "checkpoint: cut off": written(f"ghn/{GHN_WEIGHTS}", b"\x08", *SEARCH, "--ghn", "ghn"),
     "idx: sizes of 4 GiB": idx(bytes((0, 0, 8, 3, *[0xFF] * 12))),
     "idx: a bomb": idx(
         gzip.compress(bytes((0, 0, 8, 3, 0, 1, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x10, 0)) + bytes(10**8), 1),
         "train-images-idx3-ubyte.gz",
     ),
+    "image: a file of 20 GB": large_image,
+    "cifar-10: a file of 20 GB": large_cifar10,
+    "a name of 5,000 letters": lambda: ("data", "x" * 5000),
     "idx: cut off": idx(b"\x00\x00\x08"),
     "idx: cut off in the archive": idx(gzip.compress(bytes(100))[:20], "train-images-idx3-ubyte.gz"),
     "csv: a file outside": listing("file,label\n../../etc/passwd,a\n/etc/passwd,b\n"),

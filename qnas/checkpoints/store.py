@@ -16,7 +16,7 @@ from qnas.errors import QnasError, shown
 from qnas.ghn.config import GHNConfig
 from qnas.resources import shipped
 from qnas.runs.files import write_json, write_tensors
-from qnas.runs.reading import check_tensors, expect, not_finite, parse_json, read_json, read_tensors, reading
+from qnas.runs.reading import expect, not_finite, parse_json, read_json, read_tensors, reading
 from qnas.space.space import find_space
 from qnas.task import Task
 
@@ -115,21 +115,30 @@ def load_checkpoint(name: str) -> Checkpoint:
     path = folder / WEIGHTS
     remedy = "it is damaged or of another version; give another `ghn`, or train one with `qnas.fit_ghn()`"
     with reading(path, "a hypernetwork", remedy):
-        weights, header = read_tensors(path)
-        told = parse_json(header["config"])
-        expect(told, {"decoder": [int]})
-        config = GHNConfig(**{**told, "decoder": tuple(told["decoder"])})
-        with torch.device("meta"):  # which has shapes, and no memory
-            wanted = {name: tuple(value.shape) for name, value in GHN(config).state_dict().items()}
+        weights, header = read_tensors(path, _shapes)
+        config = _config(header)
         if diverged := not_finite(weights):
             raise QnasError(
                 f"The training of hypernetwork {name!r} diverged: its tensor {shown(diverged[0])} has values that are "
                 "no numbers; give another `ghn`, or train one with `qnas.fit_ghn()`."
             )
-        check_tensors(weights, wanted)
         ghn = GHN(config)
         ghn.load_state_dict(weights)
         return Checkpoint(ghn.eval(), header["data"], header["space"], _task(header, ghn), folder)
+
+
+def _config(header: dict[str, str]) -> GHNConfig:
+    told = parse_json(header["config"])
+    expect(told, {"decoder": [int]})
+    return GHNConfig(**{**told, "decoder": tuple(told["decoder"])})
+
+
+def _shapes(header: dict[str, str]) -> dict[str, tuple[int, ...]]:
+    """Of all tensors of the hypernetwork that a header describes."""
+    from qnas.ghn.model import GHN
+
+    with torch.device("meta"):  # which has shapes, and no memory
+        return {name: tuple(value.shape) for name, value in GHN(_config(header)).state_dict().items()}
 
 
 def _task(header: dict[str, str], ghn: "GHN") -> Task:

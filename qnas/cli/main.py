@@ -31,6 +31,10 @@ for registered in (*app.registered_commands, *study_app.registered_commands):
     say_in_words(registered.callback)
 
 
+LONGEST = 140
+"""Letters of what the system says, which names paths."""
+
+
 def main() -> None:
     """Run the program. A user's mistake ends in one sentence on stderr and exit code 2."""
     signal.signal(signal.SIGINT, _stop)
@@ -42,9 +46,10 @@ def main() -> None:
     except QnasError as error:
         _end(in_options(str(error)))
     except OSError as error:
+        told = str(error)
         _end(
-            f"The file system refused ({error}); check the path, its permissions and the disk. What is written stays, "
-            "and the same command goes on with it."
+            f"The file system refused ({told if len(told) <= LONGEST else told[:LONGEST] + '...'}); check the path, "
+            "its permissions and the disk. What is written stays, and the same command goes on with it."
         )
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # no line of ours can be stopped any more, only Python's own end

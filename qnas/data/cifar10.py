@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 
 from qnas.data.images import DataSet, split_data
 from qnas.errors import QnasError
+from qnas.runs.reading import check_file
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILE, NAMES_FILE = "test_batch.bin", "batches.meta.txt"
 IMAGE = (3, 32, 32)
 RECORD = 1 + 3072
+MOST_BYTES = 1 << 28
 VALIDATION_SHARE = 10
 ABOUT = "CIFAR-10: small colour photographs (Krizhevsky, 2009), 32 x 32 pixels; its makers name no licence."
 
@@ -48,6 +50,10 @@ def cifar10(folder: Path) -> DataSet:
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    try:
+        check_file(path, MOST_BYTES)
+    except ValueError as error:
+        raise QnasError(f"A CIFAR-10 file is one of records, but {path} is not ({error}); fetch it again.") from error
     content = np.fromfile(path, np.uint8)
     if content.size == 0 or content.size % RECORD or content.reshape(-1, RECORD)[:, 0].max() > 9:
         raise QnasError(

@@ -21,6 +21,8 @@ LONGEST_SIDE, SHORTEST_SIDE = 64, 8
 """Pixels of the longer side of an image, unless others are asked for, and of its shorter one."""
 KEPT_FROM = 32_000_000
 """Bytes of files from which on their pixels are kept, so that they are decoded once."""
+LARGEST_FILE = 1 << 28
+"""Bytes of an image file."""
 MANY = 2_000
 """Images whose reading takes long enough to be said."""
 STRETCHED = 2.0
@@ -111,7 +113,12 @@ def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDAr
         stamps = [_stamp(path) for path in files]
         total = sum(length for length, _ in stamps)
         content = blake2b(repr(size).encode(), digest_size=8)
-        for path in files if total >= KEPT_FROM else ():
+        for path, (length, _) in zip(files, stamps, strict=True) if total >= KEPT_FROM else ():
+            if length > LARGEST_FILE:
+                raise QnasError(
+                    f"The file of an image has at most {LARGEST_FILE:,} bytes, but {printable(str(path))} has "
+                    f"{length:,}; make the image smaller."
+                )
             content.update(blake2b(path.read_bytes()).digest())
 
     def decode() -> NDArray[np.uint8]:

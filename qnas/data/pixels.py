@@ -91,11 +91,17 @@ def read_image(path: Path, least: int = 0) -> Image.Image:
 
 def upright_size(path: Path) -> tuple[int, int] | None:
     """Width and height of an image file as it is looked at; nothing if it cannot be read."""
-    with suppress(*DAMAGE), Image.open(path) as image:
+    with warnings.catch_warnings(), suppress(*DAMAGE):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # which reading refuses
+        return _upright_size(path)
+    return None
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
         width, height = image.size
         turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in LYING  # Pillow turns those itself
         return (height, width) if turned else (width, height)
-    return None
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

@@ -33,7 +33,7 @@ from qnas.network.instructions import costs_with_instructions
 from qnas.network.module import Network
 from qnas.quant.choices import FORMER, check_grid
 from qnas.runs.files import write_bytes, write_json, write_tensors
-from qnas.runs.reading import MOST_TENSORS, check_file, check_tensors, not_finite, read_json, read_tensors, reading
+from qnas.runs.reading import MOST_TENSORS, check_file, check_shapes, not_finite, read_json, read_tensors, reading
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
@@ -156,7 +156,8 @@ def load_winner(folder: Path) -> Winner:
         grids = grids_in(manifest)
         state, _ = read_tensors(folder / WEIGHTS)
         slots = {name: value for name, value in state.items() if name.startswith(SLOTS)}
-        check_tensors(slots, {f"{SLOTS}{slot.name}": slot.shape for slot in build_plan(genotype, task).slots})
+        found = {name: value.shape for name, value in slots.items()}
+        check_shapes(found, {f"{SLOTS}{slot.name}": slot.shape for slot in build_plan(genotype, task).slots})
         if bad := not_finite(state):
             raise ValueError(f"its tensor {bad[0]} has values that are no numbers")
         return Winner(genotype, task, state, manifest["facts"], folder, grids)

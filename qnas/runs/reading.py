@@ -8,7 +8,7 @@ import gzip
 import json
 import stat
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -165,8 +165,14 @@ def parse_row(line: bytes, number: int) -> dict[str, Any]:
     return row
 
 
-def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+def read_tensors(
+    path: Path, wanted: Callable[[dict[str, str]], Mapping[str, tuple[int, ...]]] | None = None
+) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """The tensors of a safetensors file by their names, and what else its header says.
+
+    Args:
+        path: of the file.
+        wanted: says by the header which tensors there have to be, of which shapes, before there is room for any.
 
     Raises:
         ValueError, OSError, SafetensorError: it is damaged, out of bounds, or no regular file.
@@ -176,11 +182,14 @@ def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         if int.from_bytes(start.read(8), "little") > MOST_HEADER:
             raise ValueError(f"it begins with no header of at most {MOST_HEADER:,} bytes")
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        names, header = list(file.keys()), file.metadata() or {}
+        if wanted:
+            check_shapes({name: file.get_slice(name).get_shape() for name in names}, wanted(header))
+        return {name: file.get_tensor(name) for name in names}, header
 
 
-def check_tensors(found: Mapping[str, "Tensor"], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Check that tensors of a file are those that are wanted, by their names and shapes, before there is room for them.
+def check_shapes(found: Mapping[str, Sequence[int]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that the tensors of a file are those that are wanted, by their names and shapes.
 
     Raises:
         ValueError: one is missing, of another shape, or not wanted.
@@ -190,7 +199,7 @@ def check_tensors(found: Mapping[str, "Tensor"], wanted: Mapping[str, tuple[int,
             raise ValueError(f"it has no tensor {shown(name)}")
         if name not in wanted:
             raise ValueError(f"it has an unknown tensor {shown(name)}")
-        there, due = list(found[name].shape), list(wanted[name])
+        there, due = list(found[name]), list(wanted[name])
         if there != due:
             raise ValueError(f"its tensor {shown(name)} has the shape {there} instead of {due}")
 

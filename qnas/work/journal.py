@@ -18,9 +18,11 @@ from optuna.storages.journal import BaseJournalBackend
 
 from qnas.digest import digest_of
 from qnas.errors import QnasError
-from qnas.runs.reading import parse_row
+from qnas.runs.reading import check_file, parse_row
 
 log = logging.getLogger("qnas")
+MOST_BYTES = 1 << 28
+"""Of a journal, when it is opened: of some hundred thousand trials."""
 CHOICES, CHOSEN = "distributions", "params"
 """What Optuna calls a trial's choices, a table of texts, and what was chosen, numbers under the same names."""
 
@@ -35,6 +37,10 @@ class JournalFile(BaseJournalBackend):
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, FileLock(f"{path}.lock")
         path.touch()
+        try:
+            check_file(path, MOST_BYTES)
+        except ValueError as error:
+            raise self._unreadable(str(error)) from error
         self.number = self.position = 0
         self.known: dict[str, dict[str, str]] = {}
 
@@ -67,12 +73,15 @@ class JournalFile(BaseJournalBackend):
             elif name:
                 self.known.setdefault(digest_of(name), name)
         except (ValueError, LookupError, TypeError) as error:
-            reason = f"line {self.number} lacks {error}" if isinstance(error, LookupError) else error
-            raise QnasError(
-                f"{self.path} cannot be read as a journal of trials ({reason}); delete it, and the same command "
-                "screens again."
-            ) from error
+            reason = f"line {self.number} lacks {error}" if isinstance(error, LookupError) else str(error)
+            raise self._unreadable(reason) from error
         return found
+
+    def _unreadable(self, reason: str) -> QnasError:
+        return QnasError(
+            f"{self.path} cannot be read as a journal of trials ({reason}); delete it, and the same command screens "
+            "again."
+        )
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add logs at the end."""

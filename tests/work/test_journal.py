@@ -1,6 +1,7 @@
 """A log that several read and write, and whose last line a kill may have cut off."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,15 @@ def test_a_damaged_line_is_named_with_its_number(tmp_path: Path, line: bytes) ->
         file.write(line + b"\n")
     with pytest.raises(QnasError, match=r"log cannot be read as a journal of trials \(line 3.*\); delete it"):
         read(JournalFile(tmp_path / "log"))
+
+
+def test_what_is_no_file_or_far_too_large_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(3 << 30)
+    for name, reason in (("pipe", "it is no regular file"), ("large", "it has more than 268,435,456 bytes")):
+        with pytest.raises(QnasError, match=rf"{name} cannot be read as a journal of trials \({reason}\)"):
+            JournalFile(tmp_path / name)
 
 
 def test_trials_of_many_genes_take_little_room(tmp_path: Path) -> None:
