@@ -31,13 +31,16 @@ for registered in (*app.registered_commands, *study_app.registered_commands):
     say_in_words(registered.callback)
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C, and what asks a program to end."""
 LONGEST = 140
 """Letters of what the system says, which names paths."""
 
 
 def main() -> None:
     """Run the program. A user's mistake ends in one sentence on stderr and exit code 2."""
-    signal.signal(signal.SIGINT, _stop)
+    for number in STOPS:
+        signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where a terminal or a name knows not all letters
@@ -52,13 +55,18 @@ def main() -> None:
             "its permissions and the disk. What is written stays, and the same command goes on with it."
         )
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no line of ours can be stopped any more, only Python's own end
+        _let_stop()  # no line of ours can be stopped any more, only Python's own end
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Stop in good order at the first Ctrl-C, and at once at the second, which nothing then catches."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Stop in good order at the first Ctrl-C or SIGTERM, and at once at the second, which nothing then catches."""
+    _let_stop()
     raise KeyboardInterrupt
+
+
+def _let_stop() -> None:
+    for number in STOPS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _end(sentence: str) -> NoReturn:

@@ -93,7 +93,7 @@ def layers(
     from qnas.reports.layers import print_layers
 
     use_threads(1)
-    with shown() as progress:
+    with shown(GOES_ON) as progress:
         found = qnas.study_layers(
             networks, bits, width=width, data=data, image=image, ghn=None if ghn == "none" else ghn, images=images,
             remedies=remedies, seed=seed, device=device, progress=progress,
