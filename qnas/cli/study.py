@@ -93,7 +93,7 @@ def layers(
     from qnas.reports.layers import print_layers
 
     use_threads(1)
-    with shown(GOES_ON) as progress:
+    with shown() as progress:
         found = qnas.study_layers(
             networks, bits, width=width, data=data, image=image, ghn=None if ghn == "none" else ghn, images=images,
             remedies=remedies, seed=seed, device=device, progress=progress,
@@ -131,9 +131,9 @@ def init(
     import json
 
     import qnas
-    from qnas.cli.progress import say, shown
+    from qnas.cli.progress import GOES_ON, say, shown
 
-    with shown() as progress:
+    with shown(GOES_ON) as progress:
         study = qnas.study_init(
             data, image=image, preset=preset, seeds=seeds, blocks=blocks or (), initializers=initializers or (),
             epochs=epochs, width=width, ghn=ghn, workers=workers, device=device, out=out, progress=progress,
