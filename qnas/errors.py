@@ -33,7 +33,11 @@ def shown(value: object, most: int = SHOWN) -> str:
     """A value as an error shows it, cut to so many letters."""
     if isinstance(value, str | list | tuple | dict) and len(value) > most:
         value = value[:most] if not isinstance(value, dict) else dict(list(value.items())[:most])
-    text = printable(repr(value))
+    return cut(printable(repr(value)), most)
+
+
+def cut(text: str, most: int) -> str:
+    """A text of no more than so many letters, and three dots where there were more."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -17,7 +17,7 @@ from qnas.cli.show import dashboard, logs, report, sample, show
 from qnas.cli.study import app as study_app
 from qnas.cli.study import eval_proxy
 from qnas.cli.train import train
-from qnas.errors import QnasError, printable_lines
+from qnas.errors import QnasError, cut, printable_lines
 
 app = typer.Typer(
     help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
@@ -49,10 +49,9 @@ def main() -> None:
     except QnasError as error:
         _end(in_options(str(error)))
     except OSError as error:
-        told = str(error)
         _end(
-            f"The file system refused ({told if len(told) <= LONGEST else told[:LONGEST] + '...'}); check the path, "
-            "its permissions and the disk. What is written stays, and the same command goes on with it."
+            f"The file system refused ({cut(str(error), LONGEST)}); check the path, its permissions and the disk. What "
+            "is written stays, and the same command goes on with it."
         )
     finally:
         _let_stop()  # no line of ours can be stopped any more, only Python's own end

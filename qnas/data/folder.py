@@ -112,8 +112,9 @@ def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDAr
     with _staying():
         stamps = [_stamp(path) for path in files]
         total = sum(length for length, _ in stamps)
+        keeps = total >= KEPT_FROM
         content = blake2b(repr(size).encode(), digest_size=8)
-        for path, (length, _) in zip(files, stamps, strict=True) if total >= KEPT_FROM else ():
+        for path, (length, _) in zip(files, stamps, strict=True) if keeps else ():
             if length > LARGEST_FILE:
                 raise QnasError(
                     f"The file of an image has at most {LARGEST_FILE:,} bytes, but {printable(str(path))} has "
@@ -122,7 +123,7 @@ def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDAr
             content.update(blake2b(path.read_bytes()).digest())
 
     def decode() -> NDArray[np.uint8]:
-        if total >= KEPT_FROM:
+        if keeps:
             log.info("Decoding %d images (%d MB) of %s, once.", len(files), total // 10**6, folder)
         pixels = read_images(files, size)
         with _staying():
@@ -134,7 +135,7 @@ def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDAr
             )
         return pixels
 
-    return kept(f"images-{content.hexdigest()}", decode) if total >= KEPT_FROM else decode()
+    return kept(f"images-{content.hexdigest()}", decode) if keeps else decode()
 
 
 @contextmanager

@@ -93,15 +93,13 @@ def upright_size(path: Path) -> tuple[int, int] | None:
     """Width and height of an image file as it is looked at; nothing if it cannot be read."""
     with warnings.catch_warnings(), suppress(*DAMAGE):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # which reading refuses
-        return _upright_size(path)
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = (
+                image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in LYING
+            )  # Pillow turns those itself
+            return (height, width) if turned else (width, height)
     return None
-
-
-def _upright_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        width, height = image.size
-        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) in LYING  # Pillow turns those itself
-        return (height, width) if turned else (width, height)
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

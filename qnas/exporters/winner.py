@@ -23,10 +23,10 @@ from qnas.errors import QnasError, printable, shown
 from qnas.exporters.card import guides, prepared
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.parity import Parity
-from qnas.exporters.registry import MODEL, check_runs, find_profile, input_of
+from qnas.exporters.registry import MODEL, Files, Profile, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
 from qnas.network.costs import Costs
-from qnas.network.deployed import deploy
+from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
 from qnas.network.instructions import costs_with_instructions
@@ -197,10 +197,7 @@ def write_winner(
     written = find_profile(profile)
     check_runs(written)
     deployed, pixels = deploy(network), uint8_input or written.pixels
-    files = written.write(deployed, data.task, pixels)
-    if device:
-        device.check_fit(written.memory(files))
-    parity = written.compare(files, deployed, data.validation)
+    files, parity = _exported(written, deployed, data, pixels, device)
     if failed := parity.failure:
         failed = f"as {profile} {failed}"
         if not or_plain or profile == PLAINEST:
@@ -209,8 +206,7 @@ def write_winner(
             )
         log.warning("Exported as %s instead: %s.", PLAINEST, failed)
         written, device = find_profile(PLAINEST), None
-        files = written.write(deployed, data.task, pixels)
-        parity = written.compare(files, deployed, data.validation)
+        files, parity = _exported(written, deployed, data, pixels, device)
     table = confusion(deployed, data.validation, data.task.classes)
     take_back(folder)
     write_tensors(folder / WEIGHTS, network.state_dict())
@@ -243,6 +239,16 @@ def write_winner(
         write_bytes(folder / name, content)
     write_json(folder / MANIFEST, {**manifest, "guides": list(for_people)})
     return parity
+
+
+def _exported(
+    profile: Profile, network: DeployedNetwork, data: DataSet, pixels: bool, device: DeviceProfile | None
+) -> tuple[Files, Parity]:
+    """The files of a network, which the device holds, and how they compare with torch."""
+    files = profile.write(network, data.task, pixels)
+    if device:
+        device.check_fit(profile.memory(files))
+    return files, profile.compare(files, network, data.validation)
 
 
 def images_of(data: DataSet, pixels: bool) -> dict[str, Any]:

@@ -339,11 +339,9 @@ class GHNTrainer:
 
 def _optimizer(ghn: GHN, settings: FitSettings) -> torch.optim.Optimizer:
     """Muon turns the matrices but for embeddings, whose rows are words of their own."""
-    words = {
-        parameter for module in ghn.modules() if isinstance(module, nn.Embedding) for parameter in module.parameters()
-    }
     if settings.optimizer == "adam":
         return torch.optim.Adam(ghn.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True)
+    words = {module.weight for module in ghn.modules() if isinstance(module, nn.Embedding)}
     turned = [one for one in ghn.parameters() if one.dim() == 2 and one not in words]
     others = [one for one in ghn.parameters() if one.dim() != 2 or one in words]
     return Muon([{"params": turned, "orthogonal": True, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.0}])
