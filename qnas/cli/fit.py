@@ -78,8 +78,9 @@ def fit_ghn(
             data, image=image, space=space, out=out, settings=settings, sweep=sweep, weights=weights,
             size=size, start_from=start_from, resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
-    call = f"`qnas.evaluate_ghn({arguments(with_size(data, image))}, ghn={str(out)!r})`"
-    say(f"Checkpoint: {out}. Measure it with: {in_options(call)}")
+    given = f"{arguments(with_size(data, image))}, ghn={str(out)!r}"
+    calls = f"Measure it with `qnas.evaluate_ghn({given})`, search with it by `qnas.search({given})`"
+    say(f"Checkpoint: {out}. {in_options(calls)}")
 
 
 def eval_ghn(

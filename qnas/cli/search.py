@@ -114,6 +114,10 @@ def export(
     import json
 
     import qnas
+    from qnas.cli.progress import say
+    from qnas.exporters.winner import read_manifest
+    from qnas.reports.search import use_line
 
     exported = qnas.export(run, pick, profile=profile, uint8_input=uint8_input, out=out)
     print(json.dumps({"folder": str(exported.folder), "parity": exported.parity.to_json()}))
+    say(use_line(exported.folder, read_manifest(exported.folder)))

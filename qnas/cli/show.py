@@ -26,9 +26,11 @@ def report(
 ) -> None:
     """Write a finished search as one page of HTML: what was asked, found and missed, and how to have it again."""
     from qnas.cli.errors import in_options
+    from qnas.cli.progress import say
     from qnas.reports.page import write_page
 
     print(write_page(run, out, in_options))
+    say("Next: open it in a browser; it needs no network.")
 
 
 def dashboard(
@@ -50,9 +52,15 @@ def logs(
     ] = None,
 ) -> None:
     """Write what a run has noted, as a table or for TensorBoard: metrics by step, a search's networks by number."""
-    import qnas
+    import shlex
 
-    print(qnas.logs(run, to=to, out=out))
+    import qnas
+    from qnas.cli.progress import say
+
+    written = qnas.logs(run, to=to, out=out)
+    print(written)
+    if to == "tensorboard":
+        say(f"Next: tensorboard --logdir {shlex.quote(str(written))}")
 
 
 def sample(

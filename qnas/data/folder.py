@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -66,10 +67,11 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
         np.concatenate([parts["train"][1], parts["validation"][1]]),
     )
     last = len(parts["validation"][1])
-    return split_data(
+    data = split_data(
         folder.resolve().name, found.classes, joined, parts["test"], last,
         shift=min(size) // SHIFT_SHARE, mirror_from=0, remarks=(*found.remarks(), *_resized(sizes, size)),
     )  # fmt: skip
+    return replace(data, left_out=found.names_left_out())
 
 
 def usual_size(sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int]:

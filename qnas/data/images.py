@@ -3,7 +3,8 @@
 ``train`` trains, ``validation`` (taken from the training images) scores and chooses, ``test`` is read once at the end.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from math import inf
 from typing import Any
@@ -60,8 +61,8 @@ class DataSet:
 
     ``mirror_from``: from how many passes over them training images are mirrored: 0 where things face either way, more
     where they face one way and a run must be long to overfit without, never where a mirror image is of no class.
-    ``remarks`` are sentences on how it was read and what was left out; ``about`` is one on where it comes from, and
-    ``licence`` what its makers allow, as SPDX abbreviates it, where they are known.
+    ``remarks`` are sentences on how it was read, ``left_out`` the files that were not, by the reason; ``about`` is one
+    on where it comes from, and ``licence`` what its makers allow, as SPDX abbreviates it, where they are known.
     """
 
     task: Task
@@ -71,6 +72,7 @@ class DataSet:
     shift: int = 0
     mirror_from: float = inf
     remarks: tuple[str, ...] = ()
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     about: str = ""
     licence: str = ""
 

@@ -7,7 +7,7 @@ folders alone; or a table, one CSV file of names and labels.
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,9 @@ from pathlib import Path
 from qnas.data.table import FILE_COLUMNS, LABEL_COLUMNS, TABLES, Row, read_table
 from qnas.errors import UNPRINTABLE, QnasError, printable, shown
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".gif", ".tif", ".tiff")
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".avif", ".ppm", ".pgm", ".gif", ".tif", ".tiff",
+)  # fmt: skip
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
@@ -28,6 +30,8 @@ NEVER = ("__macosx", "thumbs.db", "desktop.ini")
 FEWEST = 10
 """Images a class needs, so that each part of the data gets some."""
 EXAMPLES = 3
+NO_IMAGE = "no image by their endings"
+"""Why files are left out whose endings are none of ``ENDINGS``."""
 MOST_CLASSES, MOST_FILES, MOST_MISSING = 1_000, 1_000_000, 1_000
 """Classes, files or rows of a table, and rows without a file after which no others are looked for."""
 Entry = tuple[Path, int]
@@ -61,6 +65,13 @@ class Listing:
         if self.nested:
             found.append(f"No classes of their own, as they lie within class folders: {self._named(self.nested)}.")
         return found + [f"Left out, {reason}: {self._named(files)}." for reason, files in self.left_out.items()]
+
+    def names_left_out(self) -> dict[str, tuple[str, ...]]:
+        """The files that are left out as people see them, within the folder, by the reason."""
+        return {
+            reason: tuple(printable(str(path.relative_to(self.folder))) for path in files)
+            for reason, files in self.left_out.items()
+        }
 
     def _named(self, paths: Sequence[Path]) -> str:
         """How many paths there are, and the first ones."""
@@ -178,7 +189,7 @@ def _list_classes(found: Listing, folder: Path) -> list[Entry]:
             if not path.is_file():
                 found.left_out["links that lead to no file of their own"].append(path)
             elif path.suffix.lower() not in ENDINGS:
-                found.left_out["no image by their endings"].append(path)
+                found.left_out[NO_IMAGE].append(path)
             else:
                 entries.append((path, label))
                 within |= {folder / name / part for part in path.relative_to(folder / name).parts[:-1][:1]}
@@ -238,11 +249,18 @@ def _check_counts(found: Listing) -> None:
             told = ", ".join(f"{count} of {name!r}" for count, name in lacking[:EXAMPLES])
             more = f" and too few of {len(lacking) - EXAMPLES} others" if len(lacking) > EXAMPLES else ""
             raise QnasError(
-                f"Each class needs at least {fewest} images ({', '.join(ENDINGS)}), got {told}{more} in {where}; add "
-                "some, or remove the class."
+                f"Each class needs at least {fewest} images ({', '.join(ENDINGS)}), got {told}{more} in {where}; "
+                f"{_other_endings(found)}add some, or remove the class."
             )
     if "train" not in found.parts:
         raise QnasError(f"There are images to train on, got none in {found.folder}; correct its table.")
+
+
+def _other_endings(found: Listing) -> str:
+    """Which endings files have that may be images of a kind that cannot be read, and what to do; or nothing."""
+    endings = Counter(path.suffix.lower() for path in found.left_out.get(NO_IMAGE, ()))
+    ending, count = endings.most_common(1)[0] if endings else ("", 0)
+    return f"convert {count:,} files that end in {shown(ending)}, if they are images, or " if ending else ""
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

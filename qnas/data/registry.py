@@ -16,6 +16,7 @@ from qnas.data.fashion import fashion
 from qnas.data.folder import image_folder
 from qnas.data.idx import holds_idx, idx_folder
 from qnas.data.images import DataSet
+from qnas.data.table import TABLES
 from qnas.errors import UNPRINTABLE, QnasError, shown
 from qnas.resources import CACHE, cache
 
@@ -204,9 +205,9 @@ def check_data(data: str) -> None:
             "or give its folder as `data`."
         )
     if source is None and not place.is_dir():
-        raise QnasError(
-            f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; give one of them as `data`."
-        )
+        table = place.suffix.lower() in TABLES and place.is_file()
+        remedy = f"give the folder that holds it, {str(place.parent)!r}," if table else "give one of them"
+        raise QnasError(f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; {remedy} as `data`.")
     if size and not SMALLEST <= min(size) <= max(size) <= LARGEST:
         raise _no_size(said(size))
     if source is None and UNPRINTABLE.search(str(Path(data).resolve())):

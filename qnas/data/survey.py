@@ -32,7 +32,8 @@ class Survey:
             networks see them; in the training part those that occur again.
         sizes: smallest, median and largest width and height of the files, where there are files.
         modes: how many files are of each of Pillow's modes, likewise.
-        remarks: on how it was read, and what was left out.
+        remarks: on how it was read, and how much was left out.
+        left_out: names of the files that were, by the reason.
     """
 
     data: str
@@ -43,6 +44,7 @@ class Survey:
     sizes: tuple[tuple[int, ...], ...]
     modes: dict[str, int]
     remarks: tuple[str, ...]
+    left_out: dict[str, tuple[str, ...]]
 
     @property
     def imbalance(self) -> float:
@@ -85,7 +87,8 @@ def survey(data: DataSet, files: Sequence[Path] = ()) -> Survey:
     counts = {part: _counts(getattr(data, part), data.task.classes) for part in PARTS}
     kinds = dict(modes.most_common())
     return Survey(
-        data.name, data.task.image, data.task.names, counts, repeated, tuple(ends), kinds, data.remarks
+        data.name, data.task.image, data.task.names, counts, repeated, tuple(ends), kinds, data.remarks,
+        dict(data.left_out),
     )  # fmt: skip
 
 

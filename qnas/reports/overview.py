@@ -1,6 +1,5 @@
 """Shows anything that has a name or a path: runs, winners, genotypes, spaces, devices, checkpoints."""
 
-import shlex
 from dataclasses import asdict
 from os.path import isfile  # which holds what may not be read for no file
 from pathlib import Path
@@ -11,14 +10,12 @@ from rich.table import Table
 from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, read_card
 from qnas.data.registry import SOURCES, arguments
 from qnas.errors import QnasError
-from qnas.exporters.card import PREDICT
 from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
-from qnas.exporters.registry import MODEL
 from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import architecture_from_json, build_plan
 from qnas.network.instructions import costs_with_instructions
-from qnas.reports.search import COUNTED, Typed, print_classes, print_result
+from qnas.reports.search import COUNTED, Typed, print_classes, print_result, use_line
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.reading import read_json
@@ -136,10 +133,7 @@ def _show_winner(folder: Path) -> None:
         )
     )
     print_classes(manifest)
-    if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
-        print(f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg")
-    else:
-        print(f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says.")
+    print(use_line(folder, manifest))
 
 
 def _counted(spent: dict[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ from qnas.scores.accuracy import interval
 ALL_COSTS = COSTS | COUNTED
 LOOKED, WRONG = 2_000, 24
 """Validation images that are looked at, and those of them that are shown because the network is wrong about them."""
-LISTED, CLASSES = 500, 24
-"""Networks and classes that are shown at most, so that a page stays small."""
+LISTED, CLASSES, FILES = 500, 24, 1_000
+"""Networks, classes and left out files of a kind that are shown at most, so that a page stays small."""
 SIDE, STRIP = 64, 640
 """Most pixels of a shown image's side, and of a row of images."""
 log = logging.getLogger("qnas")
@@ -122,6 +122,8 @@ def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
         "screened": len(networks),
         "costs": {key: name for key, name in ALL_COSTS.items() if any(one[key] for one in networks)},
         "classes": classes(data) if data else None,
+        "left_out": data.left_out if data else {},
+        "most_files": FILES,
         "missing": typed(missing),
         "predict": PREDICT if (winner.folder / PREDICT).is_file() else "",
         "call": call_of(settings),

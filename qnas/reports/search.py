@@ -1,15 +1,18 @@
 """The result of a search: a table of the picks, and what to run next."""
 
 import json
+import shlex
 from collections.abc import Callable
+from os.path import isfile  # which holds what may not be read for no file
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from qnas.exporters.card import PREDICT
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL
-from qnas.exporters.winner import model_bytes, read_manifest
+from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show
@@ -36,8 +39,9 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     winner = winner_of(folder)
     manifest = read_manifest(winner)
     if as_json:
-        facts = {"folder": str(folder), "screened": result["screened"], "calibration": result["calibration"]}
-        print(json.dumps({**facts, "pareto": result["pareto"], "picks": result["picks"], "parity": manifest["parity"]}))
+        facts = {key: result[key] for key in ("screened", "calibration", "pareto", "picks")}
+        known = {key: manifest.get(key) for key in ("parity", "validation")}
+        print(json.dumps({"folder": str(folder), **facts, **known}))
         return
     show(picks_table(result))
     for line in trusted(result, manifest.get("validation")):
@@ -52,7 +56,14 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     if (folder / PAGE).is_file():
         print(f"Report: {folder / PAGE}")
     others = f"; `qnas.export({str(folder)!r}, pick=2)`" if len(result["picks"]) > 1 else ""
-    print(typed(f"Next: `qnas.show({str(winner)!r})`; `qnas.report({str(folder)!r})`{others}"))
+    print(f"{use_line(winner, manifest)}{typed(f'; `qnas.show({str(winner)!r})`{others}')}")
+
+
+def use_line(folder: Path, manifest: dict[str, Any]) -> str:
+    """What to do next with a winner: try it on a photo, where a program for that lies beside it."""
+    if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
+        return f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg"
+    return f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says"
 
 
 def print_classes(manifest: dict[str, Any]) -> None:
@@ -149,9 +160,9 @@ def trust_line(calibration: dict[str, Any]) -> str:
 
 
 def picks_table(result: dict[str, Any]) -> Table:
-    """One line a pick: accuracies in per cent, then costs."""
-    calibration = result["calibration"]
-    title = f"top picks of {result['screened']} screened networks"
+    """One line a pick: accuracies in per cent, then costs; and one for all other networks that were scored."""
+    calibration, others = result["calibration"], result["candidates"]
+    title = "top picks"
     if calibration:
         error, labels = calibration["mean_absolute_error"], calibration["labels"]
         title += f"; estimates are off by {error:.1f} points on average ({labels} short runs that they did not know)"
@@ -172,4 +183,10 @@ def picks_table(result: dict[str, Any]) -> Table:
         shown = ["-" if value is None else f"{value:.1f}" for value in accuracies]
         row = [str(place), pick["key"], *shown, *(f"{pick[key]:,}" for key in costs)]
         table.add_row(*row, *(["yes" if pick["front"] else "no"] if result["pareto"] else []))
+    if others:
+        best = [[value for one in others if (value := one[key]) is not None] for key in ("score", "estimate")]
+        table.add_section()
+        table.add_row(
+            "", f"best of {len(others):,} others", *(f"{max(values):.1f}" if values else "-" for values in best)
+        )
     return table

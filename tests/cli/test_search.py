@@ -184,7 +184,7 @@ def test_without_json_a_table_is_printed(qnas: Qnas, result: dict[str, Any]) -> 
     assert result["picks"][0]["key"] in printed
     assert "Winner: run/winner/model.onnx" in printed
     assert "Report: run/report.html" in printed
-    assert "Next: qnas show run/winner; qnas report run; qnas export run --pick 2" in printed
+    assert "Next: python run/winner/predict.py photo.jpg; qnas show run/winner; qnas export run --pick 2" in printed
 
 
 def test_a_search_ends_with_a_page_that_says_how_to_have_it_again(

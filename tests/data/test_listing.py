@@ -245,3 +245,17 @@ def test_a_table_without_the_columns_is_told_them(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("id,breed\n00,cat\n", encoding="utf-8")
     with pytest.raises(QnasError, match="a column file and a column label in its first line, got 0 of 1 in"):
         list_images(tmp_path)
+
+
+def test_endings_that_may_be_images_are_named_where_images_lack(tmp_path: Path) -> None:
+    put(tmp_path, "dog", count=10)
+    put(tmp_path, *(f"cat/{number}.HEIC" for number in range(12)), "cat/notes.txt")
+    with pytest.raises(QnasError, match=r"got 0 of 'cat' in .*; convert 12 files that end in '\.heic', if they are"):
+        list_images(tmp_path)
+
+
+def test_left_out_files_have_their_names_within_the_folder(tmp_path: Path) -> None:
+    put(tmp_path, "cat", "dog", count=10)
+    put(tmp_path, "cat/a/notes.txt", "read\x1b[31mme")
+    found = list_images(tmp_path).names_left_out()
+    assert found == {"in no class folder": (r"read\x1b[31mme",), "no image by their endings": ("cat/a/notes.txt",)}

@@ -1,5 +1,6 @@
 """What a name or a path leads to, and where CIFAR-10 is looked for."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,11 @@ def test_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path / "photos")
     assert find_data(".").name == "photos"
     assert find_data(".@7").task.image == (1, 7, 7)
+
+
+def test_a_table_leads_to_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").touch()
+    with pytest.raises(
+        QnasError, match=re.escape(f"got '{tmp_path}/labels.csv'; give the folder that holds it, '{tmp_path}', as")
+    ):
+        check_data(str(tmp_path / "labels.csv"))

@@ -1,5 +1,6 @@
 """The page of a run: whole, safe whatever things are called, small, and the same for the same run."""
 
+import html
 import json
 import re
 import shutil
@@ -39,6 +40,7 @@ from qnas.training.recipe import Recipe
 from qnas.training.start import untrained
 
 HOSTILE = ("<script>alert(1)<", "b&\"c'd", "{{ 7 * 7 }}")
+LITTER = "<i>notes.txt"
 SECTIONS = {"asked", "winner", "accuracy", "search", "layers", "mistakes", "networks", "data", "again"}
 VOID = {"meta", "link", "img", "br"}
 
@@ -76,6 +78,7 @@ def photographs(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
         for number in range(20):
             Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(folder / name / f"{number}.png")
+    (folder / HOSTILE[0] / LITTER).touch()
     return folder
 
 
@@ -135,6 +138,13 @@ def test_every_name_is_text(read: Reader, text: str) -> None:
     assert read.named("b") != []
     assert "photo<b>s" in read.words
     assert {HOSTILE[1]} <= {image["alt"].removeprefix("Training images of ") for image in read.named("img")}
+
+
+def test_files_that_are_left_out_are_listed(read: Reader, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "1 left out, no image by their endings" in read.words
+    assert f"{HOSTILE[0]}/{LITTER}" in read.words
+    monkeypatch.setattr("qnas.reports.page.FILES", 0)
+    assert "And 1 more." in Reader(page(run)).words
 
 
 def test_a_page_needs_nothing_else(read: Reader, text: str) -> None:
@@ -315,6 +325,31 @@ def test_a_browser_sorts_the_table_and_complains_of_nothing(browser: list[str], 
     keys = [one["id"] for one in rows(driven.stdout)]
     assert [scores[key] for key in keys] == sorted(scores.values(), reverse=True)
     assert keys != list(scores)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_page_is_read_on_a_phone_by_keyboard_and_in_the_dark(
+    browser: list[str], text: str, tmp_path: Path, dark: bool
+) -> None:
+    """At 400 pixels nothing but boxes scrolls sideways, all that can be pressed is reached, and texts stand out."""
+    frame = f'<iframe id="page" width="400" height="800" style="border:0" srcdoc="{html.escape(text)}"></iframe>'
+    (tmp_path / "phone.html").write_text(f"<!doctype html>{frame}<script>{LOOK}</script>", encoding="utf-8")
+    looked = subprocess.run(
+        [*browser, *(["--force-dark-mode"] if dark else []), "--dump-dom", (tmp_path / "phone.html").as_uri()],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in looked.stderr
+    (found,) = re.findall(r"<title>(.*?)</title>", looked.stdout)
+    seen = json.loads(html.unescape(found))
+    assert (seen["dark"], seen["width"], seen["wider"]) == (dark, 400, 0)
+    assert (seen["unreached"], seen["unseen"]) == ([], [])
+    assert seen["texts"] > 100
+    assert seen["faint"] == []
+
+
+LOOK = (Path(__file__).parent / "look.js").read_text(encoding="utf-8")
 
 
 def rows(text: str) -> list[dict[str, str]]:

@@ -19,7 +19,14 @@ PICK = {
     "params": 1_234_567, "macs": 12_345_678, "weight_bytes": 617_284, "activation_bytes": 98_765, "latency": 0.0,
     "instructions": 0.0,
 }  # fmt: skip
-RESULT = {"screened": 30, "pareto": [], "calibration": None, "picks": [PICK, PICK]}
+OTHER = {"key": "other", "score": 90.0, "estimate": None}
+RESULT = {
+    "screened": 30,
+    "pareto": [],
+    "calibration": None,
+    "picks": [PICK, PICK],
+    "candidates": [OTHER, {**OTHER, "score": 95.0}],
+}
 
 
 def printed(table: Table, width: int) -> str:
@@ -47,6 +54,14 @@ def test_accuracies_and_names_stay_whole(width: int, there: list[str], missing: 
     assert all(name in " ".join(below.split()) for name in missing)
     assert bool(below) == bool(missing)
     assert max(map(len, text.splitlines())) <= width
+
+
+def test_networks_that_are_no_picks_have_a_line() -> None:
+    text = printed(picks_table(RESULT), 160)
+    assert [line.split() for line in text.splitlines() if "others" in line] == [
+        ["│", "│", "best", "of", "2", "others", "│", "95.0", "│", "-", *"│││││││"]
+    ]
+    assert "others" not in printed(picks_table({**RESULT, "candidates": []}), 160)
 
 
 def test_data_are_told_in_the_words_of_whoever_reads(digits_data: DataSet) -> None:
