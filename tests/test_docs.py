@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 import qnas
 from qnas.cli.reference import reference
@@ -62,6 +64,45 @@ def test_the_commands_from_a_winner_to_a_device_run(tmp_path: Path) -> None:
     assert re.findall(r'"runtime": "([^"]*)"', others) == ["torch.export", "safetensors"]
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert [printed(sys.executable, "-c", block).split()[0] for block in blocks] == ["torch.Size([3,", "['input',"]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_how_tos_run(tmp_path: Path) -> None:
+    """But for those of a GPU, and of a database where there is none."""
+    draw(tmp_path)
+    page = (ROOT / "docs/howto.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}\$ (.*)", re.sub(r"\\\n *", "", page), re.M)
+    url = os.environ.get("QNAS_TEST_POSTGRES", "")
+    typed = [re.sub(r"postgresql:\S+", url, line) for line in lines if "cuda" not in line]
+    typed = [line for line in typed if url or "--storage" not in line]
+    assert len(typed) >= 8
+    start = f'set -ex\nqnas() {{ "{sys.executable}" -m qnas "$@"; }}\npython() {{ "{sys.executable}" "$@"; }}\n'
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        ["bash", "-c", start + "\n".join(typed)], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^new\.jpg\t(bars|crosses|discs)\t", ended.stdout, re.M)
+
+
+def draw(folder: Path) -> None:
+    """180 small photos of discs, bars and crosses, and one more."""
+    rng = np.random.default_rng(0)
+    for name in ("bars", "crosses", "discs"):
+        (folder / "photos" / name).mkdir(parents=True)
+        for number in range(60):
+            width, height = rng.integers(60, 90), rng.integers(75, 120)
+            image = Image.fromarray(rng.integers(150, 256, (height, width, 3), np.uint8))
+            pen, (x, y, size) = ImageDraw.Draw(image), rng.integers(20, 40, 3)
+            colour = tuple(rng.integers(0, 120, 3).tolist())
+            if name == "discs":
+                pen.ellipse((x, y, x + size, y + size), fill=colour)
+            else:
+                pen.rectangle((x, y, x + size, y + 8), fill=colour)
+            if name == "crosses":
+                pen.rectangle((x + size // 2 - 4, y - size // 2, x + size // 2 + 4, y + size // 2 + 8), fill=colour)
+            image.save(folder / "photos" / name / f"{number}.jpg")
+    shutil.copy(folder / "photos/discs/0.jpg", folder / "new.jpg")
 
 
 def declared() -> dict[str, set[str]]:

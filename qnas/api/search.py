@@ -269,7 +269,7 @@ def planned(
         epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
         if settings.minutes:
             settings = in_equal_time(settings, workers, top, means.device, idle_processors())
-        pace = measured(settings, prepared, means.device, workers)
+        pace = measured(settings, prepared, means.device, workers, means.progress)
         expected = estimate(pace, settings, prepared, workers)
         if settings.minutes:
             steps = steps_within(60 * settings.minutes, expected, epoch)

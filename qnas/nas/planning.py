@@ -35,6 +35,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.runs.progress import Progress, silent, stage
 from qnas.sampling.generator import stream
 from qnas.scores.race import CALIBRATION_IMAGES, MOST_IMAGES, PILOTS, batch_on
 from qnas.space.genotype import Genotype
@@ -216,9 +217,12 @@ def told(settings: SearchSettings, expected: Estimate, epoch: int) -> str:
     )
 
 
-def measured(settings: SearchSettings, prepared: Prepared, device: str, workers: int) -> Pace:
+def measured(
+    settings: SearchSettings, prepared: Prepared, device: str, workers: int, progress: Progress = silent
+) -> Pace:
     """Time some networks that keep the budgets, in all processes at once."""
-    started = time.perf_counter()
+    started, report = time.perf_counter(), stage(progress, "plan")
+    report(0.0, "what fits into the time")
     chosen = _first_proposals(settings, prepared) or list(islice(_fitting(settings, prepared), TIMED))
     chosen = chosen or list(islice(stream(prepared.space, settings.seed, bits=settings.bits), 1))
     prices = {one: price(build_plan(one, prepared.space.task), settings.recipe.batch) for one in chosen}
@@ -231,7 +235,9 @@ def measured(settings: SearchSettings, prepared: Prepared, device: str, workers:
             slowest = max((one["passed"] / one["price"] for one in results.values()), default=0.0)
             if time.perf_counter() + slowest * prices[at_once[-1].genotype] < last or not results:
                 results |= {job.genotype.key: result for job, result in pool.run(at_once)}
+                report(len(results) / len(jobs) / 2, f"{len(results)} networks timed")
         gains = _gains(settings, jobs[: len(results)][::-1], results, pool)
+    report(1.0, f"{len(results)} networks timed")
     usual = median(one["price"] for one in results.values())
     step = usual * median(one["step"] / one["price"] for one in results.values())
     score = float(np.quantile([one["score"] for one in results.values()], QUANTILE))
