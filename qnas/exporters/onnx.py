@@ -255,6 +255,19 @@ def model_of(
     return model
 
 
+def with_values(model: ModelProto, network: DeployedNetwork, pixels: Task | None) -> dict[str, str]:
+    """Make a network's rounded values further outputs of its model; their names there, by the nodes of the plan.
+
+    A model of another network keeps those that it has.
+    """
+    graph, made = Graph(network, PACKED_BITS, pixels), {name for node in model.graph.node for name in node.output}
+    graph.written()
+    named = zip((node.name for node in network.plan.nodes), graph.values, strict=True)
+    names = {node: name for node, name in named if node in network.activations and name in made}
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names.values())
+    return names
+
+
 def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
     """The ONNX model of the layers after the first ``inputs`` nodes, which are its inputs; every layer is an output.
 

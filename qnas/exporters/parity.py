@@ -4,20 +4,24 @@ The numbers are those of one runtime: onnxruntime at default settings, the compi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from math import isfinite
+from dataclasses import dataclass, fields, replace
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
-from qnas.exporters.onnx import INPUT
+from qnas.exporters.onnx import INPUT, with_values
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.forward import Parameters, forward
 from qnas.network.integers import IntegerNetwork, integer_network
+from qnas.network.plan import Node
 from qnas.task import Task
 
 PARITY_BATCH = 256
@@ -27,11 +31,20 @@ LEAST_SAME = 98.0
 at 8 bits integers round biases that torch does not."""
 
 
+ASKED = ("integers_same_class", "first_layer")
+"""What is not known of every container."""
+MOST_STEPS = 1.5
+"""Steps of a grid that a value of a layer may be off by, rounding of the difference included."""
+FORCED = 64
+"""Images on which layers are compared one by one."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """How an exported model compares: images, top-1 of both (per cent), equal classes (per cent), logits apart.
 
-    Where it was asked, ``integers_same_class`` says how often the class is the integer network's (per cent).
+    Where they were asked, ``integers_same_class`` says how often the class is the integer network's (per cent), and
+    ``first_layer`` which layer is the first whose values differ by more than a step (``first_difference``), or none.
     """
 
     images: int
@@ -43,6 +56,7 @@ class Parity:
     runtime: str
     runtime_version: str
     integers_same_class: float | None = None
+    first_layer: str | None = None
 
     @property
     def failure(self) -> str:
@@ -50,12 +64,13 @@ class Parity:
         if not isfinite(self.largest_logit_difference):
             return f"{self.runtime} or torch gives logits that are no numbers"
         if self.same_class < LEAST_SAME:
-            return f"{self.runtime} gives the class that torch gives for only {self.same_class:.2f} % of the images"
+            layer = f", and layer {self.first_layer} is the first to differ by itself" if self.first_layer else ""
+            return f"{self.runtime} gives torch's class for only {self.same_class:.2f} % of the images{layer}"
         return ""
 
     def to_json(self) -> dict[str, Any]:
         """As manifests have it: top-1 and version carry the runtime's name, such as ``onnxruntime_top1``."""
-        asked = {} if self.integers_same_class is None else {"integers_same_class": self.integers_same_class}
+        asked = {name: value for name in ASKED if (value := getattr(self, name)) is not None}
         return {
             "images": self.images,
             "torch_top1": self.torch_top1,
@@ -73,17 +88,64 @@ class Parity:
         """Read ``to_json``, or what manifests had before there was a runtime besides onnxruntime."""
         runtime = data.get("runtime", ONNXRUNTIME)
         own = {"runtime_top1": f"{runtime}_top1", "runtime_version": f"{runtime}_version"}
-        names = [field.name for field in fields(cls) if field.name not in ("runtime", "integers_same_class")]
+        names = [field.name for field in fields(cls) if field.name not in ("runtime", *ASKED)]
         found = {name: data[own.get(name, name)] for name in names}
-        return cls(runtime=runtime, integers_same_class=data.get("integers_same_class"), **found)
+        asked: dict[str, Any] = {name: data.get(name) for name in ASKED}
+        return cls(runtime=runtime, **found, **asked)
 
 
 def compare(model: bytes, network: DeployedNetwork, images: Images) -> Parity:
     """Run an ONNX model, that takes prepared images or 8-bit pixels, and its network on the same images."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    batches = inputs(images, session.get_inputs()[0].type == "tensor(uint8)", PARITY_BATCH)
-    logits = np.concatenate([session.run(None, {INPUT: x})[0] for x in batches])
-    return held_against(network, images, logits, ONNXRUNTIME, onnxruntime.__version__)
+    pixels = session.get_inputs()[0].type == "tensor(uint8)"
+    logits = np.concatenate([session.run(None, {INPUT: x})[0] for x in inputs(images, pixels, PARITY_BATCH)])
+    found = held_against(network, images, logits, ONNXRUNTIME, onnxruntime.__version__)
+    return replace(found, first_layer=first_difference(model, network, images.first(FORCED), pixels))
+
+
+class _Forced:
+    """Computes every layer from the values that a runtime has, and notes how far apart what they make of them is.
+
+    See ``qnas.network.forward.Arithmetic``.
+
+    Args:
+        network: that computes.
+        theirs: the runtime's rounded values, by node.
+    """
+
+    def __init__(self, network: DeployedNetwork, theirs: dict[str, Tensor]) -> None:
+        self.network, self.theirs = network, theirs
+        self.steps: dict[str, float] = {}
+
+    def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
+        return self.network.layer(node, x, parameters)
+
+    def activation(self, node: Node, x: Tensor) -> Tensor:
+        ours = self.network.activation(node, x)
+        theirs = self.theirs.get(node.name, ours)
+        if ours.shape != theirs.shape:  # of another network
+            self.steps[node.name] = inf
+            return ours
+        self.steps[node.name] = float((ours - theirs).abs().max() / self.network.activations[node.name].scale)
+        return theirs
+
+
+@torch.no_grad()
+def first_difference(model: bytes, network: DeployedNetwork, images: Images, pixels: bool) -> str:
+    """The first layer whose values in onnxruntime and in torch are more than a step apart; empty if none is.
+
+    Each layer is computed from what onnxruntime has computed before it, so that no layer answers for another. As all
+    values are asked for, onnxruntime may join fewer layers than in the run that counts.
+    """
+    shown = onnx.load_model_from_string(model)
+    shape, classes = network.plan.nodes[0].shape, network.plan.classes
+    names = with_values(shown, network, Task(shape, classes, mean=(0.0,), deviation=(1.0,)) if pixels else None)
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    (x,) = inputs(images, pixels, len(images))
+    found = dict(zip(names, session.run(list(names.values()), {INPUT: x}), strict=True)) if names else {}
+    forced = _Forced(network, {node: torch.from_numpy(value) for node, value in found.items()})
+    forward(network.plan, {}, images.batch(slice(None))[0], forced)
+    return next((node for node, steps in forced.steps.items() if not steps < MOST_STEPS), "")
 
 
 def inputs(images: Images, pixels: bool, size: int) -> Iterator[NDArray[Any]]:

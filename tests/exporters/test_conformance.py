@@ -160,6 +160,7 @@ def test_onnxruntime_gives_the_classes_and_most_logits_of_torch(
         assert abs(parity.torch_top1 - parity.runtime_top1) <= 0.5
         assert parity.mean_logit_difference < 0.02 * network(images).std().item()
         assert bits != "fp32" or parity.largest_logit_difference < 1e-3
+        assert parity.first_layer == ""
 
 
 @pytest.mark.parametrize("bits", SETTINGS)
@@ -217,9 +218,25 @@ def test_the_comparison_sees_a_model_of_another_network(trained: Trained, digits
     assert parity.runtime_top1 == pytest.approx(100 * (theirs == labels).float().mean().item(), abs=1)
     assert parity.same_class == pytest.approx(100 * (ours == theirs).float().mean().item(), abs=1)
     assert parity.same_class < 99
-    assert parity.failure.startswith("onnxruntime gives the class that torch gives for only ")
+    assert parity.failure.startswith("onnxruntime gives torch's class for only ")
     assert replace(parity, same_class=99.0).failure == ""
     assert replace(parity, largest_logit_difference=float("nan")).failure.endswith("no numbers")
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
+def test_the_comparison_names_the_first_layer_that_is_another(
+    trained: Trained, digits_data: DataSet, bits: str
+) -> None:
+    """Layers after it are computed from its values, so they do not differ by themselves."""
+    network = trained(bits)[0]
+    places = [node for node in network.plan.nodes if node.name in network.layers and node.name in network.activations]
+    for node in (places[0], places[len(places) // 2], places[-1]):
+        layer = network.layers[node.name]
+        other = replace(layer, bias=layer.bias + 3 * float(network.activations[node.name].scale))
+        changed = replace(network, layers={**network.layers, node.name: other})
+        parity = compare(write_onnx(network).SerializeToString(), changed, digits_data.validation)
+        assert parity.first_layer == node.name
+        assert replace(parity, same_class=50.0).failure.endswith(f"layer {node.name} is the first to differ by itself")
 
 
 @pytest.fixture(scope="session")
@@ -255,6 +272,7 @@ def test_a_mixed_network_gives_the_classes_and_logits_of_torch(
     assert parity.same_class >= 99
     assert abs(parity.torch_top1 - parity.runtime_top1) <= 0.5
     assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+    assert parity.first_layer == ""
 
 
 @pytest.mark.parametrize("number", range(MIXED))
@@ -324,6 +342,7 @@ def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
     assert parity.same_class >= LEAST[profile]
     assert abs(parity.torch_top1 - parity.runtime_top1) <= 100 - LEAST[profile]
     assert parity.mean_logit_difference < 0.02 * network(images).std().item()
+    assert not parity.first_layer
 
 
 @pytest.fixture(scope="session")

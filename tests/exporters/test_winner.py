@@ -151,7 +151,9 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("wrong")
 def test_what_is_not_the_trained_network_is_not_written(tmp_path: Path, network: Network, digits_data: DataSet) -> None:
-    with pytest.raises(QnasError, match=r"as compact onnxruntime gives the class .* only .*`profile='safetensors'`"):
+    with pytest.raises(
+        QnasError, match=r"as compact onnxruntime gives torch's class for only .*`profile='safetensors'`"
+    ):
         write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS)
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +166,7 @@ def test_what_a_run_trained_is_written_as_integers_then(
     assert not parity.failure
     manifest = read_manifest(tmp_path)
     assert (manifest["profile"], manifest["model"]) == ("safetensors", "model.safetensors")
-    assert manifest["failed"].startswith("as compact onnxruntime gives the class that torch gives for only ")
+    assert manifest["failed"].startswith("as compact onnxruntime gives torch's class for only ")
     assert "Exported as safetensors instead: as compact" in caplog.text
     assert not (tmp_path / "model.onnx").exists()
 
