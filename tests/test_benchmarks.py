@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import qnas
 from qnas.exporters.emulated import can_emulate
+from qnas.exporters.registry import PROFILES
 from qnas.resources import shipped
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -118,6 +120,19 @@ def test_a_benchmark_ends_with_json(command: str, keys: set[str], tmp_path: Path
     )
     found = json.loads(result.stdout.splitlines()[-1])
     assert keys | {"machine"} <= found.keys()
+
+
+@pytest.mark.slow
+def test_every_container_gives_the_classes_of_torch_or_says_why_not(tmp_path: Path) -> None:
+    qnas.train("ds_cnn", "w8a8", width=4, data="digits", steps=48, out=tmp_path / "network")
+    command = [sys.executable, FOLDER / "containers.py", "--winners", tmp_path / "network", "--images", "200"]
+    command += ["--emulate", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = {row["profile"]: row for row in json.loads(result.stdout.splitlines()[-1])["rows"]}
+    assert rows.keys() == {*PROFILES, "emulated"}
+    assert all(row["images"] == 200 and row["same_class"] >= 98 for row in rows.values() if row["profile"] != "emulated")
+    last = rows["emulated"]
+    assert last["same_logits"] == 1 if can_emulate() else "arm-none-eabi-gcc" in last["refused"]
 
 
 def test_a_reference_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
