@@ -124,7 +124,7 @@ def test_a_benchmark_ends_with_json(command: str, keys: set[str], tmp_path: Path
 
 @pytest.mark.slow
 def test_every_container_gives_the_classes_of_torch_or_says_why_not(tmp_path: Path) -> None:
-    qnas.train("ds_cnn", "w8a8", width=4, data="digits", steps=48, out=tmp_path / "network")
+    qnas.train("resnet8", "w8a8", width=4, data="digits", steps=96, out=tmp_path / "network")
     command = [sys.executable, FOLDER / "containers.py", "--winners", tmp_path / "network", "--images", "200"]
     command += ["--emulate", "1"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
