@@ -35,6 +35,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.quant.choices import grid_of
 from qnas.runs.progress import Progress, silent, stage
 from qnas.sampling.generator import stream
 from qnas.scores.race import CALIBRATION_IMAGES, MOST_IMAGES, PILOTS, batch_on
@@ -282,7 +283,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
     started = time.perf_counter()
     (parameters,) = ghn([plan], whole=False)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
-    arithmetic = static_on(plan, parameters, calibration, ghn.weights)
+    arithmetic = static_on(plan, parameters, calibration, grid_of(ghn.weights))
     for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), batch_on(calibration.device)):
         forward(plan, parameters, x, arithmetic).sum().item()
     return time.perf_counter() - started

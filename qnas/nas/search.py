@@ -36,6 +36,7 @@ from qnas.nas.settings import SearchSettings, paid_steps
 from qnas.network.build import build_plan
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.quant.choices import GRIDS, GridChoice
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import locked, read_run
 from qnas.runs.identity import IMAGES, refuse_changes
@@ -57,8 +58,8 @@ TRIALS = "trials.journal"
 
 TIMED_WHOLE = 8
 """Networks that are timed as a whole, to hold the sums over their layers against."""
-MakeScorer = Callable[[SearchSpace, Bits, DataSet, Predictor, int], Scorer]
-"""Makes the scorer of a process from the space, the bit widths, data and hypernetwork on their device, and the seed."""
+MakeScorer = Callable[[SearchSpace, Bits, DataSet, Predictor, int, GridChoice], Scorer]
+"""Makes the scorer of a process: space, bit widths, data and hypernetwork on their device, seed, the weights' grid."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +261,8 @@ def _screen(
     proposer = proposer_for(settings, prepared.space, foresight.choose if foresight else first)
     data = prepared.data.to(torch.device(means.device))
     predictor = predictor_for(prepared.checkpoint, data)
-    scorer = means.scorer(prepared.space, settings.bits, data, predictor, settings.seed)
+    grid = GRIDS[settings.recipe.grid]
+    scorer = means.scorer(prepared.space, settings.bits, data, predictor, settings.seed, grid)
     model = cost_model_for(settings, prepared.space, folder)
     return Screen(scorer, proposer, queue, model, settings, prepared.space).run(look)
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from qnas.network.forward import Arithmetic, Parameters, convolve, forward
 from qnas.network.plan import Node, Plan
+from qnas.quant.choices import GRIDS, GridChoice, Kind
 from qnas.quant.fake import noise_quant, sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
-from qnas.quant.grid import Grid, Sharing, joint_grid
+from qnas.quant.grid import Grid, Sharing, joint_grid, nearest_power_of_two
 from qnas.quant.ranges import range_of, usual_fit
 
 
@@ -114,35 +115,44 @@ class StaticArithmetic:
 
 
 class _Observer:
-    """The dynamic arithmetic on one batch, which keeps every folded, rounded layer and the grid of every output."""
+    """The dynamic arithmetic on one batch, which keeps every folded, rounded layer and the grid of every output.
 
-    def __init__(self, weights: Sharing) -> None:
-        self.weights = weights
+    Symmetric weights with a step a channel are rounded before folding, which then only rescales the grid; others after.
+    """
+
+    def __init__(self, choice: GridChoice) -> None:
+        self.choice = choice
         self.layers: dict[str, tuple[Tensor, Tensor]] = {}
         self.grids: dict[str, Grid] = {}
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         name, bits = f"{node.name}/weight", node.bits.weights
-        if not node.bits.is_float and self.weights == "channel":
+        if not node.bits.is_float and self.choice.is_symmetric and not self.choice.by_folding:
             rounded = channel_grid(parameters[name], bits).round(parameters[name])
             weight, bias = folded(node, x, {**parameters, name: rounded})
         else:
             weight, bias = folded(node, x, parameters)
-            weight = weight if node.bits.is_float else Grid.of(weight, bits).round(weight)
+            weight = weight if node.bits.is_float else weight_grid(weight, bits, self.choice).round(weight)
         self.layers[node.name] = weight, bias
         return convolve(node, x, weight, bias)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
         if node.bits.is_float:
             return x
-        grid = Grid.of(x, node.bits.activations, from_zero=not node.signed)
+        kind: Kind = "power_of_two" if self.choice.kind == "power_of_two" else "asymmetric"
+        grid = Grid.of(x, node.bits.activations, from_zero=not node.signed, kind=kind)
         self.grids[node.name] = replace(grid, clips=True)  # other images go beyond
         return grid.round(x)
 
 
-def static_on(plan: Plan, parameters: Parameters, images: Tensor, weights: Sharing = "tensor") -> Arithmetic:
-    """The arithmetic of predicted parameters with folds and ranges of these images (batch, channels, height, width)."""
-    observer = _Observer(weights)
+def static_on(
+    plan: Plan, parameters: Parameters, images: Tensor, choice: GridChoice = GRIDS["asymmetric"]
+) -> Arithmetic:
+    """The arithmetic of predicted parameters with folds and ranges of these images (batch, channels, height, width).
+
+    Weights are on the grids of ``choice``; activations, too, where these are powers of two, else on asymmetric ones.
+    """
+    observer = _Observer(choice)
     forward(plan, parameters, images, observer)
     return StaticArithmetic(observer.layers, observer.grids)
 
@@ -161,6 +171,16 @@ def normed(node: Node, x: Tensor, parameters: Parameters) -> Tensor:
     """A layer's output after its batch norm with the statistics of this batch."""
     scale, shift = parameters[f"{node.name}/norm_weight"], parameters[f"{node.name}/norm_bias"]
     return torch.batch_norm(x, scale, shift, None, None, True, 0.0, EPSILON, False)  # also of one value
+
+
+def weight_grid(weight: Tensor, bits: int, choice: GridChoice) -> Grid:
+    """The grid of a folded weight, by the size of its values where it is symmetric."""
+    if not choice.is_symmetric:
+        return Grid.of(weight, bits)
+    grid = Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0 if choice.per_channel else None)
+    if choice.kind != "power_of_two":
+        return grid
+    return replace(grid, scale=nearest_power_of_two(torch.as_tensor(grid.scale)))
 
 
 def channel_grid(weight: Tensor, bits: int) -> Grid:

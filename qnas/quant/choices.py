@@ -57,7 +57,12 @@ GRIDS = {
 }
 USUAL = "per-channel"
 FORMER = {"channel": USUAL, "tensor": "asymmetric"}
-"""The names of grids in files of before they were called so; there under the key ``weights``."""
+"""The names of grids by what shares a step on those that hypernetworks know, and in files of before they had names."""
+
+
+def grid_of(sharing: str) -> GridChoice:
+    """The grid on which a hypernetwork's weights share steps so (``qnas.quant.grid.Sharing``)."""
+    return GRIDS[FORMER[sharing]]
 
 
 def check_grid(name: str) -> None:

@@ -15,6 +15,7 @@ from qnas.network.forward import classified, features
 from qnas.network.initial import Predictor
 from qnas.network.plan import CLASSIFIER, Plan
 from qnas.network.tiles import copies
+from qnas.quant.choices import grid_of
 from qnas.scores.race import CALIBRATION_IMAGES, batch_on
 from qnas.scores.ridge import fit_ridge
 
@@ -59,7 +60,7 @@ class ClosedForm:
     def completed(self, plan: Plan, backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Parameters with a classifier that is fitted to what the plan's backbone makes of the images."""
         calibration, _ = self.images.batch(slice(0, CALIBRATION_IMAGES))
-        arithmetic = static_on(plan, backbone, calibration, self.weights)
+        arithmetic = static_on(plan, backbone, calibration, grid_of(self.weights))
         batches = evaluation_batches(self.images, batch_on(calibration.device))
         read = torch.cat([features(plan, backbone, x, arithmetic) for x, _ in batches])
         ridge, last = fit_ridge(read, self.images.labels, plan.classes), plan.nodes[-1]

@@ -23,7 +23,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
-from qnas.quant.grid import Sharing
+from qnas.quant.choices import GRIDS, GridChoice, grid_of
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import by_class, tabulated
@@ -70,7 +70,7 @@ class Race:
         growth: (3, slices): by what factor the pilots' sums of misses, losses and (1 - margin) over all images exceed
             those over the first images, slice by slice.
         deviation: (slices,): the standard deviation of that factor of misses from pilot to pilot.
-        weights: what shares a step.
+        grid: of the weights.
         at_chance: whether the pilots together recognise no more than guesses do (``qnas.scores.accuracy.by_class``).
     """
 
@@ -78,7 +78,7 @@ class Race:
     images: Images
     growth: Tensor
     deviation: Tensor
-    weights: Sharing = "tensor"
+    grid: GridChoice = GRIDS["asymmetric"]
     at_chance: bool = False
 
     @torch.inference_mode()
@@ -88,7 +88,7 @@ class Race:
         Sums over a part of the images are extrapolated by how the pilots' grew, so who was stopped is never scored
         above who reached the end with ``most_missed`` or fewer.
         """
-        arithmetic = static_on(plan, parameters, self.calibration, self.weights)
+        arithmetic = static_on(plan, parameters, self.calibration, self.grid)
         sums, total, batch = torch.zeros(3), len(self.images), batch_on(self.calibration.device)
         for (start, end), growth, deviation in zip(slices(total), self.growth.T, self.deviation.tolist(), strict=True):
             for first in range(start, end, batch):
@@ -122,7 +122,9 @@ def slices(total: int) -> Iterator[tuple[int, int]]:
 
 
 @torch.inference_mode()
-def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> Race:
+def prepare_race(
+    space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int, grid: GridChoice | None = None
+) -> Race:
     """A race, after some networks of the space have seen its images, ``MOST_IMAGES`` of the validation part.
 
     Args:
@@ -131,13 +133,15 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
         data: on the hypernetwork's device.
         ghn: predicts parameters.
         seed: of the pilots.
+        grid: of the weights; if none, the one that the hypernetwork was trained on.
     """
+    grid = grid or grid_of(ghn.weights)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
     images, pilots, said = data.validation.first(MOST_IMAGES), list[Tensor](), list[Tensor]()
     for genotype in islice(stream(space, seed, bits=bits), PILOTS):
         plan = build_plan(genotype, space.task)
         (parameters,) = ghn([plan], whole=False)
-        arithmetic = static_on(plan, parameters, calibration, ghn.weights)
+        arithmetic = static_on(plan, parameters, calibration, grid)
         batches = evaluation_batches(images, batch_on(calibration.device))
         logits = torch.cat([forward(plan, parameters, x, arithmetic) for x, _ in batches])
         pilots.append(losses_and_margins(logits, images.labels))
@@ -153,7 +157,7 @@ def prepare_race(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, 
     table = tabulated(images.labels.repeat(len(said)), torch.cat(said), data.task.classes)
     several = sum(map(any, table)) > 1  # of one class alone there is nothing to guess
     at_chance = several and by_class(table)["at_chance"]
-    return Race(calibration, telling, growth, own.std(0), ghn.weights, at_chance)
+    return Race(calibration, telling, growth, own.std(0), grid, at_chance)
 
 
 class Racer:
@@ -165,10 +169,13 @@ class Racer:
         data: on the hypernetwork's device.
         ghn: predicts parameters.
         seed: of the pilots.
+        grid: of the weights; if none, the one that the hypernetwork was trained on.
     """
 
-    def __init__(self, space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> None:
-        self.space, self.bits, self.data, self.ghn, self.seed = space, bits, data, ghn, seed
+    def __init__(
+        self, space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int, grid: GridChoice | None = None
+    ) -> None:
+        self.space, self.bits, self.data, self.ghn, self.seed, self.grid = space, bits, data, ghn, seed, grid
 
     @cached_property
     def race(self) -> Race:
@@ -177,7 +184,7 @@ class Racer:
         Raises:
             QnasError: the hypernetwork was trained for these images, and what it predicts does no better than guesses.
         """
-        race = prepare_race(self.space, self.bits, self.data, self.ghn, self.seed)
+        race = prepare_race(self.space, self.bits, self.data, self.ghn, self.seed, self.grid)
         if race.at_chance and not self.ghn.fits_classes:
             raise QnasError(
                 f"The hypernetwork is at chance: at {self.bits}, {PILOTS} networks whose parameters it predicts "

@@ -37,6 +37,7 @@ from qnas.network.grids import Grids
 from qnas.network.initial import Predictor
 from qnas.network.instructions import instructions
 from qnas.network.plan import Plan
+from qnas.quant.choices import GridChoice
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.scores.outlook import POWERS
@@ -171,7 +172,7 @@ def refuse(job: Job) -> Result:
     raise AssertionError(f"{job.name} was run again")
 
 
-def no_scorer(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int) -> Scorer:
+def no_scorer(space: SearchSpace, bits: Bits, data: DataSet, ghn: Predictor, seed: int, grid: GridChoice) -> Scorer:
     class Refusing:
         images = len(data.validation)
 
@@ -318,8 +319,8 @@ def test_whatever_scores_and_trains_can_be_put_in_their_place(tmp_path: Path, pr
     assert [one["score"] for one in every] == [one["params"] / 1_000 for one in every]
     assert [len({job.name for job in trained if job.recipe.steps == steps}) for steps in (1, 3, 12)] == [4, 2, 1]
     assert [pick.trained[12] for pick in picks] == [picks[0].genotype.channels]
-    ((space, bits, data, ghn, seed),) = made
-    assert (space, bits, seed) == (other.space, SETTINGS.bits, SETTINGS.seed)
+    ((space, bits, data, ghn, seed, grid),) = made
+    assert (space, bits, seed, grid.name) == (other.space, SETTINGS.bits, SETTINGS.seed, SETTINGS.recipe.grid)
     assert (data.name, ghn.config) == ("digits", other.checkpoint.ghn.config)
 
 

@@ -23,6 +23,7 @@ from qnas.network.arithmetic import (
 )
 from qnas.network.forward import forward
 from qnas.network.plan import Builder, Plan
+from qnas.quant.choices import GRIDS, grid_of
 from qnas.quant.grid import Sharing
 from qnas.quant.scheme import PAPER_BITS, Bits
 from qnas.task import Task
@@ -142,9 +143,29 @@ def test_static_arithmetic_computes_on_its_own_images_what_dynamic_arithmetic_do
         plan = replace(plan, nodes=tuple(node._replace(quantized=False) for node in plan.nodes))
     values, images = random_values(plan), torch.randn(16, 3, 8, 8)
     with torch.no_grad():
-        static = static_on(plan, values, images, weights)
+        static = static_on(plan, values, images, grid_of(weights))
         found, expected = (forward(plan, values, images, how) for how in (static, arithmetic_for(plan, weights)))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_static_weights_lie_on_the_grid_that_is_asked_for(name: str) -> None:
+    plan = small_plan(Bits(4, 4))
+    values, images = random_values(plan), torch.randn(16, 3, 8, 8)
+    with torch.no_grad():
+        static = static_on(plan, values, images, GRIDS[name])
+        forward(plan, values, images, static)
+    assert isinstance(static, StaticArithmetic)
+    for weight, _ in static.layers.values():
+        channels = weight.flatten(1)
+        if GRIDS[name].kind == "power_of_two":  # -8 to 7 times a power of two
+            assert ((torch.frexp(weight)[0] * 16) % 1 == 0).all()
+        assert max(len(channel.unique()) for channel in channels) <= 16
+        one_step = len(weight.unique()) <= 16
+        assert one_step or GRIDS[name].per_channel or len(channels) == 1
+    grids = static.grids.values()
+    powers = all(torch.frexp(torch.as_tensor(grid.scale))[0] == 0.5 for grid in grids)
+    assert powers == (GRIDS[name].kind == "power_of_two")
 
 
 @pytest.mark.parametrize("bits", PAPER_BITS, ids=str)
