@@ -1,7 +1,7 @@
 """A run folder: what it was begun with, and that the same command continues it while all others are refused."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,4 +76,17 @@ def locked(folder: Path) -> Iterator[None]:
         with FileLock(folder / LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise QnasError(f"One run at a time works in a folder, and one does in {folder}; wait for it.") from error
+        raise QnasError(
+            f"One run at a time works in a folder, and {_holder(folder / LOCK)} does in {folder}; wait for it."
+        ) from error
+
+
+def _holder(lock: Path) -> str:
+    """Who holds a lock, where the system tells: its file of locks names process and inode of each."""
+    with suppress(OSError, ValueError):
+        inode = str(lock.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+            *_, process, place, _, _ = line.split()
+            if place.split(":")[-1] == inode and int(process) > 0:
+                return f"process {process}"
+    return "one"

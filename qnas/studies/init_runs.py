@@ -40,6 +40,7 @@ from qnas.runs.progress import Progress, silent, stage
 from qnas.runs.reading import reading
 from qnas.scores.predicted import Score, compared
 from qnas.studies.init_settings import BLOCKS, GHN, WIDTHS, InitSettings
+from qnas.task import Task
 from qnas.training.jobs import data_of, one_thread, predictor_of
 from qnas.training.plain import PlainTraining
 from qnas.training.start import initial_parameters as noisy_parameters
@@ -153,9 +154,12 @@ def make_runs(
         do: does a batch of cells; ``run_batch`` if nobody says.
 
     Raises:
-        QnasError: data or checkpoint cannot be used, or the folder is of another study, or in use.
+        QnasError: data, checkpoint or width cannot be used, or the folder is of another study, or in use.
     """
-    seen = {"images": find_data(settings.data).fingerprint, "ghn_hash": _hash_of(settings)}
+    data = find_data(settings.data)
+    seen, task = {"images": data.fingerprint, "ghn_hash": _hash_of(settings)}, shrunk(data, settings.shrink).task
+    for block in settings.blocks:
+        block_plan(block, settings.width, task)
     open_run({**settings.identity(), **seen}, folder, {"torch": torch.__version__})
     images, report = json.dumps(seen["images"]), stage(progress, "train")
     batches = [replace(batch, images=images) for batch in batches_of(settings, device, folder)]
@@ -196,8 +200,7 @@ def run_batch(batch: Batch) -> Result:
     data = images_of(settings.data, batch.device, settings.shrink, batch.images)
     names = (settings.ghn, settings.data, batch.device, batch.images)
     ghn = predictor_of(*names) if GHN in batch.initializers else None
-    design, batch_norm = BLOCKS[batch.block]
-    plan = build_plan(HandMade(design, settings.width, batch_norm=batch_norm), data.task)
+    plan = block_plan(batch.block, settings.width, data.task)
     several = [initial_parameters(plan, name, batch.seed, ghn) for name in batch.initializers]
     stack = Stack(plan, [{name: value.to(batch.device) for name, value in one.items()} for one in several])
     training = PlainTraining(stack, data, settings.protocol, batch.seed)
@@ -209,6 +212,16 @@ def run_batch(batch: Batch) -> Result:
         cells[initializer] = DIVERGED if lost else measured(network, data, batch.seed, settings.test_images)
     remove(batch.state)
     return {"job": batch.name, "cells": cells, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def block_plan(block: str, width: int, task: Task) -> Plan:
+    """The network of a block.
+
+    Raises:
+        QnasError: it cannot be so wide, or images are too small for it.
+    """
+    design, batch_norm = BLOCKS[block]
+    return build_plan(HandMade(design, width, batch_norm=batch_norm), task)
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from qnas.errors import QnasError, at_least_one, check_known
+from qnas.errors import QnasError, at_least_one, check_known, shown
 from qnas.network.initializers import INITIALIZERS
 from qnas.quant.scheme import Bits
 from qnas.training.plain import Protocol
@@ -20,6 +20,8 @@ GHN = "ghn"
 EVERY = (*INITIALIZERS, GHN)
 WIDTHS = {"quint8": Bits(8, 8), "w4a4": Bits(4, 4), "w2a2": Bits(2, 2)}
 """What the trained networks are quantized to; the paper has the first."""
+
+MOST_SEEDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class InitSettings:
         for name in self.initializers:
             check_known("initializer", name, EVERY)
         at_least_one({"seeds": self.seeds, "width": self.width, "shrink": self.shrink})
+        if self.seeds > MOST_SEEDS:
+            raise QnasError(f"A study has at most {MOST_SEEDS:,} `seeds`, got {shown(self.seeds)}; take fewer.")
         if not self.blocks or not self.initializers:
             raise QnasError("A study has at least one of `blocks` and one of `initializers`; leave them out for all.")
 

@@ -583,6 +583,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("study_init", {"data": "nowhere"}, ["'nowhere'", "`data`"]),
     ("study_init", {"preset": "long"}, ["preset", "'long'", "quick"]),
     ("study_init", {"seeds": -1}, ["`seeds`", "got -1", "leave it out"]),
+    ("study_init", {"seeds": 10**8}, ["1,000 `seeds`", "got 100000000", "take fewer"]),
+    ("study_init", {"data": "digits", "width": 10**6}, ["`width`", "4096", "got 1000000", "leave it out"]),
     ("study_init", {"blocks": ["vgg"]}, ["block", "'vgg'"]),
     ("study_init", {"initializers": ["zeros"]}, ["initializer", "'zeros'"]),
     ("fit_ghn", {"data": "nowhere"}, ["'nowhere'", "`data`"]),
