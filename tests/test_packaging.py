@@ -70,6 +70,29 @@ def test_the_sdist_holds_the_package_its_data_and_its_tests(sdist: Path) -> None
     assert {"README.md", "LICENSE", "pyproject.toml", "constraints.txt"} <= names
 
 
+def test_two_wheels_of_one_source_are_the_same_to_the_byte(sdist: Path, tmp_path: Path) -> None:
+    """From two folders, unpacked at other times."""
+    wheels = []
+    for place in ("one", "two"):
+        with tarfile.open(sdist) as archive:
+            archive.extractall(tmp_path / place, filter="data")
+        (source,) = (tmp_path / place).iterdir()
+        for path in source.rglob("*"):
+            os.utime(path, (1_000_000_000 + len(place + path.name),) * 2)
+        run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / f"{place}-wheel", source, folder=tmp_path)
+        (wheel,) = (tmp_path / f"{place}-wheel").iterdir()
+        wheels.append(wheel.read_bytes())
+    assert wheels[0] == wheels[1]
+
+
+def test_all_that_ships_and_is_no_code_has_its_licence_told() -> None:
+    told = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    data = [path.relative_to(ROOT).as_posix() for path in (ROOT / "qnas").rglob("*") if path.suffix == ".zip"]
+    shipped = [*data, *(f"checkpoints/{path.name}" for path in (ROOT / "checkpoints").iterdir() if path.is_dir())]
+    assert len(shipped) >= 4
+    assert [name for name in shipped if f"| `{name}` |" not in told] == []
+
+
 def test_the_installed_package_holds_every_module(installed: Path) -> None:
     endings = (".py", ".html", ".js")
     expected = {name for name in files_below(ROOT / "qnas") if name.endswith(endings)}
