@@ -58,7 +58,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
             {"results"},
         ),
         (
-            "time_matched.py --data digits --space tiny --minutes 0.3 --budgets params=9000 "
+            "time_matched.py --data digits --space tiny --minutes 0.1 --budgets params=9000 "
             "--ways hand_made "
             "--out {out}/rows.jsonl",
             {"results"},

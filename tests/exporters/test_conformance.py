@@ -328,8 +328,7 @@ def test_the_linear_projections_of_inverted_bottlenecks_have_a_signed_grid(
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("bits", ["w8a8", "w4a4", "w2a2"])
-@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize(("bits", "pixels"), [("w8a8", False), ("w4a4", True), ("w2a2", False)])
 def test_inverted_bottlenecks_give_the_classes_and_logits_of_torch(
     bottleneck_networks: dict[str, DeployedNetwork], digits_data: DataSet, bits: str, profile: str, pixels: bool
 ) -> None:

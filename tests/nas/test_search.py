@@ -511,16 +511,16 @@ def test_hosts_that_search_through_a_database_find_the_same_and_share_the_work(h
 
 @pytest.mark.slow
 def test_a_host_finishes_what_a_killed_one_leaves(hosts: Hosts) -> None:
-    first = hosts.start(hosts.folders[0], trials=40)
+    first = hosts.start(hosts.folders[0], trials=20)
     deadline = time.monotonic() + 120
     with hosts.queue() as queue:
         while len(queue.done) < 5 and time.monotonic() < deadline:
             time.sleep(0.1)
             queue.refresh()
-    second = hosts.start(hosts.folders[1], trials=40)
+    second = hosts.start(hosts.folders[1], trials=20)
     first.kill()
     ended(second)
-    assert found_in(hosts.folders[1])["screened"] == 40
+    assert found_in(hosts.folders[1])["screened"] == 20
     assert not (hosts.folders[0] / "result.json").exists()
 
 
