@@ -101,7 +101,8 @@ def export(
         str,
         typer.Option(
             help="compact (default): 4-bit weights two a byte. unpacked: every weight in a byte. "
-            "opset13: likewise, for older runtimes. c: C99 in integers. qonnx: for FINN and hls4ml. "
+            "opset13: likewise, for older runtimes. opset25: 2-bit weights four a byte. c: C99 in integers. "
+            "qonnx: for FINN and hls4ml. "
             "tflite: TensorFlow Lite. torch: a program of torch.export. safetensors: integers, for your own runtime."
         ),
     ] = "",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qnas.exporters.arena import Buffer, placed
 from qnas.exporters.device_profiles import Memory
+from qnas.exporters.onnx import packed
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.instructions import BLOCK, CHANNELS, LANES
 from qnas.network.integers import LOGIT_BITS, IntegerNetwork, Step, integer_network
@@ -62,14 +63,6 @@ def memory_of_c(files: dict[str, bytes]) -> Memory:
 def _filled(name: str, values: dict[str, object]) -> str:
     text = (TEMPLATES / name).read_text(encoding="ascii")
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
-
-
-def packed(integers: Integers, bits: int) -> NDArray[np.uint8]:
-    """Integers (n,) from 0 on in containers of 2, 4 or 8 bits, the first in the lowest bits of a byte."""
-    each = 8 // bits
-    padded = np.pad(integers.astype(np.uint8), (0, -len(integers) % each)).reshape(-1, each)
-    result: NDArray[np.uint8] = (padded << np.arange(each, dtype=np.uint8) * bits).sum(1).astype(np.uint8)
-    return result
 
 
 def packed_weight(step: Step) -> NDArray[np.uint8]:

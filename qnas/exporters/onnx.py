@@ -1,8 +1,9 @@
 """Writes a deployed network as ONNX, node by node: truly packed weights at 4 bits and less.
 
-Layout (each choice is one that onnxruntime loads and computes right at its default settings): weights of up to
-``packed_bits`` are uint4, wider ones uint8; activations are QuantizeLinear to uint8, a Clip where they have fewer bits,
-and DequantizeLinear; a bias is int32 where the activations have 8 bits and a separate float Add elsewhere.
+Layout (each choice is one that onnxruntime loads and computes right at its default settings): weights are stored in the
+narrowest of the widths that are asked for which holds their bits, as uint2, uint4 or uint8; activations are
+QuantizeLinear to uint8, a Clip where they have fewer bits, and DequantizeLinear; a bias is int32 where the activations
+have 8 bits and a separate float Add elsewhere.
 
 The input is the prepared image; or, for a task that is given, its 8-bit pixels, which the first nodes normalise.
 """
@@ -31,17 +32,20 @@ from qnas.task import Shape, Task
 
 INPUT, OUTPUT = "images", "logits"
 MOMENTS = ("mean", "deviation")
-PACKED_BITS = 4
+STORED = {2: TensorProto.UINT2, 4: TensorProto.UINT4, 8: TensorProto.UINT8}
+"""ONNX's types of weights by their bits."""
+BYTES, NIBBLES, CRUMBS = (8,), (4, 8), (2, 4, 8)
+"""Bits that weights are stored in: whole bytes, also two a byte, also four a byte."""
 OPSET = 21
-IR_VERSIONS = {13: 7, 21: 10}
+IR_VERSIONS = {13: 7, 21: 10, 25: 13}
 """The format's version of each opset that is written: that of the first release of ONNX that had it."""
 
 
 class Graph:
     """Nodes and initializers while they are written; ``values`` maps plan nodes to the names their readers use."""
 
-    def __init__(self, network: DeployedNetwork, packed_bits: int, pixels: Task | None = None) -> None:
-        self.network, self.packed_bits, self.pixels = network, packed_bits, pixels
+    def __init__(self, network: DeployedNetwork, widths: Sequence[int] = NIBBLES, pixels: Task | None = None) -> None:
+        self.network, self.widths, self.pixels = network, widths, pixels
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
         self.values: list[str] = []
@@ -68,8 +72,8 @@ class Graph:
     def constant(self, name: str, values: object, kind: int = TensorProto.FLOAT) -> str:
         """Numbers by a name."""
         array = np.asarray(values)
-        if kind == TensorProto.UINT4:
-            tensor = helper.make_tensor(name, kind, array.shape, packed(array), raw=True)
+        if bits := next((bits for bits, stored in STORED.items() if stored == kind and bits < HIGHEST), 0):
+            tensor = helper.make_tensor(name, kind, array.shape, packed(array.ravel(), bits).tobytes(), raw=True)
         else:
             tensor = numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(kind)), name)
         self.initializers.append(tensor)
@@ -104,7 +108,7 @@ class Graph:
         name = f"{node.name}/weight"
         if layer.grid is None:
             return self.constant(name, layer.weight.numpy())
-        kind = TensorProto.UINT4 if layer.grid.bits <= self.packed_bits else TensorProto.UINT8
+        kind = STORED[next(width for width in self.widths if layer.grid.bits <= width)]
         integers = self.constant(f"{name}/integers", layer.weight.numpy(), kind)
         scale = self.constant(f"{name}/step", layer.grid.scale)
         zero_point = self.constant(f"{name}/zero_point", layer.grid.zero_point, kind)
@@ -130,11 +134,12 @@ def _axis(grid: Grid) -> dict[str, int]:
     return {} if grid.axis is None else {"axis": grid.axis}
 
 
-def packed(integers: NDArray[Any]) -> bytes:
-    """Integers 0..15 two a byte, the first in the lower half, as ONNX stores uint4."""
-    flat = integers.astype(np.uint8).ravel()
-    pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
-    return (pairs[:, 0] | pairs[:, 1] << 4).tobytes()
+def packed(integers: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Integers (n,) from 0 on in containers of 2, 4 or 8 bits, the first in the lowest bits of a byte."""
+    each = 8 // bits
+    padded = np.pad(integers.astype(np.uint8), (0, -len(integers) % each)).reshape(-1, each)
+    result: NDArray[np.uint8] = (padded << np.arange(each, dtype=np.uint8) * bits).sum(1).astype(np.uint8)
+    return result
 
 
 def _conv(graph: Graph, node: Node, inputs: list[str]) -> str:
@@ -204,7 +209,7 @@ WRITERS: dict[str, Callable[[Graph, Node, list[str]], str]] = {
 
 def write_onnx(
     network: DeployedNetwork,
-    packed_bits: int = PACKED_BITS,
+    widths: Sequence[int] = NIBBLES,
     opset: int = OPSET,
     pixels: Task | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -213,7 +218,8 @@ def write_onnx(
 
     Args:
         network: of a plan.
-        packed_bits: weights of this many bits and fewer are stored two a byte; 0 for none, as before opset 21.
+        widths: bits that weights may be stored in, ascending: ``BYTES``, ``NIBBLES`` from opset 21 on, or ``CRUMBS``
+            from opset 25 on.
         opset: one of ``IR_VERSIONS``.
         pixels: the task by whose mean and deviation 8-bit pixels are normalised in the graph.
         metadata: that the model carries, by name.
@@ -222,7 +228,7 @@ def write_onnx(
         A model from ``images`` (batch, channels, height, width), float32, or, where ``pixels`` are taken, (batch,
         height, width, channels), uint8, to ``logits`` (batch, classes).
     """
-    graph = Graph(network, packed_bits, pixels)
+    graph = Graph(network, widths, pixels)
     graph.add("Identity", [graph.written()], OUTPUT)
     return model_of(graph, metadata, opset)
 
@@ -260,7 +266,7 @@ def with_values(model: ModelProto, network: DeployedNetwork, pixels: Task | None
 
     A model of another network keeps those that it has.
     """
-    graph, made = Graph(network, PACKED_BITS, pixels), {name for node in model.graph.node for name in node.output}
+    graph, made = Graph(network, pixels=pixels), {name for node in model.graph.node for name in node.output}
     graph.written()
     named = zip((node.name for node in network.plan.nodes), graph.values, strict=True)
     names = {node: name for node, name in named if node in network.activations and name in made}
@@ -273,7 +279,7 @@ def write_layers(network: DeployedNetwork, inputs: int) -> ModelProto:
 
     Layers turn what they read into real numbers and what they make into integers, as between other layers.
     """
-    graph, nodes, made = Graph(network, PACKED_BITS), network.plan.nodes, []
+    graph, nodes, made = Graph(network), network.plan.nodes, []
     for place, node in enumerate(nodes):
         value = node.name if place < inputs else graph.node(node)
         grid = network.activations.get(node.name)

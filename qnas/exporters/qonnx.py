@@ -22,7 +22,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from qnas.data.images import Images
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import Memory
-from qnas.exporters.onnx import OUTPUT, Graph, model_of
+from qnas.exporters.onnx import BYTES, OUTPUT, Graph, model_of
 from qnas.exporters.parity import PARITY_BATCH, Parity, held_against, inputs, integers_of
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.plan import Node, Plan
@@ -40,7 +40,7 @@ class _Graph(Graph):
     """Quant nodes where ONNX has QuantizeLinear and DequantizeLinear; ``untied`` are values that break ties already."""
 
     def __init__(self, network: DeployedNetwork, pixels: Task | None) -> None:
-        super().__init__(network, 0, pixels)
+        super().__init__(network, BYTES, pixels)
         self.untied: set[str] = set()
 
     def add(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:

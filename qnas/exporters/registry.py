@@ -4,7 +4,7 @@ A new one is a row in ``PROFILES``: what writes it, and what holds it against to
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -19,7 +19,7 @@ from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
 from qnas.exporters.device_profiles import Memory
 from qnas.exporters.litert import compare_tflite
-from qnas.exporters.onnx import INPUT, OPSET, PACKED_BITS, write_onnx
+from qnas.exporters.onnx import BYTES, CRUMBS, INPUT, NIBBLES, OPSET, write_onnx
 from qnas.exporters.parity import Parity, compare
 from qnas.exporters.plain import PLAIN, compare_plain, write_plain
 from qnas.exporters.program import PROGRAM, compare_program, write_program
@@ -116,9 +116,9 @@ def metadata(network: DeployedNetwork, task: Task, pixels: bool) -> dict[str, st
     return {**{name: json.dumps(value) for name, value in told.items()}, "qnas": qnas.__version__}
 
 
-def _onnx(packed_bits: int, opset: int = OPSET) -> Maker:
+def _onnx(widths: Sequence[int], opset: int = OPSET) -> Maker:
     return lambda network, task, pixels, told: {
-        MODEL: write_onnx(network, packed_bits, opset, pixels, told).SerializeToString()
+        MODEL: write_onnx(network, widths, opset, pixels, told).SerializeToString()
     }
 
 
@@ -128,20 +128,26 @@ PROFILES = {
         Profile(
             "compact",
             "ONNX with weights of 4 bits and fewer stored two a byte: the smallest file",
-            _onnx(PACKED_BITS),
+            _onnx(NIBBLES),
             needs="onnxruntime 1.19",
         ),
         Profile(
             "unpacked",
             "ONNX with every weight in a byte: a larger file, that no run of onnxruntime has to unpack",
-            _onnx(0),
+            _onnx(BYTES),
             needs="onnxruntime 1.18",
         ),
         Profile(
             "opset13",
             "ONNX of opset 13 with every weight in a byte, for runtimes and converters that know no newer one",
-            _onnx(0, 13),
+            _onnx(BYTES, 13),
             needs="onnxruntime 1.15",
+        ),
+        Profile(
+            "opset25",
+            "ONNX of opset 25, which also stores weights of 2 bits four a byte",
+            _onnx(CRUMBS, 25),
+            needs="onnxruntime 1.24",
         ),
         Profile(
             "c",

@@ -79,7 +79,7 @@ class Graph:
 
     def constant(self, name: str, values: NDArray[Any], grid: Any = None, kind: str = "") -> int:
         """The place of a new tensor with content; of 4 bits, two values a byte, if it is of the kind ``INT4``."""
-        content = packed(values & 15) if kind == "INT4" else values.tobytes()
+        content = packed(values.ravel() & 15, 4).tobytes() if kind == "INT4" else values.tobytes()
         kind = kind or values.dtype.name.upper()
         return self.tensor(name, kind, values.shape, buffer=self.buffer(content), quantization=grid)
 

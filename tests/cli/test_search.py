@@ -127,7 +127,7 @@ def test_the_second_pick_is_exported_beside_the_winner(qnas: Qnas, working: Path
         (["--pick", "0"], "--pick is 1 to 2 for this run, got 0"),
         (
             ["--profile", "huge"],
-            "is called 'huge'; choose from: c, compact, opset13, qonnx, safetensors, tflite, torch, unpacked",
+            "is called 'huge'; choose from: c, compact, opset13, opset25, qonnx, safetensors, tflite, torch, unpacked",
         ),
         (["--out", "run/run.json"], "run.json"),
     ],

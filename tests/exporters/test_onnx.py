@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from qnas.exporters.onnx import WRITERS, write_onnx
+from qnas.exporters.onnx import CRUMBS, STORED, WRITERS, write_onnx
 from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy
@@ -81,6 +81,19 @@ def test_the_written_integers_are_those_of_the_network(genotype: Genotype, bits:
         values = numpy_helper.to_array(tensor)
         assert np.array_equal(values.astype(np.float32), network.layers[name].weight.float().numpy())
         assert bits == FP32 or values.max() == 2**bits.weights - 1
+
+
+@EACH
+def test_opset_25_stores_two_bits_four_a_byte(genotype: Genotype, bits: Bits) -> None:
+    network = deployed(genotype, bits)
+    model = write_onnx(network, CRUMBS, 25)
+    onnx.checker.check_model(model, full_check=True)
+    width = 2 if bits.weights == 2 else 4 if bits.weights <= 4 else 8
+    for name, tensor in weights_of(model).items():
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        assert np.array_equal(values, network.layers[name].weight.float().numpy())
+        assert bits == FP32 or tensor.data_type == STORED[width]
+        assert bits == FP32 or tensor.ByteSize() <= -(-prod(tensor.dims) * width // 8) + len(tensor.name) + 30
 
 
 @EACH
