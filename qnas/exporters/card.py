@@ -15,6 +15,7 @@ import jinja2
 from qnas.data.pixels import eight_bit
 from qnas.data.registry import said, sized
 from qnas.errors import printable
+from qnas.exporters.drawing import DRAWING
 from qnas.exporters.registry import MODEL, find_profile
 from qnas.quant.choices import USUAL
 from qnas.scores.accuracy import interval
@@ -71,6 +72,7 @@ def card(manifest: dict[str, Any], predict: bool) -> str:
         accuracies=accuracies(manifest),
         needs=find_profile(manifest["profile"]).needs,
         predict=predict,
+        drawing=DRAWING,
         call=call_of(settings, near=True),
         recipe=recipe_of(settings),
     )

@@ -22,6 +22,7 @@ from qnas.data.pixels import preparation
 from qnas.errors import QnasError, printable, shown
 from qnas.exporters.card import guides, prepared
 from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.drawing import DRAWING, as_svg
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL, Files, Profile, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
@@ -234,7 +235,8 @@ def write_winner(
             "python": platform.python_version(),
         },
     }
-    for_people = guides(manifest)
+    drawn = as_svg(network.plan, f"{data.name}, {network.plan.nodes[-1].bits}")
+    for_people = {**guides(manifest), DRAWING: drawn.encode()}
     for name, content in for_people.items():
         write_bytes(folder / name, content)
     write_json(folder / MANIFEST, {**manifest, "guides": list(for_people)})

@@ -139,8 +139,10 @@ class _Observer:
     def activation(self, node: Node, x: Tensor) -> Tensor:
         if node.bits.is_float:
             return x
-        kind: Kind = "power_of_two" if self.choice.kind == "power_of_two" else "asymmetric"
+        powers = self.choice.kind == "power_of_two"
+        kind: Kind = "symmetric" if powers else "asymmetric"
         grid = Grid.of(x, node.bits.activations, from_zero=not node.signed, kind=kind)
+        grid = in_powers(grid) if powers else grid
         self.grids[node.name] = replace(grid, clips=True)  # other images go beyond
         return grid.round(x)
 
@@ -178,8 +180,11 @@ def weight_grid(weight: Tensor, bits: int, choice: GridChoice) -> Grid:
     if not choice.is_symmetric:
         return Grid.of(weight, bits)
     grid = Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0 if choice.per_channel else None)
-    if choice.kind != "power_of_two":
-        return grid
+    return in_powers(grid) if choice.kind == "power_of_two" else grid
+
+
+def in_powers(grid: Grid) -> Grid:
+    """The same with the nearest powers of two for its steps, as training begins with them."""
     return replace(grid, scale=nearest_power_of_two(torch.as_tensor(grid.scale)))
 
 

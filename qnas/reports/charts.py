@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from qnas.network.plan import Plan
-
 LEFT, RIGHT, TOP, BOTTOM = 54, 420, 10, 236
 """Where the axes are, of 440 x 280 pixels."""
 TICKS, STEPS = 5, (1, 2, 2.5, 5, 10)
@@ -112,31 +110,3 @@ def records(points: Iterable[Point]) -> list[Point]:
         if not best or value > best[-1][1]:
             best.append((place, value))
     return [*best, (place, best[-1][1])] if best else []
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How the nodes of a plan are joined, drawn beside a list of them: a node stands at x = 0, y = its place + 0.5."""
-
-    width: float
-    height: int
-    paths: list[str]
-
-
-def drawing(plan: Plan) -> Drawing:
-    """Lines between neighbours, and arcs on the left of them, each in the first lane that is free on its way."""
-    edges = {(source, place) for place, node in enumerate(plan.nodes) for source in node.inputs}
-    lanes: list[list[tuple[int, int]]] = []
-    paths = []
-    for first, last in sorted(edges, key=lambda edge: (edge[1] - edge[0], edge)):
-        if last == first + 1:
-            paths.append(f"M0 {first + 0.5}V{last + 0.5}")
-            continue
-        free = (lane for lane, taken in enumerate(lanes) if all(last <= a or b <= first for a, b in taken))
-        lane = next(free, len(lanes))
-        if lane == len(lanes):
-            lanes.append([])
-        lanes[lane].append((first, last))
-        x = -0.6 * (lane + 1)
-        paths.append(f"M0 {first + 0.5}Q{x:g} {first + 0.5} {x:g} {first + 1}V{last}Q{x:g} {last + 0.5} 0 {last + 0.5}")
-    return Drawing(0.6 * (len(lanes) + 1), len(plan.nodes), paths)

@@ -1,6 +1,7 @@
 """Shows anything that has a name or a path: runs, winners, genotypes, spaces, devices, checkpoints."""
 
 from dataclasses import asdict
+from difflib import get_close_matches
 from os.path import isfile  # which holds what may not be read for no file
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,11 @@ def show_anything(what: str, typed: Typed = str) -> None:
 
 
 def _nothing(what: str) -> QnasError:
+    close = get_close_matches(what[:80], [*space_names(), *checkpoint_names(), *device_names()], n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else "see what there is with `qnas.show()`."
     return QnasError(
         f"`qnas.show(what)` takes a run folder, a winner, a genotype file, a space, a device or a checkpoint, "
-        f"{what[:80]!r} is none; see what there is with `qnas.show()`."
+        f"{what[:80]!r} is none; {remedy}"
     )
 
 

@@ -23,6 +23,7 @@ from qnas.data.survey import GAP, contact_sheet, face
 from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.exporters.card import PREDICT, call_of, recipe_of
+from qnas.exporters.drawing import does, drawing, output_bits
 from qnas.exporters.parity import Parity
 from qnas.exporters.winner import Winner, load_winner, model_bytes, read_manifest
 from qnas.nas import pareto
@@ -30,8 +31,7 @@ from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.instructions import layer_instructions
-from qnas.network.plan import Node
-from qnas.reports.charts import Chart, Mark, chart, drawing, records
+from qnas.reports.charts import Chart, Mark, chart, records
 from qnas.reports.search import COSTS, COUNTED, PAGE, Typed, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
@@ -231,17 +231,17 @@ def layers(winner: Winner) -> list[dict[str, Any]]:
     rows = []
     for node, one in zip(winner.plan.nodes, spent, strict=True):
         shares = {key: round(100 * getattr(one, key) / total, 1) for key, total in whole.items()}
-        rows.append({"node": node, "does": does(node), "costs": one, "shares": shares, "weights": bool(one.params)})
+        rows.append(
+            {
+                "node": node,
+                "does": does(node),
+                "bits": output_bits(winner.plan, node),
+                "costs": one,
+                "shares": shares,
+                "weights": bool(one.params),
+            }
+        )
     return rows
-
-
-def does(node: Node) -> str:
-    """A layer in words."""
-    name = {"conv": "convolution", "global_avg": "global average"}.get(node.kind, node.kind.replace("_", " "))
-    words = [f"{node.kernel} x {node.kernel} {name}" if node.kind in ("conv", "max_pool", "avg_pool") else name]
-    words += [f"{name} {getattr(node, name)}" for name in ("stride", "dilation") if getattr(node, name) > 1]
-    words += ["depthwise" if node.groups == node.channels_in else f"{node.groups} groups"] if node.groups > 1 else []
-    return ", ".join([*words, *(["ReLU"] if node.relu else [])])
 
 
 def confusions(table: list[list[int]], names: list[str]) -> dict[str, Any]:

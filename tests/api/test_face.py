@@ -574,6 +574,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("search", {"storage": "file"}, ["`storage`", "'file'", "leave it out"]),
     ("load", {"what": "nowhere"}, ["`qnas.load(what)`", "'nowhere'", "check the path"]),
     ("show", {"what": "nowhere"}, ["`qnas.show(what)`", "'nowhere'", "`qnas.show()`"]),
+    ("show", {"what": "cortex-m5"}, ["`qnas.show(what)`", "'cortex-m5'", "did you mean 'cortex-m4'?"]),
     ("export", {"source": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("dashboard", {"run": "nowhere"}, ["nowhere", "the result of a finished run", "finish the run"]),
     ("dashboard", {"run": "nowhere", "port": 70_000}, ["`port=70000`", "within 1..65535", "leave it out"]),

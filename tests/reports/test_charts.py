@@ -1,14 +1,10 @@
 """Figures in pixels: what is drawn lies within its axes, in the right order."""
 
-import re
 from itertools import pairwise
 
 import pytest
 
-from qnas.network.plan import Builder
-from qnas.quant.scheme import FP32
-from qnas.reports.charts import BOTTOM, LEFT, RIGHT, TOP, Axis, Mark, chart, drawing, records
-from qnas.task import Task
+from qnas.reports.charts import BOTTOM, LEFT, RIGHT, TOP, Axis, Mark, chart, records
 
 
 @pytest.mark.parametrize("values", [[97.2], [0.0, 100.0], [35.2, 98.3], [99.1, 99.9], [7170, 48370], [5, 5, 5]])
@@ -46,19 +42,3 @@ def test_records_are_what_beats_all_before(
     points: list[tuple[float, float]], expected: list[tuple[float, float]]
 ) -> None:
     assert records(points) == expected
-
-
-def test_arcs_that_meet_have_lanes_of_their_own() -> None:
-    builder = Builder(Task((3, 4, 4), 3), True, FP32)
-    a = builder.conv("a", 0, 4, 3)
-    b = builder.conv("b", a, 4, 3)
-    c = builder.sum("c", a, builder.conv("d", b, 4, 3))
-    plan = builder.classifier(builder.sum("e", b, c))
-    found = drawing(plan)
-    assert found.height == len(plan.nodes) == 8
-    edges = {(source, place) for place, node in enumerate(plan.nodes) for source in node.inputs}
-    ends = {(float(re.findall(r"[\d.]+", path)[1]), float(re.findall(r"[\d.]+", path)[-1])) for path in found.paths}
-    assert ends == {(first + 0.5, last + 0.5) for first, last in edges}
-    arcs = [re.match(r"M0 [\d.]+Q(-[\d.]+) ", path) for path in found.paths if "Q" in path]
-    assert sorted(float(arc[1]) for arc in arcs if arc) == [-1.2, -0.6]
-    assert found.width == pytest.approx(1.8)
