@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -64,3 +65,20 @@ def test_a_user_without_a_name_can_train(tmp_path: Path) -> None:
     nameless = "import pwd; pwd.getpwuid = lambda number: {}[number]; from qnas.cli.main import main; main()"
     odd = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "USER", "LOGNAME", "LNAME", "USERNAME"))
     check_ended(run(tmp_path, odd, *COMMAND, "--out", "own", program=("-c", nameless)), tmp_path / "own")
+
+
+def can_unshare() -> bool:
+    """Whether a program can be run in a namespace of its own, which has no network."""
+    return (
+        subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0 if which("unshare") else False
+    )
+
+
+@pytest.mark.skipif(not can_unshare(), reason="needs namespaces")
+def test_a_search_needs_no_network(tmp_path: Path) -> None:
+    words = ["search", "--data", "digits", "--trials", "4", "--steps", "6", "--top", "1", "--workers", "2", "--json"]
+    command = ["unshare", "-rn", sys.executable, "-m", "qnas", *words, "--out", "run"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["screened"] == 4
+    assert (tmp_path / "run" / "report.html").is_file()
