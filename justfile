@@ -16,9 +16,14 @@ fuzz cases="100000":
 
 # long commands, killed at so many moments each; crowds that are killed for five minutes; a search of ten thousand networks
 soak moments="20":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    folder=$(mktemp -d)
+    chmod 755 "$folder"
+    trap '.ci/postgres "$folder/postgres" stop || true; rm -rf "$folder"' EXIT
     QNAS_KILLS={{moments}} python -m pytest -m slow tests/test_killed.py
     python benchmarks/crowd.py --seconds 300 --processes 8
-    if [ -n "${QNAS_TEST_POSTGRES:-}" ]; then python benchmarks/crowd.py --processes 4 --storage "$QNAS_TEST_POSTGRES"; fi
+    python benchmarks/crowd.py --seconds 300 --processes 4 --storage "$(.ci/postgres "$folder/postgres")"
     python benchmarks/overhead.py --trials 10000
 
 # style and types
