@@ -12,6 +12,7 @@ from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.candidate import Candidate
 from qnas.nas.rungs import (
+    FEWEST_LABELS,
     Rung,
     best,
     best_trained,
@@ -94,6 +95,8 @@ def test_the_others_are_spread_evenly() -> None:
     assert len(rest) == 4
     assert gaps == {25}
     assert all(score < 100 for score in rest)
+    rest = scores_of(stratified(candidates([float(place) for place in range(14)]), 9))[6:]  # 8 others, by 2.67
+    assert rest == [7, 5, 2]
 
 
 @pytest.mark.parametrize(
@@ -408,6 +411,9 @@ def test_every_short_run_is_expected_by_an_outlook_that_knows_the_others() -> No
     _, trust = mended(trained_to(made, short.steps, [*reached[:-1], reached[-1] + 8]), short, full, Shifting())
     assert trust is not None
     assert trust.error == pytest.approx((7 * 8 / 7 + 8) / 8)
+    few = trained_to(made[:FEWEST_LABELS], short.steps, reached[:FEWEST_LABELS])
+    assert mended(few, short, full, Shifting())[1] is not None
+    assert mended([*few[1:], *made[FEWEST_LABELS:]], short, full, Shifting())[1] is None
 
 
 def test_full_runs_may_turn_out_longer_than_planned() -> None:

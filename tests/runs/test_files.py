@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from qnas.runs.files import read_rows, remove, write_bytes, write_json, write_tensors
+from qnas.runs.files import read_rows, remove, write_bytes, write_json, write_rows, write_tensors
 
 
 def refuse(*_: object) -> None:
@@ -19,6 +19,13 @@ def refuse(*_: object) -> None:
 def test_bytes_are_written_into_folders_that_are_made(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b" / "file", b"content")
     assert (tmp_path / "a" / "b" / "file").read_bytes() == b"content"
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rows = [{"a": 1, "b": [0.5, None]}, {"b": "two\nlines"}]
+    write_rows(tmp_path / "rows", rows)
+    assert (tmp_path / "rows").read_text().count("\n") == 2
+    assert read_rows(tmp_path / "rows") == rows
 
 
 def test_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
