@@ -101,7 +101,7 @@ def main() -> None:
     done = [(int(trial.user_attrs[TASK]), trial) for trial in trials if trial.state == TrialState.COMPLETE]
     told = Counter(task for task, _ in done)
     wrong = sum(trial.value != result_of(task) for task, trial in done)
-    lost = set(range(max(told, default=0) + 1)) - set(told)
+    lost = set(range(max(told, default=-1) + 1)) - set(told)
     workers = {payload_of(trial)["by"] for _, trial in done}
     finish(
         storage=given.storage.split(":")[0] or "journal", processes=given.processes, seconds=given.seconds, kills=kills,

@@ -247,7 +247,7 @@ def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_values(value: Any) -> None:
     """Check depth, letters and digits, level by level."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST + 1):
         if not level:
             return
         for one in level:

@@ -182,6 +182,8 @@ def test_images_may_move_but_not_change(tmp_path: Path) -> None:
         "'dog'] there, ['dog', 'cat'] now; the images themselves, or which class they are of (hash of all pixels and "
         "labels): 'ab12' there, 'cd34' now); give the old settings, or another `out`."
     )
+    with pytest.raises(QnasError, match=r"bits: 'w4a4' there, 'w2a2' now"):  # wherever they lie
+        open_run({**SETTINGS, "bits": "w2a2", "data": "/here", "images": images}, tmp_path, VERSIONS)
     with pytest.raises(QnasError, match=r"images\.train: 40 there, 41 now"):
         open_run({**SETTINGS, "data": "/here", "images": {**images, "train": 41}}, tmp_path, VERSIONS)
 

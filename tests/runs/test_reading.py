@@ -13,7 +13,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qnas.errors import QnasError
-from qnas.runs.reading import LONGEST, read_json, reading
+from qnas.runs import reading as bounds
+from qnas.runs.reading import (
+    LONGEST,
+    check_file,
+    expect,
+    parse_json,
+    read_json,
+    read_tensors,
+    reading,
+    unzipped,
+)
 
 
 def text_of(path: Path) -> str:
@@ -168,3 +178,86 @@ def test_json_of_anything_but_named_values_is_refused(tmp_path: Path, content: s
     assert str(error.value) == (
         f"{path} cannot be read as a made-up file (it holds {kind} instead of named values); make it anew."
     )
+
+
+def test_a_file_has_as_many_bytes_as_it_may_and_not_one_more(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for size in (0, 2_999, 3_000):
+        path.write_bytes(bytes(size))
+        check_file(path, 3_000)
+    for size in (3_001, 9_000):
+        path.write_bytes(bytes(size))
+        with pytest.raises(ValueError, match="it has more than 3,000 bytes"):
+            check_file(path, 3_000)
+
+
+def test_a_gzipped_file_unpacks_to_as_many_bytes_as_it_may_and_not_one_more(tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(b"x" * 3_000))
+    assert unzipped(path, 3_000) == b"x" * 3_000
+    with pytest.raises(ValueError, match="it unpacks to more than 2,999 bytes"):
+        unzipped(path, 2_999)
+
+
+def test_what_stands_for_far_more_than_it_has_is_no_honest_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "SMALL", 100)
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(bytes(1_000_000)))
+    with pytest.raises(ValueError, match="it unpacks to more than"):
+        unzipped(path, 10**9)
+
+
+@pytest.mark.parametrize("text", ["[1,2,3,4,5,6,7,8]", '{"a":{"b":1}}', "[[],[],[],[]]", '[{"a":1},2,3,4]'])
+def test_json_has_as_many_values_as_it_may_and_not_one_more(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comma and a bracket are a value each, names count fourfold."""
+    monkeypatch.setattr(bounds, "MOST_VALUES", 8)
+    parse_json(text.encode())
+    monkeypatch.setattr(bounds, "MOST_VALUES", 7)
+    with pytest.raises(ValueError, match="it has more than 7 values"):
+        parse_json(text.encode())
+
+
+def test_json_has_as_many_levels_as_it_may_and_not_one_more() -> None:
+    parse_json("[" * (bounds.DEEPEST - 1) + "1" + "]" * (bounds.DEEPEST - 1))
+    with pytest.raises(ValueError, match=f"it has more than {bounds.DEEPEST} levels"):
+        parse_json("[" * bounds.DEEPEST + "1" + "]" * bounds.DEEPEST)
+
+
+def test_numbers_and_letters_are_looked_at_on_every_level() -> None:
+    with pytest.raises(ValueError, match="more than 30 digits"):
+        parse_json('{"a": [[' + "9" * 31 + "]]}")
+    with pytest.raises(ValueError, match="a letter that no terminal shows"):
+        parse_json('{"a": [{"b": "\\u001b"}]}')
+
+
+def test_tensors_are_those_that_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tensors"
+    save_file({"a": torch.arange(6.0).view(2, 3)}, path, {"told": "this"})
+    found, header = read_tensors(path, lambda header: {"a": (2, 3)} if header == {"told": "this"} else {})
+    assert (found["a"].tolist(), header) == ([[0, 1, 2], [3, 4, 5]], {"told": "this"})
+    for wanted, reason in (({}, "unknown tensor 'a'"), ({"a": (3, 2)}, "the shape"), ({"b": (1,)}, "no tensor 'b'")):
+        with pytest.raises(ValueError, match=reason):
+            read_tensors(path, lambda header, wanted=wanted: wanted)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    monkeypatch.setattr(bounds, "MOST_HEADER", length)
+    read_tensors(path)
+    monkeypatch.setattr(bounds, "MOST_HEADER", length - 1)
+    with pytest.raises(ValueError, match=f"no header of at most {length - 1} bytes"):
+        read_tensors(path)
+
+
+def test_values_are_held_against_a_shape() -> None:
+    shape = {"n": int, "x": (float,), "names": {str: [bool]}, "more?": str}
+    expect({"n": 1, "x": None, "names": {"a": [True], "b": []}}, shape)
+    expect({"n": 1, "x": 2, "names": {}, "more": "yes"}, shape)
+    for wrong, reason in (
+        ({"n": True, "x": 1, "names": {}}, "n is True instead of a whole number"),
+        ({"n": 1, "x": "2", "names": {}}, "x is '2' instead of a number"),
+        ({"n": 1, "x": 1, "names": {"a": [True, 0]}}, r"names\.a\[1\] is 0 instead of true or false"),
+        ({"n": 1, "x": 1}, "it has no names"),
+        ({"n": 1, "x": 1, "names": {}, "more": 1}, "more is 1 instead of a text"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            expect(wrong, shape)
