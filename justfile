@@ -23,7 +23,8 @@ soak moments="20":
     trap '.ci/postgres "$folder/postgres" stop || true; rm -rf "$folder"' EXIT
     QNAS_KILLS={{moments}} python -m pytest -m slow tests/test_killed.py
     python benchmarks/crowd.py --seconds 300 --processes 8
-    python benchmarks/crowd.py --seconds 300 --processes 4 --storage "$(.ci/postgres "$folder/postgres")"
+    url=$(.ci/postgres "$folder/postgres")
+    python benchmarks/crowd.py --seconds 300 --processes 4 --storage "$url"
     python benchmarks/overhead.py --trials 10000
 
 # style and types

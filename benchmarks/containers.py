@@ -22,7 +22,7 @@ from qnas.exporters.c import write_c
 from qnas.exporters.emulated import emulated
 from qnas.exporters.parity import integers_of
 from qnas.exporters.registry import PROFILES, Profile, check_runs
-from qnas.exporters.winner import load_winner, read_manifest
+from qnas.exporters.winner import load_winner
 from qnas.network.deployed import DeployedNetwork, deploy
 
 
@@ -32,9 +32,9 @@ def row_of(profile: Profile, network: DeployedNetwork, data: DataSet, images: in
     try:
         check_runs(profile)
         files = profile.write(network, data.task, pixels=False)
+        parity = profile.compare(files, network, data.test.first(images))
     except QnasError as error:
         return {"profile": profile.name, "refused": str(error)}
-    parity = profile.compare(files, network, data.test.first(images))
     found = {key: round(value, 6) if isinstance(value, float) else value for key, value in parity.to_json().items()}
     size, took = len(files[profile.file]), round(time.perf_counter() - started, 1)
     return {"profile": profile.name, **found, "file_bytes": size, "seconds": took}
@@ -63,7 +63,8 @@ def main() -> None:
     settle()
     rows = []
     for folder in given.winners:
-        winner, data = load_winner(Path(folder)), find_data(read_manifest(Path(folder))["images"]["data"])
+        winner = load_winner(Path(folder))
+        data = find_data(winner.facts["settings"]["data"])
         network, named = deploy(winner), {"network": winner.genotype.key, "grid": winner.grids.name}
         for name in given.profiles:
             rows.append({**named, **row_of(PROFILES[name], network, data, given.images)})

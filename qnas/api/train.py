@@ -33,6 +33,7 @@ from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
+from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import Bits, check_edges
 from qnas.runs.files import remove
 from qnas.runs.folder import RUN, locked, open_run, read_run
@@ -118,7 +119,7 @@ def train(
     predicted = ghn == "" and not (winner or isinstance(architecture, HandMade))
     name = default_checkpoint(known) if predicted else str(ghn or "")
     checkpoint = load_checkpoint(name) if name else None
-    model: Predictor | None = predictor_for(checkpoint, images) if checkpoint else None
+    model: Predictor | None = predictor_for(checkpoint, images, GRIDS[how.grid]) if checkpoint else None
     goes_on = winner if ghn == "" else None
     if goes_on:
         check_start(goes_on, images, architecture)

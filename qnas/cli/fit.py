@@ -79,7 +79,8 @@ def fit_ghn(
             size=size, start_from=start_from, resume=resume, device=device, threads=threads, progress=progress,
         )  # fmt: skip
     given = f"{arguments(with_size(data, image))}, ghn={str(out)!r}"
-    calls = f"Measure it with `qnas.evaluate_ghn({given})`, search with it by `qnas.search({given})`"
+    searched = given + (f", space={space!r}" if space else "")
+    calls = f"Measure it with `qnas.evaluate_ghn({given})`, search with it by `qnas.search({searched})`"
     say(f"Checkpoint: {out}. {in_options(calls)}")
 
 

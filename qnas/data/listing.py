@@ -250,17 +250,20 @@ def _check_counts(found: Listing) -> None:
             more = f" and too few of {len(lacking) - EXAMPLES} others" if len(lacking) > EXAMPLES else ""
             raise QnasError(
                 f"Each class needs at least {fewest} images ({', '.join(ENDINGS)}), got {told}{more} in {where}; "
-                f"{_other_endings(found)}add some, or remove the class."
+                f"{_other_endings(found, {name for _, name in lacking})}add some, or remove the class."
             )
     if "train" not in found.parts:
         raise QnasError(f"There are images to train on, got none in {found.folder}; correct its table.")
 
 
-def _other_endings(found: Listing) -> str:
-    """Which endings files have that may be images of a kind that cannot be read, and what to do; or nothing."""
-    endings = Counter(path.suffix.lower() for path in found.left_out.get(NO_IMAGE, ()))
-    ending, count = endings.most_common(1)[0] if endings else ("", 0)
-    return f"convert {count:,} files that end in {shown(ending)}, if they are images, or " if ending else ""
+def _other_endings(found: Listing, classes: set[str]) -> str:
+    """Which ending most files of these classes have that cannot be read as images, and what to do; or nothing."""
+    files = [path for path in found.left_out.get(NO_IMAGE, ()) if classes & set(path.parts)]
+    endings = Counter(ending for path in files if (ending := path.suffix.lower()))
+    if not endings:
+        return ""
+    [(ending, count)] = endings.most_common(1)
+    return f"convert the files that end in {shown(ending)} ({count:,}), if they are images, or "
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

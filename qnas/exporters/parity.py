@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import Images
-from qnas.exporters.onnx import INPUT, with_values
+from qnas.exporters.onnx import INPUT, OUTPUT, with_values
 from qnas.network.deployed import DeployedNetwork
 from qnas.network.forward import Parameters, forward
 from qnas.network.integers import IntegerNetwork, integer_network
@@ -35,6 +35,8 @@ ASKED = ("integers_same_class", "first_layer")
 """What is not known of every container."""
 MOST_STEPS = 1.5
 """Steps of a grid that a value of a layer may be off by, rounding of the difference included."""
+LOGITS = 0.01
+"""By what share of the largest logit they may differ, where the last layer is computed from the same values."""
 FORCED = 64
 """Images on which layers are compared one by one."""
 
@@ -121,12 +123,14 @@ class _Forced:
         return self.network.layer(node, x, parameters)
 
     def activation(self, node: Node, x: Tensor) -> Tensor:
-        ours = self.network.activation(node, x)
+        if (grid := self.network.activations.get(node.name)) is None:
+            return x
+        ours = grid.round(x)
         theirs = self.theirs.get(node.name, ours)
         if ours.shape != theirs.shape:  # of another network
             self.steps[node.name] = inf
             return ours
-        self.steps[node.name] = float((ours - theirs).abs().max() / self.network.activations[node.name].scale)
+        self.steps[node.name] = float((ours - theirs).abs().max() / grid.scale)
         return theirs
 
 
@@ -134,18 +138,22 @@ class _Forced:
 def first_difference(model: bytes, network: DeployedNetwork, images: Images, pixels: bool) -> str:
     """The first layer whose values in onnxruntime and in torch are more than a step apart; empty if none is.
 
-    Each layer is computed from what onnxruntime has computed before it, so that no layer answers for another. As all
-    values are asked for, onnxruntime may join fewer layers than in the run that counts.
+    Each layer is computed from what onnxruntime has computed before it, so that none answers for another, but for what
+    a max pool hands on; the logits may differ by ``LOGITS`` of the largest. As all values are asked for, onnxruntime
+    may join fewer layers than in the run that counts.
     """
     shown = onnx.load_model_from_string(model)
     shape, classes = network.plan.nodes[0].shape, network.plan.classes
     names = with_values(shown, network, Task(shape, classes, mean=(0.0,), deviation=(1.0,)) if pixels else None)
     session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
     (x,) = inputs(images, pixels, len(images))
-    found = dict(zip(names, session.run(list(names.values()), {INPUT: x}), strict=True)) if names else {}
-    forced = _Forced(network, {node: torch.from_numpy(value) for node, value in found.items()})
-    forward(network.plan, {}, images.batch(slice(None))[0], forced)
-    return next((node for node, steps in forced.steps.items() if not steps < MOST_STEPS), "")
+    values = [torch.from_numpy(value) for value in session.run([*names.values(), OUTPUT], {INPUT: x})]
+    forced = _Forced(network, dict(zip(names, values, strict=False)))
+    logits, last = forward(network.plan, {}, images.batch(slice(None))[0], forced), values[-1]
+    apart = [node for node, steps in forced.steps.items() if not steps < MOST_STEPS]
+    if not apart and not (logits - last).abs().max() <= LOGITS * last.abs().max():
+        apart = [network.plan.nodes[-1].name]
+    return apart[0] if apart else ""
 
 
 def inputs(images: Images, pixels: bool, size: int) -> Iterator[NDArray[Any]]:

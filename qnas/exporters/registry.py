@@ -127,7 +127,7 @@ PROFILES = {
     for row in (
         Profile(
             "compact",
-            "ONNX with weights of 4 bits and fewer stored two a byte: the smallest file",
+            "ONNX with weights of 4 bits and fewer stored two a byte: a small file",
             _onnx(NIBBLES),
             needs="onnxruntime 1.19",
         ),

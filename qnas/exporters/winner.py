@@ -235,7 +235,7 @@ def write_winner(
             "python": platform.python_version(),
         },
     }
-    drawn = as_svg(network.plan, f"{data.name}, {network.plan.nodes[-1].bits}")
+    drawn = as_svg(network.plan, f"{data.name}, {facts['settings']['bits']}")
     for_people = {**guides(manifest), DRAWING: drawn.encode()}
     for name, content in for_people.items():
         write_bytes(folder / name, content)

@@ -291,7 +291,7 @@ def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
 
 def timed(job: Job) -> Result:
     """Seconds of a training step, of a score and of measuring both, of a job's network, and its training price."""
-    data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device)
+    data, ghn = data_of(job.data, job.device), predictor_of(job.ghn, job.data, job.device, grid=job.recipe.grid)
     plan, started = build_plan(job.genotype, data.task), time.perf_counter()
     with job.computing():
         step = seconds_a_step(plan, data, job.recipe, ghn)

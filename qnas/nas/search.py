@@ -260,8 +260,8 @@ def _screen(
     foresight = foresight_of(settings, prepared)
     proposer = proposer_for(settings, prepared.space, foresight.choose if foresight else first)
     data = prepared.data.to(torch.device(means.device))
-    predictor = predictor_for(prepared.checkpoint, data)
     grid = GRIDS[settings.recipe.grid]
+    predictor = predictor_for(prepared.checkpoint, data, grid)
     scorer = means.scorer(prepared.space, settings.bits, data, predictor, settings.seed, grid)
     model = cost_model_for(settings, prepared.space, folder)
     return Screen(scorer, proposer, queue, model, settings, prepared.space).run(look)

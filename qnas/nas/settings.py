@@ -19,8 +19,10 @@ SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
 MOST_THREADS = 4
 """Threads of a full run; more than two were not timed."""
-WAY = 2
-"""The version of how networks are proposed and started; a run that began with another one cannot go on."""
+WAY = 3
+"""The version of how networks are proposed, scored and started; a run that began with another one cannot go on."""
+MOST_TRIALS = 20_000
+"""Networks, as many as one file of results holds (``qnas.runs.reading.MOST_VALUES``)."""
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
@@ -93,6 +95,8 @@ class SearchSettings:
                 "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
             )
         at_least_one({"trials": self.trials, "top": self.top})
+        if self.trials > MOST_TRIALS:
+            raise QnasError(f"A search scores at most {MOST_TRIALS:,} `trials`, got {shown(self.trials)}; take fewer.")
         if not 0 <= self.threads <= MOST_THREADS:
             raise QnasError(
                 f"A full run computes on 1 to {MOST_THREADS} threads, got {shown(self.threads)}; begin another run."

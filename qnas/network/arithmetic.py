@@ -16,7 +16,7 @@ from qnas.network.plan import Node, Plan
 from qnas.quant.choices import GRIDS, GridChoice, Kind
 from qnas.quant.fake import noise_quant, sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold
-from qnas.quant.grid import Grid, Sharing, joint_grid, nearest_power_of_two
+from qnas.quant.grid import Grid, Sharing, joint_grid, nearest_power_of_two, next_power_of_two
 from qnas.quant.ranges import range_of, usual_fit
 
 
@@ -142,7 +142,9 @@ class _Observer:
         powers = self.choice.kind == "power_of_two"
         kind: Kind = "symmetric" if powers else "asymmetric"
         grid = Grid.of(x, node.bits.activations, from_zero=not node.signed, kind=kind)
-        grid = in_powers(grid) if powers else grid
+        if powers:  # the image is never clipped, as where it is deployed
+            image = node.kind == "input"
+            grid = replace(grid, scale=next_power_of_two(grid.scale)) if image else in_powers(grid)
         self.grids[node.name] = replace(grid, clips=True)  # other images go beyond
         return grid.round(x)
 

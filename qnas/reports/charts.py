@@ -1,4 +1,4 @@
-"""Plain figures of a page, in pixels: marks and one staircase on two axes, and the arcs of a network's drawing.
+"""Plain figures of a page, in pixels: marks and one staircase on two axes.
 
 What is computed here is drawn by the page's template.
 """

@@ -187,6 +187,6 @@ def picks_table(result: dict[str, Any]) -> Table:
         best = [[value for one in others if (value := one[key]) is not None] for key in ("score", "estimate")]
         table.add_section()
         table.add_row(
-            "", f"best of {len(others):,} others", *(f"{max(values):.1f}" if values else "-" for values in best)
+            "", f"best of {len(others):,} more", *(f"{max(values):.1f}" if values else "-" for values in best)
         )
     return table

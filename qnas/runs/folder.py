@@ -14,6 +14,8 @@ from qnas.runs.identity import PLACE, refuse_changes
 from qnas.runs.reading import Shape, expect, read_json, reading
 
 RUN, LOCK = "run.json", "run.lock"
+LOCKS = Path("/proc/locks")
+"""What Linux tells of locks."""
 
 
 def open_run(
@@ -84,9 +86,10 @@ def locked(folder: Path) -> Iterator[None]:
 def _holder(lock: Path) -> str:
     """Who holds a lock, where the system tells: its file of locks names process and inode of each."""
     with suppress(OSError, ValueError):
-        inode = str(lock.stat().st_ino)
-        for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
+        inode, holders = str(lock.stat().st_ino), list[int]()
+        for line in LOCKS.read_text(encoding="utf-8").splitlines():
             *_, process, place, _, _ = line.split()
-            if place.split(":")[-1] == inode and int(process) > 0:
-                return f"process {process}"
+            holders += [int(process)] if place.split(":")[-1] == inode else []
+        if len(holders) == 1 and holders[0] > 0:  # of several, one may be of another file system
+            return f"process {holders[0]}"
     return "one"

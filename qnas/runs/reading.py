@@ -34,7 +34,7 @@ LONGEST_LINE = 2_000
 """Letters of a line of TOML, whose reader takes the square of a name's parts."""
 MOST_HEADER = 1 << 20
 """Bytes of the header of a safetensors file."""
-MOST_DIGITS, MOST_VALUES, DEEPEST = 30, 1_500_000, 24
+MOST_DIGITS, MOST_VALUES, DEEPEST = 30, 2_000_000, 24
 """Digits of a whole number, values of a JSON file (names count fourfold), and levels of lists and tables."""
 DENSEST = 250
 """Bytes that one of gzip may stand for in files above ``SMALL``: deflate makes up to 1,032 of zeros alone."""

@@ -22,6 +22,7 @@ WIDTHS = {"quint8": Bits(8, 8), "w4a4": Bits(4, 4), "w2a2": Bits(2, 2)}
 """What the trained networks are quantized to; the paper has the first."""
 
 MOST_SEEDS = 1_000
+"""Runs of each network that a study may have."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from qnas.data.images import DataSet
 from qnas.data.registry import find_again, find_data
 from qnas.devices import computing
 from qnas.network.initial import Predictor
+from qnas.quant.choices import GRIDS
 from qnas.runs.files import write_tensors
 from qnas.runs.reading import not_finite
 from qnas.scores.closed_form import predictor_for
@@ -97,9 +98,9 @@ def data_of(name: str, device: str, images: str = "") -> DataSet:
 
 
 @lru_cache(maxsize=1)
-def predictor_of(name: str, data: str, device: str, images: str = "") -> Predictor:
-    """What predicts with a checkpoint for a data set (``data_of``), on a device; the last one is kept."""
-    return predictor_for(load_checkpoint(name), data_of(data, device, images))
+def predictor_of(name: str, data: str, device: str, images: str = "", grid: str = "") -> Predictor:
+    """What predicts with a checkpoint for a data set (``data_of``) and a grid, on a device; the last one is kept."""
+    return predictor_for(load_checkpoint(name), data_of(data, device, images), GRIDS[grid] if grid else None)
 
 
 def run_job(job: Job) -> Result:
@@ -111,7 +112,7 @@ def run_job(job: Job) -> Result:
     """
     started = time.perf_counter()
     data = data_of(job.data, job.device, job.images)
-    ghn = predictor_of(job.ghn, job.data, job.device, job.images) if job.ghn else None
+    ghn = predictor_of(job.ghn, job.data, job.device, job.images, job.recipe.grid) if job.ghn else None
     losses: list[Tensor] = []
     network = train_network(job.genotype, data, job.recipe, job.seed, ghn, losses.append)
     if bad := not_finite(network.state_dict()):

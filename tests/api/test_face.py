@@ -567,6 +567,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("search", {"ghn": "nowhere"}, ["'nowhere'", "`ghn='FOLDER'`"]),
     ("search", {"sampler": "bayes"}, ["sampler", "'bayes'", "nsga2"]),
     ("search", {"trials": -1}, ["`trials`", "got -1", "leave it out"]),
+    ("search", {"trials": 20_001}, ["20,000 `trials`", "got 20001", "take fewer"]),
     ("search", {"top": -1}, ["`top`", "got -1", "leave it out"]),
     ("search", {"steps": -1}, ["`steps`", "got -1", "leave it out"]),
     ("search", {"workers": -1}, ["`workers`", "got -1", "leave it out"]),

@@ -250,7 +250,8 @@ def test_a_table_without_the_columns_is_told_them(tmp_path: Path) -> None:
 def test_endings_that_may_be_images_are_named_where_images_lack(tmp_path: Path) -> None:
     put(tmp_path, "dog", count=10)
     put(tmp_path, *(f"cat/{number}.HEIC" for number in range(12)), "cat/notes.txt")
-    with pytest.raises(QnasError, match=r"got 0 of 'cat' in .*; convert 12 files that end in '\.heic', if they are"):
+    put(tmp_path, *(f"dog/{number}.txt" for number in range(20)), *(f"cat/{number}" for number in range(20)))
+    with pytest.raises(QnasError, match=r"got 0 of 'cat' in .*; convert the files that end in '\.heic' \(12\), if th"):
         list_images(tmp_path)
 
 

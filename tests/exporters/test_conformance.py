@@ -237,6 +237,11 @@ def test_the_comparison_names_the_first_layer_that_is_another(
         parity = compare(write_onnx(network).SerializeToString(), changed, digits_data.validation)
         assert parity.first_layer == node.name
         assert replace(parity, same_class=50.0).failure.endswith(f"layer {node.name} is the first to differ by itself")
+    last = network.layers["classifier"]
+    other = replace(last, bias=last.bias + torch.arange(len(last.bias)))
+    changed = replace(network, layers={**network.layers, "classifier": other})
+    parity = compare(write_onnx(network).SerializeToString(), changed, digits_data.validation)
+    assert parity.first_layer == "classifier"
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from qnas.network.arithmetic import (
     static_on,
 )
 from qnas.network.forward import forward
+from qnas.network.grids import Grids
+from qnas.network.module import Network
 from qnas.network.plan import Builder, Plan
 from qnas.quant.choices import GRIDS, grid_of
 from qnas.quant.grid import Sharing
@@ -164,6 +166,11 @@ def test_static_weights_lie_on_the_grid_that_is_asked_for(name: str) -> None:
         one_step = len(weight.unique()) <= 16
         assert one_step or GRIDS[name].per_channel or len(channels) == 1
     grids = static.grids.values()
+    if GRIDS[name].kind == "power_of_two":
+        network = Network(plan, values, (images.min().item(), images.max().item()), Grids(name))
+        deployed = network.input_grid(plan.nodes[0])
+        scored = static.grids["image"]
+        assert [float(scored.scale), float(scored.zero_point)] == [float(deployed.scale), float(deployed.zero_point)]
     powers = all(torch.frexp(torch.as_tensor(grid.scale))[0] == 0.5 for grid in grids)
     assert powers == (GRIDS[name].kind == "power_of_two")
 

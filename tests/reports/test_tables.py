@@ -58,10 +58,10 @@ def test_accuracies_and_names_stay_whole(width: int, there: list[str], missing: 
 
 def test_networks_that_are_no_picks_have_a_line() -> None:
     text = printed(picks_table(RESULT), 160)
-    assert [line.split() for line in text.splitlines() if "others" in line] == [
-        ["│", "│", "best", "of", "2", "others", "│", "95.0", "│", "-", *"│││││││"]
+    assert [line.split() for line in text.splitlines() if "more" in line] == [
+        ["│", "│", "best", "of", "2", "more", "│", "95.0", "│", "-", *"│││││││"]
     ]
-    assert "others" not in printed(picks_table({**RESULT, "candidates": []}), 160)
+    assert " more " not in printed(picks_table({**RESULT, "candidates": []}), 160)
 
 
 def test_data_are_told_in_the_words_of_whoever_reads(digits_data: DataSet) -> None:

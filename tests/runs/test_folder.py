@@ -162,6 +162,19 @@ def test_a_run_of_another_process_keeps_this_one_out(folder: Path) -> None:
         pass
 
 
+def test_of_several_locks_of_one_number_none_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of different file systems may have the same number."""
+    with locked(folder):
+        line = f"1: FLOCK  ADVISORY  WRITE 777 00:2f:{(folder / LOCK).stat().st_ino} 0 EOF\n"
+        for lines, who in ((line, "process 777"), (line + line.replace("777", "778"), "one"), ("nonsense\n", "one")):
+            (tmp_path / "locks").write_text(lines)
+            monkeypatch.setattr("qnas.runs.folder.LOCKS", tmp_path / "locks")
+            with pytest.raises(QnasError, match=f"and {who} does in"), locked(folder):
+                pass
+
+
 def test_an_error_inside_ends_the_lock(folder: Path) -> None:
     with pytest.raises(ValueError, match="inside"), locked(folder):
         raise ValueError("inside")

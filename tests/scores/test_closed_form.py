@@ -13,6 +13,7 @@ from qnas.network.arithmetic import static_on
 from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.plan import Plan
+from qnas.quant.choices import GRIDS, GridChoice
 from qnas.quant.scheme import Bits
 from qnas.sampling.generator import stream
 from qnas.scores.accuracy import accuracy
@@ -40,8 +41,8 @@ def plans(data: DataSet, bits: str, count: int = 4, space: str = "tiny") -> list
     return [build_plan(next(networks), data.task) for _ in range(count)]
 
 
-def top1(plan: Plan, parameters: dict[str, Tensor], data: DataSet) -> float:
-    arithmetic = static_on(plan, parameters, data.train.batch(slice(0, 64))[0])
+def top1(plan: Plan, parameters: dict[str, Tensor], data: DataSet, grid: GridChoice = GRIDS["asymmetric"]) -> float:
+    arithmetic = static_on(plan, parameters, data.train.batch(slice(0, 64))[0], grid)
     return accuracy(lambda x: forward(plan, parameters, x, arithmetic), data.validation).top1
 
 
@@ -62,6 +63,17 @@ def test_other_classes_are_told_apart_without_a_training_step(
         assert shapes == {slot.name: slot.shape for slot in plan.slots}
         found.append(top1(plan, dict(parameters), data))
     assert fmean(found) > least
+
+
+def test_classifiers_are_fitted_on_the_grid_that_counts(digits_checkpoint: Checkpoint, digits_data: DataSet) -> None:
+    data, grid = paired(digits_data), GRIDS["power-of-two"]
+    usual, fitted = (ClosedForm(digits_checkpoint.ghn, data.train, one) for one in (None, grid))
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for plan in plans(data, "w2a2", 6):
+        for closed in (usual, fitted):
+            (parameters,) = closed([plan])
+            found[closed is fitted].append(top1(plan, dict(parameters), data, grid))
+    assert fmean(found[True]) > fmean(found[False]) + 5
 
 
 def test_first_tiles_give_the_logits_of_whole_tensors(digits_checkpoint: Checkpoint, digits_data: DataSet) -> None:
