@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from qnas.devices import sent_to
 
 Array = NDArray[Any]
+NUMPY_THREADS = ThreadpoolController()
+"""Sets how many threads numpy's matrix products have, which torch's own setting does not reach."""
 
 
 class Sweep(NamedTuple):
@@ -140,8 +143,14 @@ class _SweepFunction(torch.autograd.Function):
 def swept_without_gradient(sweep: Sweep, h: Tensor, *weights: Tensor) -> Tensor:
     """What ``_SweepFunction`` computes, for prediction on a processor.
 
-    A level of one network is a node or two, so its time is the overhead of its operations, which numpy has less of.
+    One thread computes it: its sums must not depend on how many processors there are.
     """
+    with NUMPY_THREADS.limit(limits=1, user_api="blas"):
+        return _in_numpy(sweep, h, *weights)
+
+
+def _in_numpy(sweep: Sweep, h: Tensor, *weights: Tensor) -> Tensor:
+    """A level of one network is a node or two, so its time is the overhead of operations, which numpy has less of."""
     arrays = [tensor.detach().numpy() for tensor in (h, *weights, sweep.starts, sweep.ends, sweep.weights)]
     old, w_in, b_in, w_rec, b_rec, w_narrow, b_narrow, w_widen, b_widen, starts, ends, edge_weights = arrays
     count, size = old.shape

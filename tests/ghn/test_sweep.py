@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.nn import MessagePassing
@@ -160,3 +161,15 @@ def test_networks_in_a_batch_do_not_touch(draw: Draw) -> None:
     together = module(torch.cat(states), schedule(batch_graphs(graphs), sequential=True))
     alone = [module(h, schedule(graph, sequential=True)) for h, graph in zip(states, graphs, strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-12, atol=1e-12)
+
+
+def test_predictions_do_not_depend_on_the_threads_of_numpy(draw: Draw) -> None:
+    """Matrix products of many threads add up in another order."""
+    graph = batch_graphs([encode(plan) for plan in draw("tiny", "id", 40)])
+    module, sweeps = GatedSweeps(32, 1), schedule(graph, sequential=True)
+    states = torch.randn(graph.x.shape[0], 32, generator=torch.Generator().manual_seed(0))
+    found = []
+    for threads in (1, 2, 4):
+        with torch.no_grad(), ThreadpoolController().limit(limits=threads, user_api="blas"):
+            found.append(module(states, sweeps))
+    assert all(torch.equal(one, found[0]) for one in found)
