@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -122,15 +123,18 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def idle_processors(seconds: float = 0.25) -> float:
-    """How many of them others leave idle over a moment; all of them where the system does not tell."""
+def idle_processors(seconds: float = 0.2, moments: int = 5) -> float:
+    """How many of them others leave idle, the median of some moments; all of them where the system does not tell."""
     if not SYSTEM_TIMES.is_file():
         return processors()
-    before = _ticks()
-    time.sleep(seconds)
-    passed = [now - then for then, now in zip(before, _ticks(), strict=True)]
-    idle = (passed[3] + passed[4]) / sum(passed) if sum(passed) else 1.0
-    return min(processors(), (os.cpu_count() or 1) * idle)
+    shares, before = list[float](), _ticks()
+    for _ in range(moments):
+        time.sleep(seconds)
+        now = _ticks()
+        passed = [after - then for then, after in zip(before, now, strict=True)]
+        shares.append((passed[3] + passed[4]) / sum(passed) if sum(passed) else 1.0)
+        before = now
+    return min(processors(), (os.cpu_count() or 1) * median(shares))
 
 
 def _ticks() -> list[int]:

@@ -72,8 +72,12 @@ class Pool(Generic[Piece]):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def run(self, pieces: list[Piece]) -> Iterator[tuple[Piece, Result]]:
+    def run(self, pieces: list[Piece], watch: Callable[[], None] = lambda: None) -> Iterator[tuple[Piece, Result]]:
         """Each piece with its result, as they end.
+
+        Args:
+            pieces: of work.
+            watch: called every second while processes are at work.
 
         Raises:
             QnasError: processes are killed again and again.
@@ -99,7 +103,8 @@ class Pool(Generic[Piece]):
             todo = later
             if not running:
                 time.sleep(WAIT if todo else 0)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            watch()
+            for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
                 piece = running.pop(future)
                 try:
                     yield piece, self._kept(future.result())

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -541,8 +541,8 @@ def test_a_database_that_does_not_answer_ends_the_search(tmp_path: Path, prepare
 class AnyOrder(Pool[Job]):
     """A pool that does its work from the last piece to the first."""
 
-    def run(self, pieces: list[Job]) -> Iterator[tuple[Job, Result]]:
-        yield from super().run(pieces[::-1])
+    def run(self, pieces: list[Job], watch: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, Result]]:
+        yield from super().run(pieces[::-1], watch)
 
 
 def by_channels(job: Job) -> Result:
@@ -561,6 +561,27 @@ def test_a_trainer_gives_accuracies_in_the_order_of_its_candidates(tmp_path: Pat
     trainer = JobTrainer(SETTINGS, pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks")
     assert trainer([wide(8), wide(4), wide(6)], Rung("halve", 3)) == [8, 4, 6]
     assert len(Ledger(tmp_path / "ledger").results) == 3
+
+
+def test_who_waits_for_one_long_run_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what a shorter run took for each of its steps: 10 seconds for 5 of them, so 40 for 20."""
+    told, clock = list[tuple[str, float]](), [0.0]
+
+    class Slow(Pool[Job]):
+        def run(self, pieces: list[Job], watch: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, Result]]:
+            for piece in pieces:
+                for clock[0] in (10.0, 30.0, 60.0):
+                    watch()
+                yield piece, {**by_channels(piece), "seconds": 2.0 * piece.recipe.steps}
+            clock[0] = 0.0
+
+    monkeypatch.setattr("qnas.nas.search.time.monotonic", lambda: clock[0])
+    means = Means(progress=lambda stage, share, remark: told.append((stage, share)))
+    trainer = JobTrainer(SETTINGS, Slow(by_channels, Ledger(tmp_path / "ledger")), means, "picks")
+    one = replace(wide(8), price=3.0)
+    trainer([one], Rung("halve", 5))
+    trainer([one], Rung("finish", 20))
+    assert told == [("halve", 1.0), ("finish", 0.25), ("finish", 0.75), ("finish", 0.95), ("finish", 1.0)]
 
 
 def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Path) -> None:
