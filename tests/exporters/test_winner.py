@@ -32,7 +32,7 @@ from qnas.training.recipe import Recipe
 
 SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
 HASHED = ["genotype.json", "model.onnx", "network.safetensors"]
-FILES = ["README.md", *HASHED[:1], "manifest.json", *HASHED[1:], "predict.py"]
+FILES = ["README.md", *HASHED[:1], "manifest.json", *HASHED[1:], "network.svg", "predict.py"]
 UNREADABLE = (
     r"manifest\.json cannot be read as the manifest of a winner \(.*\); export the run again with `qnas\.export"
 )
