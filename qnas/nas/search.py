@@ -181,7 +181,7 @@ class JobTrainer:
             if self.paces and not outcomes and len(jobs) <= self.pool.workers:
                 work = max(job.recipe.steps * trained[job.name].price for job in jobs)
                 share = (time.monotonic() - began) / (work * median(self.paces))
-                report(min(0.95, share), f"{len(jobs)} networks, {rung.steps} steps")
+                report(min(0.95, share), f"0 of {len(jobs)} networks, {rung.steps} steps")
 
         for done, (job, result) in enumerate(self.pool.run(jobs, watch), 1):
             self.failures.note(job.genotype.key, result.get("failed", ""))

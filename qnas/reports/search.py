@@ -63,7 +63,7 @@ def use_line(folder: Path, manifest: dict[str, Any]) -> str:
     """What to do next with a winner: try it on a photo, where a program for that lies beside it."""
     if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
         return f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg"
-    return f"Next: use {folder / manifest.get('model', MODEL)}; images are prepared as {MANIFEST} says"
+    return f"Next: use {folder / manifest.get('model', MODEL)} (images are prepared as {MANIFEST} says)"
 
 
 def print_classes(manifest: dict[str, Any]) -> None:
