@@ -68,14 +68,14 @@ class Listing:
 
     def names_left_out(self) -> dict[str, tuple[str, ...]]:
         """The files that are left out as people see them, within the folder, by the reason."""
-        return {
-            reason: tuple(printable(str(path.relative_to(self.folder))) for path in files)
-            for reason, files in self.left_out.items()
-        }
+        return {reason: tuple(map(self._within, files)) for reason, files in self.left_out.items()}
+
+    def _within(self, path: Path) -> str:
+        return printable(str(path.relative_to(self.folder)))
 
     def _named(self, paths: Sequence[Path]) -> str:
         """How many paths there are, and the first ones."""
-        names = ", ".join(printable(str(path.relative_to(self.folder))) for path in paths[:EXAMPLES])
+        names = ", ".join(map(self._within, paths[:EXAMPLES]))
         return f"{len(paths)} ({names}{', ...' if len(paths) > EXAMPLES else ''})"
 
 

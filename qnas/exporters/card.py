@@ -10,13 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from qnas.data.pixels import eight_bit
 from qnas.data.registry import said, sized
 from qnas.errors import printable
 from qnas.exporters.drawing import DRAWING
 from qnas.exporters.registry import MODEL, find_profile
+from qnas.exporters.templates import templates_in
 from qnas.quant.choices import USUAL
 from qnas.scores.accuracy import interval
 from qnas.training.recipe import Recipe
@@ -58,10 +57,7 @@ def card(manifest: dict[str, Any], predict: bool) -> str:
         manifest: of the winner.
         predict: whether ``predict.py`` lies beside it.
     """
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
+    templates = templates_in(TEMPLATES, autoescape=False, keep_trailing_newline=True)
     templates.filters |= {"text": in_markdown, "yaml": in_yaml}
     settings, images = manifest["facts"]["settings"], manifest["images"]
     text = templates.get_template("card.jinja").render(

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
+from qnas.exporters.templates import templates_in
 from qnas.network.plan import Node, Plan
 from qnas.quant.scheme import FLOAT
 
@@ -74,12 +73,8 @@ def as_svg(plan: Plan, title: str) -> str:
     for column in zip(heads, *table, strict=True):
         places.append(round(right))
         right += LETTER * max(map(len, column)) + ROW
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     rows = [(TOP + ROW * place + ROW / 2 + 4, list(zip(places, one, strict=True))) for place, one in enumerate(table)]
-    return templates.get_template("drawing.jinja").render(
+    return templates_in(Path(__file__).parent).get_template("drawing.jinja").render(
         title=title, width=round(right), height=TOP + ROW * (drawn.height + 1), left=left, top=TOP, row=ROW,
         paths=drawn.paths, heads=list(zip(places, heads, strict=True)), rows=rows,
     )  # fmt: skip

@@ -35,7 +35,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
-from qnas.quant.choices import grid_of
+from qnas.quant.choices import GRIDS, GridChoice
 from qnas.runs.progress import Progress, silent, stage
 from qnas.sampling.generator import stream
 from qnas.scores.race import CALIBRATION_IMAGES, MOST_IMAGES, PILOTS, batch_on
@@ -278,12 +278,12 @@ def _first_proposals(settings: SearchSettings, prepared: Prepared) -> list[Genot
 
 
 @torch.inference_mode()
-def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor) -> float:
+def _seconds_a_score(plan: Plan, data: DataSet, ghn: Predictor, grid: GridChoice) -> float:
     """Of a whole score."""
     started = time.perf_counter()
     (parameters,) = ghn([plan], whole=False)
     calibration, _ = data.train.batch(slice(0, CALIBRATION_IMAGES))
-    arithmetic = static_on(plan, parameters, calibration, grid_of(ghn.weights))
+    arithmetic = static_on(plan, parameters, calibration, grid)
     for x, _ in evaluation_batches(data.validation.first(MOST_IMAGES), batch_on(calibration.device)):
         forward(plan, parameters, x, arithmetic).sum().item()
     return time.perf_counter() - started
@@ -295,6 +295,6 @@ def timed(job: Job) -> Result:
     plan, started = build_plan(job.genotype, data.task), time.perf_counter()
     with job.computing():
         step = seconds_a_step(plan, data, job.recipe, ghn)
-        score = _seconds_a_score(plan, data, ghn)
+        score = _seconds_a_score(plan, data, ghn, GRIDS[job.recipe.grid])
     passed = time.perf_counter() - started
     return {"job": job.name, "step": step, "score": score, "passed": passed, "price": price(plan, job.recipe.batch)}

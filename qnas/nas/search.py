@@ -168,28 +168,27 @@ class JobTrainer:
         self.settings, self.pool, self.means, self.folder, self.leaders = settings, pool, means, folder, leaders
         self.images = json.dumps(images) if images else ""
         self.failures, self.seconds = Failures(), dict[str, float]()
-        self.paces = list[float]()  # seconds of runs for each of their steps and unit of price
+        self.paces = list[float]()  # seconds of runs for each unit of their work, steps times price
 
     def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float | str]:
         """See ``qnas.nas.rungs.Trainer``."""
         report, outcomes, best = stage(self.means.progress, rung.name), dict[str, float | str](), 0.0
         jobs = [self.job(one, rung) for one in candidates]
         trained, began = dict(zip((job.name for job in jobs), candidates, strict=True)), time.monotonic()
+        works = {job.name: job.recipe.steps * trained[job.name].price for job in jobs}  # 0 where none counted prices
 
         def watch() -> None:
             """Say by what others took how far runs are that were all begun together, while none of them has ended."""
             if self.paces and not outcomes and len(jobs) <= self.pool.workers:
-                work = max(job.recipe.steps * trained[job.name].price for job in jobs)
-                share = (time.monotonic() - began) / (work * median(self.paces))
+                share = (time.monotonic() - began) / (max(works.values()) * median(self.paces))
                 report(min(0.95, share), f"0 of {len(jobs)} networks, {rung.steps} steps")
 
         for done, (job, result) in enumerate(self.pool.run(jobs, watch), 1):
             self.failures.note(job.genotype.key, result.get("failed", ""))
             outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
             self.seconds[job.genotype.key] = result.get("seconds", 0.0)
-            work = job.recipe.steps * trained[job.name].price  # 0 where nobody counted prices
-            if work and result.get("seconds"):
-                self.paces.append(result["seconds"] / work)
+            if works[job.name] and result.get("seconds"):
+                self.paces.append(result["seconds"] / works[job.name])
             best = max(best, result.get("top1", 0.0))
             if self.leaders:
                 self.leaders.note([trained[job.name].after(rung.steps, outcomes[job.name])])

@@ -127,12 +127,12 @@ class _Observer:
 
     def layer(self, node: Node, x: Tensor, parameters: Parameters) -> Tensor:
         name, bits = f"{node.name}/weight", node.bits.weights
-        if not node.bits.is_float and self.choice.is_symmetric and not self.choice.by_folding:
-            rounded = channel_grid(parameters[name], bits).round(parameters[name])
-            weight, bias = folded(node, x, {**parameters, name: rounded})
-        else:
-            weight, bias = folded(node, x, parameters)
-            weight = weight if node.bits.is_float else weight_grid(weight, bits, self.choice).round(weight)
+        before = self.choice.is_symmetric and not self.choice.by_folding and not node.bits.is_float
+        if before:
+            parameters = {**parameters, name: weight_grid(parameters[name], bits, self.choice).round(parameters[name])}
+        weight, bias = folded(node, x, parameters)
+        if not (before or node.bits.is_float):
+            weight = weight_grid(weight, bits, self.choice).round(weight)
         self.layers[node.name] = weight, bias
         return convolve(node, x, weight, bias)
 
@@ -178,7 +178,7 @@ def normed(node: Node, x: Tensor, parameters: Parameters) -> Tensor:
 
 
 def weight_grid(weight: Tensor, bits: int, choice: GridChoice) -> Grid:
-    """The grid of a folded weight, by the size of its values where it is symmetric."""
+    """The grid of a layer's weight, by the size of its values where it is symmetric."""
     if not choice.is_symmetric:
         return Grid.of(weight, bits)
     grid = Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0 if choice.per_channel else None)
@@ -190,13 +190,8 @@ def in_powers(grid: Grid) -> Grid:
     return replace(grid, scale=nearest_power_of_two(torch.as_tensor(grid.scale)))
 
 
-def channel_grid(weight: Tensor, bits: int) -> Grid:
-    """The symmetric grids of a weight's output channels, by the size of their weights."""
-    return Grid.of(weight, bits, fit="normal", kind="symmetric", axis=0)
-
-
 def on_channel_grids(layers: Sequence[Node], parameters: Parameters) -> dict[str, Tensor]:
-    """The weights of layers on their ``channel_grid``, by name, differentiable: those of equal bits in one go."""
+    """The weights of layers on grids a channel, by name, differentiable: those of equal bits in one go."""
     rounded: dict[str, Tensor] = {}
     for bits in {layer.bits.weights for layer in layers}:
         alike = [layer for layer in layers if layer.bits.weights == bits]

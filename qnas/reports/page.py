@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 from PIL import Image
 
@@ -25,6 +24,7 @@ from qnas.errors import QnasError
 from qnas.exporters.card import PREDICT, call_of, recipe_of
 from qnas.exporters.drawing import does, drawing, output_bits
 from qnas.exporters.parity import Parity
+from qnas.exporters.templates import templates_in
 from qnas.exporters.winner import Winner, load_winner, model_bytes, read_manifest
 from qnas.nas import pareto
 from qnas.nas.picks import winner_of
@@ -81,15 +81,11 @@ def keep_page(run: Path, typed: Typed = str) -> None:
 def page(run: Path, typed: Typed = str) -> str:
     """The page of a finished run (see ``write_page``)."""
     folder = Path(__file__).parent
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     script = (folder / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     with reading(run / RESULT, "the result of a finished run", "search again with another `out`"), computing(1):
         facts = facts_of(run, typed)
-    return templates.get_template("page.html").render(**facts, script=script, digest=digest)
+    return templates_in(folder).get_template("page.html").render(**facts, script=script, digest=digest)
 
 
 def facts_of(run: Path, typed: Typed) -> dict[str, Any]:

@@ -157,9 +157,11 @@ def make_runs(
         QnasError: data, checkpoint or width cannot be used, or the folder is of another study, or in use.
     """
     data = find_data(settings.data)
-    seen, task = {"images": data.fingerprint, "ghn_hash": _hash_of(settings)}, shrunk(data, settings.shrink).task
+    seen = {"images": data.fingerprint, "ghn_hash": _hash_of(settings)}
+    channels, height, width = data.task.image
+    image = (channels, height // settings.shrink, width // settings.shrink)
     for block in settings.blocks:
-        block_plan(block, settings.width, task)
+        block_plan(block, settings.width, Task(image, data.task.classes))
     open_run({**settings.identity(), **seen}, folder, {"torch": torch.__version__})
     images, report = json.dumps(seen["images"]), stage(progress, "train")
     batches = [replace(batch, images=images) for batch in batches_of(settings, device, folder)]

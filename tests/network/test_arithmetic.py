@@ -18,8 +18,8 @@ from qnas.network.arithmetic import (
     NoisyArithmetic,
     StaticArithmetic,
     arithmetic_for,
-    channel_grid,
     static_on,
+    weight_grid,
 )
 from qnas.network.forward import forward
 from qnas.network.grids import Grids
@@ -117,7 +117,7 @@ def test_rounding_channels_before_folding_is_the_float_network_of_the_rounded_we
     plan = replace(plan, nodes=tuple(node._replace(quantized=False) for node in plan.nodes))
     values, images = random_values(plan), torch.randn(8, 3, 8, 8)
     rounded = {
-        name: channel_grid(value, bits.weights).round(value) if name.endswith("/weight") else value
+        name: weight_grid(value, bits.weights, GRIDS["per-channel"]).round(value) if name.endswith("/weight") else value
         for name, value in values.items()
     }
     found = forward(plan, values, images, ChannelArithmetic(plan))
