@@ -23,6 +23,7 @@ from qnas.cli.errors import in_options
 from qnas.errors import printable_lines
 
 LINE_EVERY = 15.0
+AT_ONCE = 1.0  # seconds; what is done so soon after a stage began was done before
 GOES_ON = "The same command goes on with it."
 console = Console(stderr=True)
 
@@ -31,16 +32,20 @@ class Lines:
     """The stages of a command as lines with an estimate, one every now and then."""
 
     def __init__(self) -> None:
-        self.stage, self.share, self.said = "", 0.0, time.monotonic()  # the last share that time is counted from
+        self.stage, self.began = "", time.monotonic()
+        self.share, self.said = 0.0, self.began  # the last share that time is counted from
 
     def __call__(self, stage: str, share: float, remark: str) -> None:
         """See ``qnas.runs.progress.Progress``."""
+        now = time.monotonic()
         if stage != self.stage:
-            self.stage, self.share, self.said = stage, share, time.monotonic()
-        passed = time.monotonic() - self.said
+            self.stage, self.began = stage, now
+        if now - self.began < AT_ONCE:
+            self.share, self.said = share, now
+        passed = now - self.said
         if passed > LINE_EVERY and share > self.share:
             left = passed * (1 - share) / (share - self.share)
-            self.said, self.share = self.said + passed, share
+            self.said, self.share = now, share
             print(f"{stage}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
 
     def watch(self, rows: list[dict[str, Any]]) -> None:
@@ -74,6 +79,8 @@ class Bars:
         """See ``qnas.runs.progress.Progress``."""
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, total=1.0)
+        if (self.progress.tasks[self.tasks[stage]].elapsed or 0.0) < AT_ONCE:
+            self.progress.reset(self.tasks[stage], completed=share)
         self.progress.update(self.tasks[stage], completed=share, description=f"{stage}  {remark}")
 
     def watch(self, rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,8 @@ from qnas.cli.progress import GOES_ON, Bars, BarsAndTable, Lines, shown
 def test_a_bar_begins_where_the_run_goes_on() -> None:
     progress = BarsAndTable()
     bars = Bars(progress)
-    bars("train", 0.4, "step 40")
+    for kept in (1, 20, 40):  # what an earlier run did comes at once
+        bars("train", kept / 100, f"step {kept}")
     (task,) = progress.tasks
     assert (task.completed, task.description) == (0.4, "train  step 40")
     assert task.speed is None  # what was done before says nothing of the speed
@@ -43,10 +44,15 @@ def test_lines_have_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_lines_count_from_where_the_run_goes_on() -> None:
+def test_lines_count_from_where_the_run_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = Lines()
-    lines("train", 0.4, "")
-    assert lines.share == 0.4
+    for kept in (0.1, 0.2, 0.4):  # what an earlier run did comes at once
+        lines("train", kept, "")
+    monkeypatch.setattr("time.monotonic", lambda: lines.began + 20)
+    lines("train", 0.5, "5 of 10 runs")
+    assert capsys.readouterr().err == "train: 50%, about 100 s left  5 of 10 runs\n"
 
 
 def test_who_stops_a_command_is_told_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
