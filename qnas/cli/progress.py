@@ -80,7 +80,7 @@ class Bars:
         if stage not in self.tasks:
             self.tasks[stage] = self.progress.add_task(stage, total=1.0)
         if (self.progress.tasks[self.tasks[stage]].elapsed or 0.0) < AT_ONCE:
-            self.progress.reset(self.tasks[stage], completed=share)
+            self.progress.reset(self.tasks[stage])
         self.progress.update(self.tasks[stage], completed=share, description=f"{stage}  {remark}")
 
     def watch(self, rows: list[dict[str, Any]]) -> None:
