@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +17,8 @@ from qnas.work.ledger import Ledger, Result, Work
 
 WAIT = 0.5
 """Seconds between looks at what other hosts have done."""
+WATCH = 1.0
+"""Seconds between looks at work that is being done."""
 Piece = TypeVar("Piece", bound=Work)
 
 
@@ -77,7 +80,7 @@ class Pool(Generic[Piece]):
 
         Args:
             pieces: of work.
-            watch: called every second while processes are at work.
+            watch: called every second while work is being done; where this process does it itself, by another thread.
 
         Raises:
             QnasError: processes are killed again and again.
@@ -92,7 +95,9 @@ class Pool(Generic[Piece]):
                 elif len(running) == self.workers or not self.ledger.claim(piece):
                     later.append(piece)
                 elif self.executor is None:
-                    yield piece, self._kept(self.do(piece))
+                    with _called_meanwhile(watch):
+                        result = self.do(piece)
+                    yield piece, self._kept(result)
                 else:
                     try:
                         running[self._submit(self.do, piece)] = piece
@@ -104,7 +109,7 @@ class Pool(Generic[Piece]):
             if not running:
                 time.sleep(WAIT if todo else 0)
             watch()
-            for future in wait(running, timeout=1.0, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, timeout=WATCH, return_when=FIRST_COMPLETED).done:
                 piece = running.pop(future)
                 try:
                     yield piece, self._kept(future.result())
@@ -133,7 +138,7 @@ class Pool(Generic[Piece]):
             try:
                 waiting = {self._submit(task, *given) for _ in range(self.workers)}
                 while waiting:
-                    ended, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                    ended, waiting = wait(waiting, timeout=WATCH, return_when=FIRST_COMPLETED)
                     watch()
                     for future in ended:
                         future.result()
@@ -157,6 +162,24 @@ class Pool(Generic[Piece]):
     def _kept(self, result: Result) -> Result:
         self.ledger.add(result)
         return result
+
+
+@contextmanager
+def _called_meanwhile(watch: Callable[[], None]) -> Iterator[None]:
+    """Have a thread of its own call something every second while this one is busy inside the block."""
+    ended = threading.Event()
+
+    def call() -> None:
+        while not ended.wait(WATCH):
+            watch()
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _begin(begin: Callable[[], object] | None, watched: Connection) -> None:

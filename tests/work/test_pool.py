@@ -15,7 +15,7 @@ import pytest
 
 from qnas.errors import QnasError
 from qnas.work.ledger import Ledger, Result, SharedLedger, Work
-from qnas.work.pool import Pool
+from qnas.work.pool import WATCH, Pool
 from qnas.work.queue import StudyAddress, WorkQueue
 
 
@@ -63,6 +63,19 @@ class Impatient(SharedLedger):
         self.refused += not claimed
         assert self.refused < 20, "a piece is never taken up again"
         return claimed
+
+
+def test_who_does_the_work_itself_is_told_of_long_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qnas.work.pool.WATCH", WATCH / 100)
+    calls = list[float]()
+    with Pool(do_deadly, Ledger(tmp_path / "ledger.jsonl")) as pool:
+        watched = pool.run([deadly(tmp_path, 1, 0, pause=20 * WATCH / 100)], lambda: calls.append(time.monotonic()))
+        ((_, result),) = watched
+    assert result["top1"] == 1.0
+    assert 5 < len(calls) < 25
+    during = list(calls)
+    time.sleep(5 * WATCH / 100)
+    assert calls == during  # nobody calls afterwards
 
 
 @pytest.mark.slow
