@@ -24,7 +24,7 @@ from qnas.data.idx import read_idx
 from qnas.data.listing import list_images
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import find_device
-from qnas.exporters.winner import MANIFEST
+from qnas.exporters.manifest import MANIFEST
 from qnas.nas.deadline import FINISH, lengthened
 from qnas.nas.result import RESULT, read_result
 from qnas.nas.rungs import Rung

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from qnas.checkpoints.store import WEIGHTS as GHN_WEIGHTS
 from qnas.cli.main import main
 from qnas.data.cifar10 import NAMES_FILE, TEST_FILE, TRAIN_FILES
-from qnas.exporters.winner import MANIFEST
+from qnas.exporters.manifest import MANIFEST
 from qnas.nas.result import RESULT
 from qnas.resources import shipped
 from qnas.runs.folder import RUN

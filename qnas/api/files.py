@@ -8,8 +8,9 @@ from qnas.api.search import SearchRun
 from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
 from qnas.data.registry import find_again
 from qnas.errors import QnasError
+from qnas.exporters.manifest import MANIFEST
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import MANIFEST, Winner, load_winner, write_winner
+from qnas.exporters.winner import Winner, load_winner, write_winner
 from qnas.nas.picks import export_pick
 from qnas.network.build import Architecture
 from qnas.reports.dashboard import serve

@@ -25,7 +25,8 @@ from qnas.data.images import DataSet
 from qnas.data.registry import Size, find_data
 from qnas.devices import pick_device
 from qnas.errors import QnasError
-from qnas.exporters.winner import MANIFEST, Winner
+from qnas.exporters.manifest import MANIFEST
+from qnas.exporters.winner import Winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.initial import he_parameters
 from qnas.quant.scheme import Bits

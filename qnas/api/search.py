@@ -22,7 +22,8 @@ from qnas.api.arguments import (
 from qnas.checkpoints.store import default_checkpoint
 from qnas.data.registry import Size, default_space, find_data, said, sized
 from qnas.devices import idle_processors, pick_device, worker_count
-from qnas.exporters.winner import Winner, load_winner, read_manifest
+from qnas.exporters.manifest import read_manifest
+from qnas.exporters.winner import Winner, load_winner
 from qnas.nas.deadline import Deadline
 from qnas.nas.limits import Limits
 from qnas.nas.picks import export_pick, winner_of

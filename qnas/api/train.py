@@ -26,8 +26,9 @@ from qnas.data.registry import Size, find_data
 from qnas.devices import computing, pick_device
 from qnas.errors import QnasError, check_seed
 from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.manifest import MANIFEST, WEIGHTS, read_manifest
 from qnas.exporters.registry import find_profile
-from qnas.exporters.winner import MANIFEST, WEIGHTS, Winner, load_winner, read_manifest, write_winner
+from qnas.exporters.winner import Winner, load_winner, write_winner
 from qnas.network.build import Architecture, build_plan
 from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade

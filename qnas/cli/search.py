@@ -116,7 +116,7 @@ def export(
 
     import qnas
     from qnas.cli.progress import say
-    from qnas.exporters.winner import read_manifest
+    from qnas.exporters.manifest import read_manifest
     from qnas.reports.search import use_line
 
     exported = qnas.export(run, pick, profile=profile, uint8_input=uint8_input, out=out)

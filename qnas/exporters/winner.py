@@ -4,10 +4,8 @@ The manifest says how images are prepared, what was measured, and what every fil
 people may change (``qnas.exporters.card``).
 """
 
-import hashlib
 import logging
 import platform
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,21 @@ from torch import Tensor
 import qnas
 from qnas.data.images import DataSet
 from qnas.data.pixels import preparation
-from qnas.errors import QnasError, printable, shown
+from qnas.errors import QnasError
 from qnas.exporters.card import guides, prepared
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.drawing import DRAWING, as_svg
+from qnas.exporters.manifest import (
+    GENOTYPE,
+    KIND,
+    MANIFEST,
+    REMEDY,
+    WEIGHTS,
+    grids_in,
+    hash_of,
+    read_manifest,
+    take_back,
+)
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL, Files, Profile, check_runs, find_profile, input_of
 from qnas.network.build import Architecture, architecture_from_json, build_plan
@@ -32,46 +41,16 @@ from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
 from qnas.network.instructions import costs_with_instructions
 from qnas.network.module import Network
-from qnas.quant.choices import FORMER, check_grid
 from qnas.runs.files import write_bytes, write_json, write_tensors
-from qnas.runs.reading import MOST_TENSORS, check_file, check_shapes, not_finite, read_json, read_tensors, reading
+from qnas.runs.reading import check_shapes, not_finite, read_json, read_tensors, reading
 from qnas.scores.accuracy import by_class, confusion
 from qnas.task import Task
 
 log = logging.getLogger("qnas")
 SLOTS = "slots."
 """With what the names of a network's parameters begin in its state."""
-WEIGHTS, GENOTYPE, MANIFEST = "network.safetensors", "genotype.json", "manifest.json"
 PLAINEST = "safetensors"
 """The profile that holds the integers themselves."""
-REMEDY = "export the run again with `qnas.export(run)`"
-SHAPE = {
-    "facts": {"settings": {"bits": str}, "accuracy": {}},
-    "costs": {},
-    "parity": {"images": int, "torch_top1": float, "same_class": float, "runtime?": str},
-    "images": {
-        "data": str,
-        "shape": [int],
-        "classes": [str],
-        "mean": [float],
-        "deviation": [float],
-        "highest?": int,
-    },
-    "device?": ({},),
-    "model?": str,
-    "model_bytes?": int,
-    "onnx_bytes?": int,
-    "sha256": {str: str},
-    "guides?": [str],
-    "versions": {str: str},
-    "failed?": str,
-    "validation?": {
-        "recall": [(float,)], "balanced": float, "majority": float, "at_chance": bool, "confusion": [[int]],
-    },
-}  # fmt: skip
-"""What a manifest has at least."""
-FIRST_GRIDS = Grids("asymmetric")
-"""Of when manifests did not say."""
 
 
 class Winner(Network):
@@ -118,7 +97,7 @@ class Winner(Network):
     def device(self) -> DeviceProfile | None:
         """The device that it was made for, if it was for one."""
         values = read_manifest(self.folder).get("device")
-        with reading(self.folder / MANIFEST, "the manifest of a winner", REMEDY):
+        with reading(self.folder / MANIFEST, KIND, REMEDY):
             return DeviceProfile.from_json(values) if values else None
 
     @property
@@ -126,17 +105,6 @@ class Winner(Network):
         """Top-1 in per cent: of predicted parameters, estimated, trained, and on the test images, where known."""
         known: dict[str, Any] = self.facts["accuracy"]
         return known
-
-
-def grids_in(manifest: dict[str, Any]) -> Grids:
-    """The grids that a manifest names, or describes, as it did before they had names."""
-    if "grid" in manifest:
-        check_grid(manifest["grid"]["name"])
-        return Grids(**manifest["grid"])
-    if "weights" not in manifest:
-        return FIRST_GRIDS
-    former = manifest["weights"]
-    return Grids(FORMER["channel" if former["per_channel"] else "tensor"], former["learned"], former["fit"])
 
 
 def load_winner(folder: Path) -> Winner:
@@ -147,7 +115,7 @@ def load_winner(folder: Path) -> Winner:
     """
     manifest, remedy = read_manifest(folder), REMEDY
     genotype = architecture_from_json(read_json(folder / GENOTYPE, "a genotype", remedy))
-    with reading(folder / MANIFEST, "the manifest of a winner", remedy):
+    with reading(folder / MANIFEST, KIND, remedy):
         images = manifest["images"]
         names = tuple(images["classes"])
         mean, deviation = (tuple(images[key]) for key in ("mean", "deviation"))
@@ -227,7 +195,7 @@ def write_winner(
         "device": device and device.to_json(),
         **({"onnx_bytes": len(files[MODEL])} if MODEL in files else {}),
         "model_bytes": len(files[written.file]),
-        "sha256": {name: _hash(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},
+        "sha256": {name: hash_of(folder / name) for name in (WEIGHTS, *files, GENOTYPE)},
         "versions": {
             "qnas": qnas.__version__,
             "torch": torch.__version__,
@@ -273,60 +241,3 @@ def images_of(data: DataSet, pixels: bool) -> dict[str, Any]:
         "input": input_of(pixels),
     }
     return {**told, "prepare": prepared(told)}
-
-
-def take_back(folder: Path) -> None:
-    """Remove what an earlier export wrote for a device and for people; a kill leaves a winner to export again."""
-    path = folder / MANIFEST
-    with suppress(QnasError), reading(path, "the manifest of a winner", ""):
-        manifest = read_json(path, "the manifest of a winner", "", SHAPE)
-        kept = {name: digest for name, digest in manifest["sha256"].items() if name in (WEIGHTS, GENOTYPE)}
-        others = sorted({*manifest["sha256"], *manifest.get("guides", ())} - kept.keys())
-        files = [_inside(folder, name) for name in others]
-        write_json(path, {**manifest, "sha256": kept, "guides": []})
-        for file in files:
-            file.unlink(missing_ok=True)
-
-
-def _hash(path: Path) -> str:
-    check_file(path, MOST_TENSORS)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """A file of a folder by its name, which leads nowhere else."""
-    path = folder / name
-    if Path(name).name != name or path.resolve().parent != folder.resolve():
-        raise ValueError(f"it names the file {shown(name)}, which lies elsewhere")
-    return path
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a written folder.
-
-    Raises:
-        QnasError: there is none, or a file is not what its hash says.
-    """
-    path, remedy = folder / MANIFEST, REMEDY
-    manifest = read_json(path, "the manifest of a winner", remedy, SHAPE)
-    with reading(path, "the manifest of a winner", remedy):
-        classes = manifest["images"]["classes"]
-        if "validation" in manifest:
-            recall, table = manifest["validation"]["recall"], manifest["validation"]["confusion"]
-            if not len(recall) == len(table) == len(classes) or {len(row) for row in table} != {len(classes)}:
-                raise ValueError("it has not one recall, and one row and column of a confusion, for each class")
-        Parity.from_json(manifest["parity"])
-        files = {name: _inside(folder, name) for name in manifest["sha256"]}
-        missing = [name for name, file in files.items() if not file.exists()]
-        damaged = missing or [name for name, file in files.items() if _hash(file) != manifest["sha256"][name]]
-    if damaged:
-        found = f"{printable(damaged[0])} in {folder} {'is missing' if missing else 'changed'}"
-        raise QnasError(f"Files must hash to what {MANIFEST} says, but {found}; export again.")
-    return manifest
-
-
-def model_bytes(manifest: dict[str, Any]) -> int:
-    """The size of the model's file; manifests of only ONNX had another name for it."""
-    size: int = manifest.get("model_bytes", manifest.get("onnx_bytes", 0))
-    return size

@@ -9,8 +9,9 @@ from qnas.data.images import DataSet
 from qnas.data.registry import find_again
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.manifest import FIRST_GRIDS, MANIFEST
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import FIRST_GRIDS, MANIFEST, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.nas.settings import BEGUN
 from qnas.network.build import build_plan

@@ -12,7 +12,7 @@ from qnas.checkpoints.store import WEIGHTS, checkpoint_names, find_checkpoint, r
 from qnas.data.registry import SOURCES, arguments
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
-from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
+from qnas.exporters.manifest import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import architecture_from_json, build_plan
 from qnas.network.instructions import costs_with_instructions

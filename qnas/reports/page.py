@@ -23,9 +23,10 @@ from qnas.devices import computing
 from qnas.errors import QnasError
 from qnas.exporters.card import PREDICT, call_of, recipe_of
 from qnas.exporters.drawing import does, drawing, output_bits
+from qnas.exporters.manifest import model_bytes, read_manifest
 from qnas.exporters.parity import Parity
 from qnas.exporters.templates import templates_in
-from qnas.exporters.winner import Winner, load_winner, model_bytes, read_manifest
+from qnas.exporters.winner import Winner, load_winner
 from qnas.nas import pareto
 from qnas.nas.picks import winner_of
 from qnas.nas.result import RESULT, read_result

@@ -10,9 +10,9 @@ from typing import Any
 from rich.table import Table
 
 from qnas.exporters.card import PREDICT
+from qnas.exporters.manifest import MANIFEST, model_bytes, read_manifest
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL
-from qnas.exporters.winner import MANIFEST, model_bytes, read_manifest
 from qnas.nas.picks import winner_of
 from qnas.nas.result import read_result
 from qnas.reports.tables import show

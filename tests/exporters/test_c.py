@@ -14,8 +14,9 @@ from qnas.data.images import DataSet
 from qnas.errors import QnasError
 from qnas.exporters.c import Layout, container, kernels, memory_of_c, sanitized, scratch_bytes, write_c
 from qnas.exporters.compiled import FLAGS, classified, compare_c, compiled, find_compiler
+from qnas.exporters.manifest import read_manifest
 from qnas.exporters.onnx import packed
-from qnas.exporters.winner import read_manifest, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import peak_activation_bytes, weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy

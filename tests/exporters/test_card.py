@@ -23,8 +23,9 @@ from qnas.data.images import DataSet
 from qnas.data.pixels import read_images
 from qnas.data.registry import find_data
 from qnas.exporters.card import call_of, card, guides, program
+from qnas.exporters.manifest import read_manifest, take_back
 from qnas.exporters.registry import PROFILES, input_of
-from qnas.exporters.winner import images_of, read_manifest, take_back, write_winner
+from qnas.exporters.winner import images_of, write_winner
 from qnas.network.deployed import deploy
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits

@@ -11,8 +11,9 @@ import pytest
 
 from qnas.data.images import DataSet
 from qnas.exporters.litert import classified
+from qnas.exporters.manifest import read_manifest
 from qnas.exporters.registry import PROFILES
-from qnas.exporters.winner import read_manifest, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.network.deployed import deploy
 from qnas.network.integers import integer_network
 from qnas.network.module import Network

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qnas.data.images import DataSet
+from qnas.exporters.manifest import read_manifest
 from qnas.exporters.plain import PLAIN, READER
 from qnas.exporters.plain_reader import read
-from qnas.exporters.winner import read_manifest, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch

@@ -15,10 +15,11 @@ from onnx.reference.op_run import OpRun
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
+from qnas.exporters.manifest import read_manifest
 from qnas.exporters.parity import Parity, integers_of
 from qnas.exporters.qonnx import QONNX, executed, memory_of_qonnx, write_qonnx
 from qnas.exporters.registry import PROFILES, check_runs
-from qnas.exporters.winner import read_manifest, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import weight_bytes
 from qnas.network.deployed import DeployedNetwork, deploy

@@ -16,13 +16,13 @@ from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
 from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile
+from qnas.exporters.manifest import read_manifest
 from qnas.exporters.parity import Parity, held_against
 from qnas.exporters.registry import PROFILES
-from qnas.exporters.winner import grids_in, read_manifest, write_winner
+from qnas.exporters.winner import write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.deployed import DeployedNetwork
-from qnas.network.grids import Grids
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.space.cells import Branch
@@ -33,9 +33,6 @@ from qnas.training.recipe import Recipe
 SMALL = Genotype(3, 1, 8, 2, True, (), ((Branch(0, "conv", 3), Branch(1, "skip", 1)),), Bits(4, 4))
 HASHED = ["genotype.json", "model.onnx", "network.safetensors"]
 FILES = ["README.md", *HASHED[:1], "manifest.json", *HASHED[1:], "network.svg", "predict.py"]
-UNREADABLE = (
-    r"manifest\.json cannot be read as the manifest of a winner \(.*\); export the run again with `qnas\.export"
-)
 FACTS: dict[str, Any] = {"settings": {"bits": "w4a4"}, "accuracy": {"test": 12.5}}
 
 
@@ -169,27 +166,6 @@ def test_what_a_run_trained_is_written_as_integers_then(
     assert manifest["failed"].startswith("as compact onnxruntime gives torch's class for only ")
     assert "Exported as safetensors instead: as compact" in caplog.text
     assert not (tmp_path / "model.onnx").exists()
-
-
-@pytest.mark.parametrize(
-    ("told", "expected"),
-    [
-        ({}, Grids("asymmetric")),
-        ({"weights": {"per_channel": False, "learned": False, "fit": None}}, Grids("asymmetric", learned=False)),
-        ({"weights": {"per_channel": True, "learned": True, "fit": "absolute"}}, Grids("per-channel", fit="absolute")),
-        ({"grid": {"name": "power-of-two", "learned": False, "fit": None}}, Grids("power-of-two", learned=False)),
-    ],
-)
-def test_the_grids_of_a_manifest_are_read_as_all_versions_wrote_them(told: dict[str, Any], expected: Grids) -> None:
-    assert grids_in(told) == expected
-
-
-@pytest.mark.parametrize("content", [None, "", "{", "{}", "[]", '{"sha256": []}'])
-def test_a_folder_without_a_readable_manifest_is_refused(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
-    with pytest.raises(QnasError, match=UNREADABLE):
-        read_manifest(tmp_path)
 
 
 def test_an_unknown_profile_is_refused_and_nothing_written(
