@@ -77,11 +77,15 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
 def usual_size(sizes: Sequence[tuple[int, int] | None]) -> tuple[int, int]:
     """Height and width for images of these widths and heights, where they are known.
 
-    The medians, of both sides in proportion no more than ``LONGEST_SIDE``.
+    The medians, if these are no more than ``LONGEST_SIDE``; else in proportion, to whole ``SHORTEST_SIDE``, which
+    networks can halve three times.
     """
     width, height = np.median([size for size in sizes if size] or [(LONGEST_SIDE, LONGEST_SIDE)], axis=0)
-    scale = min(1.0, LONGEST_SIDE / max(width, height))
-    return max(SHORTEST_SIDE, round(height * scale)), max(SHORTEST_SIDE, round(width * scale))
+    whole, scale = (
+        (1, 1.0) if max(width, height) <= LONGEST_SIDE else (SHORTEST_SIDE, LONGEST_SIDE / max(width, height))
+    )
+    high, wide = (max(SHORTEST_SIDE, whole * round(side * scale / whole)) for side in (height, width))
+    return high, wide
 
 
 def _resized(sizes: Sequence[tuple[int, int] | None], size: tuple[int, int]) -> list[str]:
