@@ -233,6 +233,9 @@ def search(
         open_prepared(prepared, folder)
     say_data(known, data, prepared.data)
     say_checkpoint(prepared.checkpoint, prepared.data)
+    for name in settings.limits.beyond(prepared.space):
+        own = f"{getattr(prepared.space, f'max_{name}'):,}"
+        log.info("`max_%s` changes nothing: networks of space %r have at most %s.", name, prepared.space.name, own)
     if settings.mixed and settings.is_unbounded:
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
     if not dry_run and not run.is_finished:

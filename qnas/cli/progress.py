@@ -32,20 +32,19 @@ class Lines:
     """The stages of a command as lines with an estimate, one every now and then."""
 
     def __init__(self) -> None:
-        self.stage, self.began = "", time.monotonic()
-        self.share, self.said = 0.0, self.began  # the last share that time is counted from
+        self.stage, self.entered = "", 0.0
+        self.began, self.share, self.said = 0.0, 0.0, 0.0  # when and where what is done now began; the last line
 
     def __call__(self, stage: str, share: float, remark: str) -> None:
         """See ``qnas.runs.progress.Progress``."""
         now = time.monotonic()
         if stage != self.stage:
-            self.stage, self.began = stage, now
-        if now - self.began < AT_ONCE:
-            self.share, self.said = share, now
-        passed = now - self.said
-        if passed > LINE_EVERY and share > self.share:
-            left = passed * (1 - share) / (share - self.share)
-            self.said, self.share = now, share
+            self.stage, self.entered = stage, now
+        if now - self.entered < AT_ONCE:
+            self.began, self.share, self.said = now, share, now
+        elif now - self.said > LINE_EVERY and share > self.share:
+            left = (now - self.began) * (1 - share) / (share - self.share)
+            self.said = now
             print(f"{stage}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
 
     def watch(self, rows: list[dict[str, Any]]) -> None:

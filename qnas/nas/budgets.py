@@ -58,9 +58,11 @@ def check_possible(
     for name, limit in given.items():
         smallest = _least(small, name)
         if smallest > limit:
+            own = limit == getattr(space, f"max_{name}", 0)
+            budget = f"its own max_{name} = {limit:,}" if own else f"`max_{name}={limit:,}`"
             raise QnasError(
-                f"No network of space {space.name!r} keeps `max_{name}={limit:,}`: the smallest needs "
-                f"{smallest:,}; raise the budget, or take a smaller `space`."
+                f"No network of space {space.name!r} keeps {budget}: the smallest needs {smallest:,}; raise "
+                f"{'that in its file' if own else 'the budget'}, or take a smaller `space`."
             )
     if min(limits.excess(one.costs) for one in small) > 0:
         tight = [name for name, limit in given.items() if any(getattr(one.costs, name) > limit for one in small)]

@@ -31,6 +31,11 @@ class Limits:
         shares = [getattr(costs, item.name) / limit - 1 for item in fields(self) if (limit := getattr(self, item.name))]
         return max(shares, default=0.0)
 
+    def beyond(self, space: "SearchSpace") -> list[str]:
+        """Names of those that change nothing, since the space's own are tighter."""
+        own = {"params": space.max_params, "macs": space.max_macs}
+        return [name for name, limit in own.items() if 0 < limit < getattr(self, name)]
+
     def within(self, space: "SearchSpace") -> "Limits":
         """These limits, no looser than the space's own."""
         params = min(filter(None, (self.params, space.max_params)))

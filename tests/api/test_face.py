@@ -357,10 +357,14 @@ def test_a_folder_of_images_is_searched_at_once(tmp_path: Path) -> None:
     )
 
 
-def test_a_dry_run_checks_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_checks_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training_run, "MEASURED", 0.1)
-    run = qnas.search(data="digits", max_params=20_000, steps=36, workers=1, dry_run=True)
+    with caplog.at_level("INFO", "qnas"):
+        run = qnas.search(data="digits", max_params=20_000, max_macs=1e12, steps=36, workers=1, dry_run=True)
+    assert "`max_macs` changes nothing: networks of space 'tiny' have at most 1,200,000." in caplog.messages
     assert not run.is_finished
     assert list(tmp_path.iterdir()) == []
     refused(lambda: run.rows, "result.json", "finish the run")

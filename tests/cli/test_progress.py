@@ -50,9 +50,10 @@ def test_lines_count_from_where_the_run_goes_on(
     lines = Lines()
     for kept in (0.1, 0.2, 0.4):  # what an earlier run did comes at once
         lines("train", kept, "")
-    monkeypatch.setattr("time.monotonic", lambda: lines.began + 20)
-    lines("train", 0.5, "5 of 10 runs")
-    assert capsys.readouterr().err == "train: 50%, about 100 s left  5 of 10 runs\n"
+    for second, share in (20, 0.5), (30, 0.55), (40, 0.8):
+        monkeypatch.setattr("time.monotonic", lambda now=lines.began + second: now)
+        lines("train", share, f"{share:.0%}")
+    assert capsys.readouterr().err == "train: 50%, about 100 s left  50%\ntrain: 80%, about 20 s left  80%\n"
 
 
 def test_who_stops_a_command_is_told_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:

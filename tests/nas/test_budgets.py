@@ -245,6 +245,18 @@ def test_the_macs_of_a_space_limit_too() -> None:
     assert [Limits(macs=macs).within(space).macs for macs in (0, 40, 60)] == [50, 40, 50]
 
 
+def test_limits_that_change_nothing_are_known() -> None:
+    space = small_space(max_params=1000, max_macs=0)
+    assert Limits(params=1001, macs=10**9, weight_bytes=10**9).beyond(space) == ["params"]
+    assert Limits(params=1000).beyond(space) == Limits().beyond(space) == []
+
+
+def test_a_space_that_allows_no_network_is_not_called_a_budget_of_the_users() -> None:
+    space = small_space(max_macs=50)
+    with pytest.raises(QnasError, match=r"keeps its own max_macs = 50: the smallest needs .*; raise that in its file"):
+        check_possible(space, Limits().within(space), Bits(4, 4))
+
+
 @EACH_COST
 def test_a_negative_budget_is_refused(cost: str) -> None:
     with pytest.raises(QnasError, match=f"got `max_{cost}=-1`; leave it out for no limit"):
