@@ -21,7 +21,7 @@ from common import finish, options, settle, spread
 from onnx import ModelProto
 
 from qnas.errors import QnasError
-from qnas.exporters.c import Layout, constant_bytes, write_c
+from qnas.exporters.c import constant_bytes, write_c
 from qnas.exporters.compiled import FLAGS, compiled, find_compiler
 from qnas.exporters.latency import session
 from qnas.exporters.onnx import INPUT, write_onnx
@@ -31,6 +31,7 @@ from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
+from qnas.network.memory import Layout
 from qnas.network.module import Network
 from qnas.quant.scheme import Bits
 from qnas.task import Task
@@ -101,7 +102,7 @@ def main() -> None:
             **{f"{name}_milliseconds": round(median(found), 3) for name, found in times.items()},
             "spreads": {name: spread(found) for name, found in times.items()},
             "onnx_bytes": len(model.SerializeToString()), "constant_bytes": constant_bytes(integers),
-            "weight_bytes": spent.weight_bytes, "arena_bytes": Layout.of(integers).arena,
+            "weight_bytes": spent.weight_bytes, "arena_bytes": Layout.of(integers.steps).arena,
             "activation_bytes": spent.activation_bytes,
         }  # fmt: skip
         rows.append(row)

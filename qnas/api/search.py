@@ -114,6 +114,8 @@ def search(
     max_activation_bytes: float = 0,
     max_latency: float = 0.0,
     max_instructions: float = 0.0,
+    max_flash: float = 0,
+    max_ram: float = 0,
     pareto: str | Sequence[str] = (),
     mixed: bool = False,
     edges: int = 0,
@@ -152,6 +154,8 @@ def search(
         max_activation_bytes: most bytes of activations alive at once.
         max_latency: most milliseconds an image in onnxruntime, measured on this machine.
         max_instructions: most millions of instructions an image on a Cortex-M4, by the exported C code's loops.
+        max_flash: most bytes of constants in the exported C code.
+        max_ram: most bytes of memory that it takes, one image and the logits included.
         pareto: costs to keep small beside a high accuracy, such as ``params,weight_bytes``.
         mixed: whether each layer's widths are chosen, up to ``bits``.
         edges: bits of the weights of the first and of the last layer, such as 8; 0 for as many as others have.
@@ -191,18 +195,17 @@ def search(
     check_lengths(steps=steps, epochs=epochs, minutes=minutes)
     if not (steps or epochs or minutes or recipe):
         minutes = USUAL_MINUTES
-    weight_bytes = as_whole("max_weight_bytes", max_weight_bytes)
-    activation_bytes = as_whole("max_activation_bytes", max_activation_bytes)
+    whole = {
+        "params": max_params, "macs": max_macs, "weight_bytes": max_weight_bytes,
+        "activation_bytes": max_activation_bytes, "flash": max_flash, "ram": max_ram,
+    }  # fmt: skip
+    asked = {name: as_whole(f"max_{name}", value) for name, value in whole.items()}
+    if profile:
+        profile.check_asked(asked)
+        asked |= {name: asked[name] or most for name, most in profile.budgets.items()}
     settings = SearchSettings(
         bits=as_bits(bits or (profile.usual_bits if profile else "") or USUAL_BITS),
-        limits=Limits(
-            params=as_whole("max_params", max_params),
-            macs=as_whole("max_macs", max_macs),
-            weight_bytes=profile.budget("weight_bytes", weight_bytes) if profile else weight_bytes,
-            activation_bytes=profile.budget("activation_bytes", activation_bytes) if profile else activation_bytes,
-            latency=max_latency,
-            instructions=max_instructions,
-        ),
+        limits=Limits(**asked, latency=max_latency, instructions=max_instructions),
         data=known,
         space=str(space) or default_space(known),
         ghn=str(ghn) or default_checkpoint(known),

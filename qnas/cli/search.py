@@ -29,6 +29,12 @@ def search(
     max_instructions: Annotated[
         float, typer.Option(help="Most millions of a Cortex-M4's instructions an image, in C. Default: no limit.")
     ] = 0,
+    max_flash: Annotated[
+        float, typer.Option(help="Most bytes of constants in the exported C code. Default: no limit.")
+    ] = 0,
+    max_ram: Annotated[
+        float, typer.Option(help="Most bytes of RAM that it takes, with one image and the logits. Default: no limit.")
+    ] = 0,
     pareto: Annotated[
         str, typer.Option(help="Costs to keep small beside a high accuracy, such as params,weight_bytes.")
     ] = "",
@@ -81,10 +87,10 @@ def search(
         run = qnas.search(
             bits, target=target, grid=grid, max_params=max_params, max_macs=max_macs,
             max_weight_bytes=max_weight_bytes, max_activation_bytes=max_activation_bytes, max_latency=max_latency,
-            max_instructions=max_instructions, pareto=pareto, mixed=mixed, edges=edges, data=data, image=image,
-            space=space, ghn=ghn, sampler=sampler,
-            trials=trials, top=top, recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out,
-            device=device, workers=workers, storage=storage, dry_run=dry_run, progress=progress, watch=progress.watch,
+            max_instructions=max_instructions, max_flash=max_flash, max_ram=max_ram, pareto=pareto, mixed=mixed,
+            edges=edges, data=data, image=image, space=space, ghn=ghn, sampler=sampler, trials=trials, top=top,
+            recipe=recipe, steps=steps, epochs=epochs, minutes=minutes, seed=seed, out=out, device=device,
+            workers=workers, storage=storage, dry_run=dry_run, progress=progress, watch=progress.watch,
         )  # fmt: skip
         if not dry_run:
             keep_page(run.folder, in_options)

@@ -7,18 +7,15 @@ memory: column, row, channel under the kernel. Activations likewise, every row f
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qnas.exporters.arena import Buffer, placed
-from qnas.exporters.device_profiles import Memory
 from qnas.exporters.onnx import packed
 from qnas.network.deployed import DeployedNetwork
-from qnas.network.instructions import BLOCK, CHANNELS, LANES
-from qnas.network.integers import LOGIT_BITS, IntegerNetwork, Step, integer_network
+from qnas.network.integers import IntegerNetwork, Step, integer_network
+from qnas.network.memory import Layout, Memory
 from qnas.quant.fixed_point import Integers
 from qnas.quant.scheme import container
 from qnas.task import Task
@@ -37,7 +34,7 @@ def write_c(network: DeployedNetwork, task: Task) -> dict[str, bytes]:
         QnasError: it cannot be computed in integers (``qnas.network.integers.integer_network``).
     """
     integers = integer_network(network, task)
-    layout = Layout.of(integers)
+    layout = Layout.of(integers.steps)
     sizes = {
         "arena": layout.arena,
         "constants": constant_bytes(integers),
@@ -89,90 +86,6 @@ def constant_bytes(network: IntegerNetwork) -> int:
 def only_shifts(step: Step) -> bool:
     """Whether a layer's accumulators are multiplied by powers of two alone: then no multiplier is written down."""
     return step.weight is not None and step.rescaling is not None and bool((step.rescaling.multiplier == ONE).all())
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where every step's output and scratch memory begin in the arena, by the step's position, and its bytes."""
-
-    outputs: dict[int, int]
-    scratch: dict[int, int]
-    arena: int
-
-    @classmethod
-    def of(cls, network: IntegerNetwork) -> "Layout":
-        """The layout of a network; image and logits are the caller's."""
-        steps = network.steps
-        inner = range(1, len(steps) - 1)
-        last = {source: place for place, step in enumerate(steps) for source in step.inputs}
-        places = {place: number for number, place in enumerate(inner)}
-        buffers = [
-            Buffer(
-                even(row_bytes(steps[place]) * steps[place].shape[1]),
-                place,
-                last.get(place, place),
-                tuple(
-                    (places[source], lead(steps[place], steps[source]))
-                    for source in set(steps[place].inputs)
-                    if source and last[source] == place
-                ),
-            )
-            for place in inner
-        ]
-        buffers += [Buffer(even(scratch_bytes(network, place)), place, place) for place in range(1, len(steps))]
-        starts, arena = placed(buffers)
-        outputs, rest = starts[: len(inner)], starts[len(inner) :]
-        return cls(dict(zip(inner, outputs, strict=True)), dict(enumerate(rest, 1)), arena)
-
-
-def even(size: int) -> int:
-    """The next even number."""
-    return size + size % 2
-
-
-def row_bytes(step: Step) -> int:
-    """Bytes of one row of a step's output."""
-    channels, _, width = step.shape
-    return -(-channels * width * container(step.bits) // 8)
-
-
-def lead(step: Step, source: Step) -> int:
-    """By how many bytes a step's output must begin before what it reads for the last time to overwrite none too early.
-
-    Output row r is written when the input rows under its kernel have been read, and leaves those of later rows alone.
-    """
-    node, (made, read) = step.node, (row_bytes(step), row_bytes(source))
-    reach = node.dilation * (node.kernel // 2) if step.kind != "global_avg" else 0
-    needed = [
-        (row + 1) * made - max(0, (row + 1) * node.stride - reach) * read for row in range(step.shape[1] - 1)
-    ] or [-source.shape[1] * read]
-    return max(needed) + max(needed) % 2
-
-
-def scratch_bytes(network: IntegerNetwork, place: int) -> int:
-    """Bytes that a step needs beside its inputs and its output."""
-    step = network.steps[place]
-    sources = [network.steps[source].shape for source in step.inputs]
-    channels, _, width = sources[0]
-    node, block = step.node, min(channels, CHANNELS)
-    phase = -(-(width + node.dilation * (node.kernel - 1)) // node.dilation)
-    columns, row = node.dilation * phase * node.kernel, step.shape[0] * step.shape[2]
-    apart = row if step.bits < LOGIT_BITS and container(step.bits) < 8 else 0
-    match step.kind:
-        case "conv" if node.groups == 1:
-            return 2 * (BLOCK * -(-(node.kernel**2) * channels // LANES) * LANES + columns * channels + LANES) + apart
-        case "conv":
-            return 2 * (node.kernel**2 + columns) * block + row
-        case "avg_pool" | "max_pool":
-            return 2 * columns * block + row
-        case "sum":
-            return 2 * 2 * row + apart
-        case "concat":
-            return even(row) + 2 * width * max(shape[0] for shape in sources)
-        case "global_avg":
-            return row
-        case _:
-            return 2 * 2 * channels
 
 
 FUNCTIONS: dict[str, str] = {

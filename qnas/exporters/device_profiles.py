@@ -1,10 +1,12 @@
 """What a device holds and computes: a TOML file that sets budgets, widths, grid, operations and container."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from qnas.errors import QnasError, check_known, did_you_mean, shown
+from qnas.network.memory import Memory
 from qnas.quant.choices import GRIDS, USUAL
 from qnas.quant.scheme import Bits
 from qnas.resources import shipped
@@ -17,13 +19,6 @@ SHARE = 0.8
 stays. Of 50 networks of the spaces `fashion` and `cifar` at W8A8, C takes up to 1.38 times the weight bytes and, above
 10 KB, up to 1.22 times the activation bytes. What is exported is held against all of it."""
 REMEDY = "a device profile is a TOML file; check the path, or copy a shipped one"
-
-
-class Memory(NamedTuple):
-    """Bytes that an exported network takes: constants beside the code; static memory with one image and the logits."""
-
-    flash: int
-    ram: int
 
 
 @dataclass(frozen=True)
@@ -83,18 +78,29 @@ class DeviceProfile:
         """What values may take; 0 for no limit."""
         return self.ram - self.stack
 
-    def budget(self, name: str, asked: int) -> int:
-        """The budget of a cost: what is asked for, or ``SHARE`` of what the device has; 0 for none.
+    @property
+    def budgets(self) -> dict[str, int]:
+        """The most that a network may cost, by the names of ``Costs``; 0 for no limit.
+
+        C takes what is counted before there is any; of other containers it is estimated, and ``SHARE`` leaves room.
+        """
+        if self.container == "c":
+            return {"flash": self.weight_bytes, "ram": self.activation_bytes}
+        return {name: int(SHARE * getattr(self, name)) for name in ("weight_bytes", "activation_bytes")}
+
+    def check_asked(self, asked: Mapping[str, int]) -> None:
+        """Check that no more is asked for than the device has, by the names of ``Costs``.
 
         Raises:
-            QnasError: more is asked for than it has.
+            QnasError: it is.
         """
-        there: int = getattr(self, name)
-        if there and asked > there:
-            raise QnasError(
-                f"{self.name} has {there:,} bytes for that, got `max_{name}={asked}`; give less, or leave it out."
-            )
-        return asked or int(SHARE * there)
+        everything = {"weight_bytes": self.weight_bytes, "activation_bytes": self.activation_bytes, **self.budgets}
+        for name, there in everything.items():
+            if there < asked[name] and there:
+                raise QnasError(
+                    f"{self.name} has {there:,} bytes for that, got `max_{name}={asked[name]}`; give less, or leave it "
+                    "out."
+                )
 
     @property
     def usual_bits(self) -> str:
@@ -164,7 +170,7 @@ class DeviceProfile:
             ("RAM", "values, image and logits", needed.ram, self.activation_bytes),
         ):
             if there and least > there:
-                cost = "weight_bytes" if kind == "flash" else "activation_bytes"
+                cost = list(self.budgets)[kind == "RAM"]
                 raise QnasError(
                     f"{self.name} has {there:,} bytes of {kind} for {what}, and this network needs {least:,}, "
                     f"{least - there:,} too many; take a smaller network: another `pick`, or a smaller `max_{cost}`."

@@ -21,10 +21,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from qnas.data.images import Images
 from qnas.errors import QnasError
-from qnas.exporters.device_profiles import Memory
 from qnas.exporters.onnx import BYTES, OUTPUT, Graph, model_of
 from qnas.exporters.parity import PARITY_BATCH, Parity, held_against, inputs, integers_of
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.memory import Memory
 from qnas.network.plan import Node, Plan
 from qnas.quant.grid import Grid
 from qnas.task import Task

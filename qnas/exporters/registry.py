@@ -17,7 +17,6 @@ from qnas.data.pixels import preparation
 from qnas.errors import QnasError, check_known
 from qnas.exporters.c import SOURCE, memory_of_c, write_c
 from qnas.exporters.compiled import compare_c
-from qnas.exporters.device_profiles import Memory
 from qnas.exporters.litert import compare_tflite
 from qnas.exporters.onnx import BYTES, CRUMBS, INPUT, NIBBLES, OPSET, write_onnx
 from qnas.exporters.parity import Parity, compare
@@ -26,6 +25,7 @@ from qnas.exporters.program import PROGRAM, compare_program, write_program
 from qnas.exporters.qonnx import QONNX, compare_qonnx, memory_of_qonnx, write_qonnx
 from qnas.exporters.tflite import TFLITE, write_tflite
 from qnas.network.deployed import DeployedNetwork
+from qnas.network.memory import Memory
 from qnas.quant.grid import Grid
 from qnas.task import Task
 

@@ -39,7 +39,7 @@ from qnas.network.costs import Costs
 from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.grids import Grids
 from qnas.network.initial import he_parameters
-from qnas.network.instructions import costs_with_instructions
+from qnas.network.memory import costs_in_c
 from qnas.network.module import Network
 from qnas.runs.files import write_bytes, write_json, write_tensors
 from qnas.runs.reading import check_shapes, not_finite, read_json, read_tensors, reading
@@ -84,8 +84,8 @@ class Winner(Network):
 
     @property
     def costs(self) -> Costs:
-        """Parameters, multiply-accumulates, bytes and instructions."""
-        return costs_with_instructions(self.plan)
+        """Parameters, multiply-accumulates and bytes; what C code takes."""
+        return costs_in_c(self.plan)
 
     @property
     def parity(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def write_winner(
     write_json(folder / GENOTYPE, genotype.to_json())
     manifest = {
         "facts": facts,
-        "costs": asdict(costs_with_instructions(network.plan)),
+        "costs": asdict(costs_in_c(network.plan)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
         **({"failed": failed} if failed else {}),

@@ -10,7 +10,8 @@ from qnas.nas.limits import Limits
 from qnas.nas.pareto import fronts
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
-from qnas.network.instructions import costs_with_instructions
+from qnas.network.instructions import instructions
+from qnas.network.memory import memory
 from qnas.network.plan import Plan
 from qnas.quant.scheme import Bits
 from qnas.space.cells import CELL_INPUTS, Branch, Cell, is_connected
@@ -21,12 +22,25 @@ from qnas.space.space import SearchSpace
 
 CostModel = Callable[[Plan], Costs]
 """What gives a network's costs."""
+NEAR = 1.5
+"""How many times the least RAM that C can take the smallest networks may take: what layers need beside their inputs and
+outputs grows with the channels that they read, so that more steps may take less."""
 NAMES = tuple(item.name for item in fields(Limits))
 
 
-def closed_form(counted: float) -> CostModel:
-    """What gives the costs that have a closed form: instructions are among them where they are counted."""
-    return costs_with_instructions if counted else costs
+def closed_form(limits: Limits) -> CostModel:
+    """What gives the costs that have a closed form: of those of C code the ones that are limited."""
+
+    def model(plan: Plan) -> Costs:
+        found = costs(plan)
+        if limits.instructions:
+            found = replace(found, instructions=instructions(plan))
+        if limits.flash or limits.ram:
+            taken = memory(plan)
+            found = replace(found, flash=taken.flash, ram=taken.ram)
+        return found
+
+    return model
 
 
 class Small(NamedTuple):
@@ -54,19 +68,19 @@ def check_possible(
     given = {name: limit for name in NAMES if (limit := getattr(limits, name))}
     if not given:
         return
-    small = small_networks(space, bits, edges, cost_model)
+    small, loose = small_networks(space, bits, edges, cost_model), replace(limits, ram=int(NEAR * limits.ram))
     for name, limit in given.items():
         smallest = _least(small, name)
-        if smallest > limit:
+        if smallest > getattr(loose, name):
             own = limit == getattr(space, f"max_{name}", 0)
             budget = f"its own max_{name} = {limit:,}" if own else f"`max_{name}={limit:,}`"
             raise QnasError(
                 f"No network of space {space.name!r} keeps {budget}: the smallest needs {smallest:,}; raise "
                 f"{'that in its file' if own else 'the budget'}, or take a smaller `space`."
             )
-    if min(limits.excess(one.costs) for one in small) > 0:
-        tight = [name for name, limit in given.items() if any(getattr(one.costs, name) > limit for one in small)]
-        kept = {name: replace(limits, **{name: 0}) for name in tight}
+    if min(loose.excess(one.costs) for one in small) > 0:
+        tight = [name for name in given if any(getattr(one.costs, name) > getattr(loose, name) for one in small)]
+        kept = {name: replace(loose, **{name: 0}) for name in tight}
         within = {name: [one for one in small if rest.excess(one.costs) <= 0] for name, rest in kept.items()}
         least = [f"`max_{name}={_least(left, name):,}`" for name, left in within.items() if left]
         beside = f"beside the others the least is {' or '.join(least)}" if least else "not even without one of them"
@@ -79,7 +93,7 @@ def check_possible(
 
 def fitting(genotypes: Iterable[Genotype], limits: Limits, space: SearchSpace) -> Iterator[Genotype]:
     """Those of some networks that keep the limits; of latency nothing is known before it is measured."""
-    model = closed_form(limits.instructions)
+    model = closed_form(limits)
     return (one for one in genotypes if limits.excess(model(build_plan(one, space.task))) <= 0)
 
 
@@ -132,7 +146,7 @@ def cheapest(networks: Iterable[Small]) -> list[Small]:
 
 def nearest(space: SearchSpace, limits: Limits, bits: Bits, edges: int = 0) -> Genotype:
     """The small network that exceeds the limits by the least share, or is furthest within them."""
-    small = small_networks(space, bits, edges, closed_form(limits.instructions))
+    small = small_networks(space, bits, edges, closed_form(limits))
     return min(small, key=lambda one: limits.excess(one.costs)).genotype
 
 

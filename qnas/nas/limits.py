@@ -20,6 +20,8 @@ class Limits:
     activation_bytes: int = 0
     latency: float = 0.0
     instructions: float = 0.0
+    flash: int = 0
+    ram: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

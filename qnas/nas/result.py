@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qnas.errors import QnasError, shown
-from qnas.nas.settings import COSTS, SearchSettings
+from qnas.nas.settings import COSTS, IN_C, SearchSettings
 from qnas.runs.files import write_json
 from qnas.runs.reading import expect, read_json, reading
 
@@ -16,6 +16,7 @@ RESULT, PICKS = "result.json", "picks"
 NETWORK = {
     "key": str, "score": float, "estimate": (float,), "trained": {str: float}, "test": (float,), "params": int,
     "macs": int, "weight_bytes": int, "activation_bytes": int, "latency": float, "instructions?": float,
+    "flash?": int, "ram?": int,
     "genotype": {}, "front?": bool, "failed?": str,
 }  # fmt: skip
 TRUST = {"labels": int, "mean_absolute_error": float, "tau": float, "tau_params": float, "estimates?": str}
@@ -69,7 +70,8 @@ def read_result(run: Path) -> dict[str, Any]:
             if not one["trained"] or (result["pareto"] and "front" not in one):
                 raise ValueError(f"picks[{place}] has no trained accuracy, or does not say whether it is on the front")
         for one in (*result["picks"], *result["candidates"]):
-            one.setdefault("instructions", 0.0)
+            for cost in IN_C:
+                one.setdefault(cost, 0)
             if bad := [steps for steps in one["trained"] if not re.fullmatch("[0-9]{1,18}", steps)]:
                 raise ValueError(f"{shown(bad[0])} is no number of steps")
     return result

@@ -297,7 +297,7 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
 
 def cost_model_for(settings: SearchSettings, space: SearchSpace, folder: Path) -> CostModel:
     """What gives a network's costs; its latency too if that counts, measured once a layer and kept in the folder."""
-    closed = closed_form(settings.counts_instructions)
+    closed = closed_form(settings.counted)
     if not settings.needs_latency:
         return closed
 

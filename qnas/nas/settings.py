@@ -1,7 +1,7 @@
 """The settings of a search, which also tell one run folder from another."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from qnas.digest import digest_of
@@ -23,6 +23,8 @@ WAY = 3
 """The version of how networks are proposed, scored and started; a run that began with another one cannot go on."""
 MOST_TRIALS = 20_000
 """Networks, as many as one file of results holds (``qnas.runs.reading.MOST_VALUES``)."""
+IN_C = ("instructions", "flash", "ram")
+"""Costs of the exported C code."""
 COSTS = tuple(item.name for item in fields(Limits))
 BEGUN = {
     "data?": str, "steps?": int, "recipe?": {}, "sampler?": str, "usual_price?": float, "calibration?": int,
@@ -90,9 +92,9 @@ class SearchSettings:
             self.target.check(self.bits, self.recipe.grid, self.edges)
         if self.mixed:
             check_mixed(self.layer_choices, self.bits)
-        if self.bits.is_float and ("instructions" in self.pareto or self.limits.instructions):
+        if self.bits.is_float and (in_c := [one for one in IN_C if one in self.pareto or getattr(self.limits, one)]):
             raise QnasError(
-                "Instructions are those of integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave the limit out."
+                f"Limits on {in_c[0]} are for integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave them out."
             )
         at_least_one({"trials": self.trials, "top": self.top})
         if self.trials > MOST_TRIALS:
@@ -116,8 +118,9 @@ class SearchSettings:
         """Plain values that must be the same for a run to go on."""
         plain = {**asdict(self), "bits": str(self.bits), "pareto": list(self.pareto), "way": WAY}
         plain["target"] = self.target and self.target.to_json()
-        if not self.limits.instructions:
-            del plain["limits"]["instructions"]  # which runs of earlier versions do not have
+        for later in IN_C:
+            if not plain["limits"][later]:
+                del plain["limits"][later]  # which runs of earlier versions do not have
         if not self.threads:
             del plain["threads"]  # likewise
         if self.usual_price:
@@ -147,7 +150,7 @@ class SearchSettings:
     @property
     def is_unbounded(self) -> bool:
         """Whether nothing speaks for narrow layers."""
-        narrow = ("weight_bytes", "activation_bytes", "latency", "instructions")
+        narrow = ("weight_bytes", "activation_bytes", "latency", *IN_C)
         return not (self.pareto or any(getattr(self.limits, name) for name in narrow))
 
     @property
@@ -156,10 +159,12 @@ class SearchSettings:
         return "latency" in self.pareto or self.limits.latency > 0
 
     @property
-    def counts_instructions(self) -> bool:
-        """Whether instructions are counted: where they matter, or a device runs the C code that they are of."""
+    def counted(self) -> Limits:
+        """The limits, with one on every cost of C code that matters, or that a device runs, so that it is counted."""
         in_c = self.target is not None and self.target.container == "c"
-        return in_c or "instructions" in self.pareto or self.limits.instructions > 0
+        counted = [cost for cost in IN_C if in_c or cost in self.pareto or getattr(self.limits, cost)]
+        limits: Limits = replace(self.limits, **dict.fromkeys(counted, 1))
+        return limits
 
 
 def paid_steps(steps: int, usual_price: float, price: float) -> int:

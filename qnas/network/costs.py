@@ -20,7 +20,8 @@ class Costs:
     """What a network costs: counts of parameters and multiply-accumulates (one image), and bytes as deployed.
 
     ``latency`` is in milliseconds an image; it is measured (``qnas.exporters.latency``) and 0 where it was not.
-    ``instructions`` are millions an image on a Cortex-M4 (``qnas.network.instructions``), 0 where nobody asked.
+    ``instructions`` are millions an image on a Cortex-M4 (``qnas.network.instructions``), ``flash`` and ``ram`` bytes
+    that the exported C code takes (``qnas.network.memory``); 0 where nobody asked.
     """
 
     params: int
@@ -29,6 +30,8 @@ class Costs:
     activation_bytes: int
     latency: float = 0.0
     instructions: float = 0.0
+    flash: int = 0
+    ram: int = 0
 
 
 def costs(plan: Plan) -> Costs:

@@ -8,11 +8,9 @@ The exported C code is loops, and how often each turns follows from the plan: th
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from qnas.network.costs import Costs, costs
 from qnas.network.plan import Node, Plan
 from qnas.quant.scheme import Bits, container
 
@@ -44,11 +42,6 @@ def layer_instructions(plan: Plan) -> list[float]:
 def spent(prices: Mapping[str, float], turns: Mapping[str, int]) -> float:
     """What so many turns take, at instructions a turn, by loop; loops without a price take none."""
     return sum(prices.get(loop, 0.0) * count for loop, count in turns.items())
-
-
-def costs_with_instructions(plan: Plan) -> Costs:
-    """All costs of a plan that have a closed form, a Cortex-M4's instructions too."""
-    return replace(costs(plan), instructions=instructions(plan))
 
 
 @cache

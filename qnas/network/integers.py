@@ -20,28 +20,24 @@ from torch import Tensor
 
 from qnas.errors import QnasError
 from qnas.network.deployed import DeployedNetwork
-from qnas.network.plan import Kind, Node
+from qnas.network.memory import PIXELS
+from qnas.network.outline import LOGIT_BITS, Outline, outline
+from qnas.network.plan import Node
 from qnas.quant.fixed_point import COARSEST, HEADROOM, LARGEST, Integers, Reals, Rescaling, room, within_ends
 from qnas.quant.grid import Grid, levels, next_power_of_two
-from qnas.task import Shape, Task
+from qnas.task import Task
 
-PIXELS = 256
 EXACT_IN_FLOAT = 2**24
 """Sums of integers below this are exact in single precision, in whatever order they are added."""
-LOGIT_BITS = 32
 AT_ONCE = 64
 """Images that are computed together."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Outline):
     """One step: what it makes of what earlier steps made.
 
     Args:
-        name: of its layer; a sum for a concatenation carries that one's name too.
-        node: of the plan, for its kind, shape, kernel, stride, dilation and groups.
-        inputs: positions of earlier steps.
-        bits: of its output; 32 for logits.
         zero_point: Z of its output's grid; values are held without it, from -Z to 2^N - 1 - Z.
         scale: what one step of its output is.
         weight: (Cout, Cin / groups, k, k), whole steps, without its zero point.
@@ -50,25 +46,11 @@ class Step:
             of pixels under an average pool's kernel (1 to k^2), one of a global average.
     """
 
-    name: str
-    node: Node
-    inputs: tuple[int, ...]
-    bits: int
     zero_point: int
     scale: float
     rescaling: Rescaling | None = None
     weight: Integers | None = None
     weight_zero: int = 0
-
-    @property
-    def kind(self) -> Kind:
-        """Of its node; but a linear layer between others is a convolution of the one pixel that is left."""
-        return "conv" if self.node.kind == "linear" and self.bits < LOGIT_BITS else self.node.kind
-
-    @property
-    def shape(self) -> Shape:
-        """(channels, height, width) of its output."""
-        return self.node.shape
 
     @property
     def highest(self) -> int:
@@ -186,34 +168,24 @@ def pixel_table(task: Task, grid: Grid) -> NDArray[np.uint8]:
 
 
 class _Compiler:
-    """The steps so far, the grid of each, and where readers find what a node makes."""
+    """The steps so far, and the grid of each."""
 
     def __init__(self, network: DeployedNetwork) -> None:
         self.network, self.nodes = network, network.plan.nodes
         self.steps: list[Step] = []
         self.grids: list[Grid] = []
-        self.places: dict[tuple[int, int | None], int] = {}
 
     def compiled(self, task: Task) -> IntegerNetwork:
-        for position, node in enumerate(self.nodes):
-            for reader in self._forms(position):
-                grid = self._grid(node if reader is None else self.nodes[reader])
-                self.steps.append(self._step(position, reader, grid))
-                self.grids.append(grid)
-                self.places[position, reader] = len(self.steps) - 1
+        for one in outline(self.network.plan):
+            grid = self._grid(one)
+            self.steps.append(self._step(one, grid))
+            self.grids.append(grid)
         return IntegerNetwork(tuple(self.steps), pixel_table(task, self.grids[0]), float(self.grids[-1].scale))
 
-    def _forms(self, position: int) -> list[int | None]:
-        """For whom a node's output is made: for all readers alike, and a sum for each concatenation by itself."""
-        readers = [reader for reader, node in enumerate(self.nodes) if position in node.inputs]
-        if self.nodes[position].kind != "sum":
-            return [None]
-        apart = [reader for reader in readers if self.nodes[reader].kind == "concat"]
-        return [*([None] if len(apart) < len(readers) else []), *apart]
-
-    def _grid(self, node: Node) -> Grid:
-        if node.kind == "max_pool":
-            return self.grids[self.places[node.inputs[0], None]]
+    def _grid(self, one: Outline) -> Grid:
+        if one.kind == "max_pool":
+            return self.grids[one.inputs[0]]
+        node = one.node if one.reader is None else self.nodes[one.reader]
         return self.network.activations[node.name] if node.quantized else self._logits_grid(node)
 
     def _logits_grid(self, node: Node) -> Grid:
@@ -223,13 +195,9 @@ class _Compiler:
             next_power_of_two(float((reach * step + np.abs(bias)).max()) * 1.001 / 2**HEADROOM), 0.0, LOGIT_BITS
         )
 
-    def _step(self, position: int, reader: int | None, grid: Grid) -> Step:
-        node = self.nodes[position]
-        inputs = tuple(
-            self.places.get((source, position), self.places.get((source, None), 0)) for source in node.inputs
-        )
-        name = node.name if reader is None else f"{node.name} for {self.nodes[reader].name}"
-        step = Step(name, node, inputs, grid.bits, int(grid.zero_point), float(grid.scale))
+    def _step(self, one: Outline, grid: Grid) -> Step:
+        node, inputs = one.node, one.inputs
+        step = Step(**vars(one), zero_point=int(grid.zero_point), scale=float(grid.scale))
         if node.kind in ("input", "max_pool"):
             return step
         if node.kind in ("conv", "linear"):

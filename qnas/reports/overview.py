@@ -15,7 +15,7 @@ from qnas.exporters.device_profiles import DeviceProfile, device_names, find_dev
 from qnas.exporters.manifest import MANIFEST, model_bytes, read_manifest
 from qnas.nas.result import RESULT
 from qnas.network.build import architecture_from_json, build_plan
-from qnas.network.instructions import costs_with_instructions
+from qnas.network.memory import costs_in_c
 from qnas.reports.search import COUNTED, Typed, print_classes, print_result, use_line
 from qnas.reports.tables import show
 from qnas.runs.folder import RUN, read_run
@@ -146,7 +146,7 @@ def _counted(spent: dict[str, Any]) -> dict[str, Any]:
 
 def _show_genotype(path: Path, typed: Typed) -> None:
     genotype = architecture_from_json(read_json(path, "a genotype", "write one with `qnas.sample(count=1)`"))
-    spent = _counted(asdict(costs_with_instructions(build_plan(genotype, Task((3, 32, 32), 10)))))
+    spent = _counted(asdict(costs_in_c(build_plan(genotype, Task((3, 32, 32), 10)))))
     show(
         _facts(
             f"network {genotype.key}",
@@ -167,7 +167,7 @@ def _show_space(space: SearchSpace, typed: Typed) -> None:
 
 def _show_device(device: DeviceProfile, typed: Typed) -> None:
     facts = {key: ", ".join(value) if isinstance(value, tuple) else value for key, value in asdict(device).items()}
-    budgets = {f"max_{name}": device.budget(name, 0) for name in ("weight_bytes", "activation_bytes")}
+    budgets = {f"max_{name}": most for name, most in device.budgets.items()}
     told = {key: value for key, value in {**facts, **budgets}.items() if value and key != "name"}
     show(_facts(f"device {device.name}", told))
     print(typed(f"Next: `qnas.search(target={device.name!r}, minutes=10)`"))

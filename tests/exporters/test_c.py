@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qnas.data.images import DataSet
 from qnas.errors import QnasError
-from qnas.exporters.c import Layout, container, kernels, memory_of_c, sanitized, scratch_bytes, write_c
+from qnas.exporters.c import container, kernels, memory_of_c, sanitized, write_c
 from qnas.exporters.compiled import FLAGS, classified, compare_c, compiled, find_compiler
 from qnas.exporters.manifest import read_manifest
 from qnas.exporters.onnx import packed
@@ -24,6 +24,7 @@ from qnas.network.grids import Grids
 from qnas.network.handmade import HAND_MADE, HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.integers import integer_network
+from qnas.network.memory import Layout, scratch_bytes
 from qnas.network.module import Network
 from qnas.network.plan import Builder, Plan
 from qnas.quant.choices import GRIDS as CHOICES
@@ -100,15 +101,7 @@ def test_the_header_says_what_the_code_takes(grid: str) -> None:
     sizes = {"uint8_t": 1, "int32_t": 4}
     arrays = re.findall(r"static const (\w+) \w+\[\] = \{\n([^}]*)\n\};", files["model.c"].decode())
     constants = sum(sizes[kind] * len(values.split(",")) for kind, values in arrays)
-    assert memory_of_c(files) == (constants, Layout.of(integers).arena + 3 * 7 * 6 + 4 * 4)
-
-
-def test_a_network_of_powers_of_two_has_no_multipliers_in_its_layers() -> None:
-    plan = everything(Bits(4, 4), batch_norm=True)
-    files = {grid: write_c(network_of(plan, COLOUR, Grids(grid)), COLOUR) for grid in ("per-channel", "power-of-two")}
-    layers = sum(node.shape[0] for node in plan.nodes if node.kind in ("conv", "linear"))
-    usual, shifted = (memory_of_c(files[grid]).flash for grid in ("per-channel", "power-of-two"))
-    assert usual - shifted == 4 * layers
+    assert memory_of_c(files) == (constants, Layout.of(integers.steps).arena + 3 * 7 * 6 + 4 * 4)
 
 
 @compiles
@@ -126,8 +119,8 @@ def test_the_arena_and_the_scratch_in_it_are_no_more_than_the_package_counts(nam
     """At the widths that memory holds exactly, scratch is made up for by layers that overwrite what they read."""
     plan = build_plan(HandMade(name, 16, Bits.parse(bits)), PHOTO)
     integers = integer_network(network_of(plan, PHOTO), PHOTO)
-    scratch = max(scratch_bytes(integers, place) for place in range(1, len(integers.steps)))
-    arena = Layout.of(integers).arena
+    scratch = max(scratch_bytes(integers.steps, place) for place in range(1, len(integers.steps)))
+    arena = Layout.of(integers.steps).arena
     assert arena <= peak_activation_bytes(plan) + scratch
     if bits in ("w8a8", "w4a8"):
         slack = 1.02 if name == "basic_residual" else 1

@@ -1,13 +1,15 @@
 """Device profiles: the shipped ones name what there is, what they refuse is said, and damaged files are named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qnas.errors import QnasError
-from qnas.exporters.device_profiles import DeviceProfile, Memory, device_names, find_device
+from qnas.exporters.device_profiles import DeviceProfile, device_names, find_device
 from qnas.exporters.registry import PROFILES
+from qnas.network.memory import Memory
 from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import FP32, Bits
 
@@ -34,8 +36,9 @@ def test_a_shipped_device_computes_what_it_offers_and_has_a_container_that_holds
         for grid in device.grids or GRIDS:
             device.check(bits, grid)
             assert container.zero_points or grid != "asymmetric"
-    assert 0 <= device.budget("weight_bytes", 0) <= device.weight_bytes <= device.flash
-    assert 0 <= device.budget("activation_bytes", 0) <= device.activation_bytes <= device.ram
+    flash, ram = device.budgets.values()
+    assert 0 <= flash <= device.weight_bytes <= device.flash
+    assert 0 <= ram <= device.activation_bytes <= device.ram
     assert DeviceProfile.from_json(json.loads(json.dumps(device.to_json()))) == device
     assert json.loads(json.dumps(device.to_json())) == device.to_json()  # so that a run is continued
 
@@ -74,12 +77,15 @@ def test_what_a_device_does_not_compute_is_refused(bits: Bits, grid: str, edges:
 
 
 def test_a_budget_is_what_is_asked_for_up_to_what_there_is() -> None:
-    assert SMALL.budget("weight_bytes", 0) == 640
-    assert SMALL.budget("weight_bytes", 800) == 800
-    assert ANY.budget("weight_bytes", 0) == 0
-    assert ANY.budget("weight_bytes", 7) == 7
-    with pytest.raises(QnasError, match=r"small has 400 bytes for that, got `max_activation_bytes=401`; give less"):
-        SMALL.budget("activation_bytes", 401)
+    asked = dict.fromkeys(("weight_bytes", "activation_bytes", "flash", "ram"), 0)
+    assert SMALL.budgets == {"flash": 800, "ram": 400}
+    assert replace(SMALL, container="qonnx").budgets == {"weight_bytes": 640, "activation_bytes": 320}
+    assert set(ANY.budgets.values()) == {0}
+    SMALL.check_asked(asked | {"weight_bytes": 800, "ram": 400})
+    ANY.check_asked(dict.fromkeys(asked, 10**9))
+    for name in ("activation_bytes", "ram"):
+        with pytest.raises(QnasError, match=rf"small has 400 bytes for that, got `max_{name}=401`; give less"):
+            SMALL.check_asked(asked | {name: 401})
 
 
 def test_what_does_not_fit_is_refused_and_by_how_much() -> None:
@@ -87,7 +93,7 @@ def test_what_does_not_fit_is_refused_and_by_how_much() -> None:
     ANY.check_fit(Memory(10**9, 10**9))
     with pytest.raises(QnasError, match=r"small has 800 bytes of flash .* needs 1,801, 1,001 too many"):
         SMALL.check_fit(Memory(1801, 0))
-    with pytest.raises(QnasError, match=r"400 bytes of RAM .* 1 too many; .* smaller `max_activation_bytes`"):
+    with pytest.raises(QnasError, match=r"400 bytes of RAM .* 1 too many; .* smaller `max_ram`"):
         SMALL.check_fit(Memory(800, 401))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from qnas.errors import QnasError
-from qnas.nas.budgets import CostModel, check_possible, closed_form, fitting, nearest, small_networks
+from qnas.nas.budgets import NEAR, CostModel, check_possible, closed_form, fitting, nearest, small_networks
 from qnas.nas.limits import Limits
 from qnas.network.build import build_plan
 from qnas.network.costs import Costs, costs
-from qnas.network.instructions import instructions
+from qnas.network.memory import costs_in_c
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.cells import PREVIOUS, Branch, Cell
@@ -185,33 +185,23 @@ def test_a_budget_that_the_smallest_network_just_keeps_is_possible(
 
 
 @pytest.mark.parametrize("name", ["conv and skip", "strides and biases", "chains and sums", "parameters or memory"])
-def test_of_instructions_too_the_least_is_that_of_the_enumeration(name: str) -> None:
+@pytest.mark.parametrize("cost", ["instructions", "flash", "ram"])
+def test_of_what_c_takes_too_the_least_is_that_of_the_enumeration(cost: str, name: str) -> None:
     space, bits = SPACES[name], Bits(4, 8)
-    least = min(one.instructions for one in every_cost(space, bits, closed_form(1)))
-    assert min(one.costs.instructions for one in small_networks(space, bits, 0, closed_form(1))) == least > 0
-    assert (
-        closed_form(1)(build_plan(nearest(space, Limits(instructions=least), bits), space.task)).instructions == least
-    )
-    check_possible(space, Limits(instructions=least), bits, 0, closed_form(1))
-    with pytest.raises(QnasError, match=f"keeps `max_instructions={least / 2:,}`: the smallest needs {least:,}; raise"):
-        check_possible(space, Limits(instructions=least / 2), bits, 0, closed_form(1))
+    model = closed_form(Limits(**{cost: 1}))
+    least = min(getattr(one, cost) for one in every_cost(space, bits, model))
+    smallest = min(getattr(one.costs, cost) for one in small_networks(space, bits, 0, model))
+    assert 0 < least <= smallest <= (NEAR * least if cost == "ram" else least)
+    limits, half = Limits(**{cost: least}), Limits(**{cost: type(least)(least / 2)})
+    check_possible(space, limits, bits, 0, model)
+    assert getattr(model(build_plan(nearest(space, limits, bits), space.task)), cost) == smallest
+    told = f"keeps `max_{cost}={getattr(half, cost):,}`: the smallest needs {smallest:,}; raise"
+    with pytest.raises(QnasError, match=told):
+        check_possible(space, half, bits, 0, model)
     networks = [*islice(stream(space, 0, bits=bits), 2)]
-    most = max(instructions(build_plan(one, space.task)) for one in networks)
-    assert [*fitting(networks, Limits(instructions=most), space)] == networks
-    assert not [*fitting(networks, Limits(instructions=least / 2), space)]
-
-
-def test_wider_edges_count() -> None:
-    space = SPACES["conv and skip"]
-    narrow, wide = (smallest_cost(space, "weight_bytes", Bits(4, 4), edges) for edges in (0, 8))
-    assert wide > narrow
-    assert smallest_cost(space, "params", Bits(4, 4), 8) == smallest_cost(space, "params", Bits(4, 4))
-    with pytest.raises(QnasError, match=f"the smallest needs {wide:,}"):
-        check_possible(space, Limits(weight_bytes=int(narrow)), Bits(4, 4), 8)
-
-
-def test_no_limit_is_always_possible() -> None:
-    check_possible(find_space("mobile"), Limits(), Bits(4, 4))
+    most = max(getattr(costs_in_c(build_plan(one, space.task)), cost) for one in networks)
+    assert [*fitting(networks, Limits(**{cost: most}), space)] == networks
+    assert not [*fitting(networks, half, space)]
 
 
 @pytest.mark.parametrize(

@@ -63,5 +63,5 @@ def test_everything_is_written_as_json(genotype: Genotype) -> None:
     assert found == {
         "key": genotype.key, "score": 33.0, "estimate": None, "trained": {"75": 90.0}, "test": None,
         "params": 100, "macs": 2000, "weight_bytes": 50, "activation_bytes": 60, "latency": 0.0,
-        "instructions": 0.0,
+        "instructions": 0.0, "flash": 0, "ram": 0,
     }  # fmt: skip

@@ -118,7 +118,16 @@ def test_accuracy_is_to_be_high_and_every_cost_low() -> None:
 
 
 def test_every_cost_can_count() -> None:
-    assert set(COSTS) == {"params", "macs", "weight_bytes", "activation_bytes", "latency", "instructions"}
+    assert set(COSTS) == {
+        "params",
+        "macs",
+        "weight_bytes",
+        "activation_bytes",
+        "latency",
+        "instructions",
+        "flash",
+        "ram",
+    }
     assert len(replace(USUAL, pareto=COSTS).directions) == 1 + len(COSTS)
 
 

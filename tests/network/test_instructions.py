@@ -8,11 +8,10 @@ import torch
 
 from qnas.exporters.c import function_of
 from qnas.network.build import build_plan
-from qnas.network.costs import costs
 from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
-from qnas.network.instructions import BLOCK, CHANNELS, LANES, costs_with_instructions, instructions, layer_counts
+from qnas.network.instructions import BLOCK, CHANNELS, LANES, instructions, layer_counts
 from qnas.network.integers import Step, integer_network
 from qnas.network.module import Network
 from qnas.quant.scheme import FP32, Bits
@@ -70,13 +69,3 @@ def walk(kernel: str, step: Step, source: Step) -> Counter[str]:
 
 def test_a_network_in_floats_has_no_instructions() -> None:
     assert instructions(build_plan(HandMade("ds_cnn", 8, FP32), TASK)) == 0.0
-
-
-def test_they_stand_beside_all_other_costs() -> None:
-    plan = build_plan(HandMade("ds_cnn", 8, Bits(4, 8)), TASK)
-    counted, plain = costs_with_instructions(plan), costs(plan)
-    assert (counted.instructions, plain.instructions) == (instructions(plan), 0.0)
-    assert counted.macs == plain.macs
-    assert 2 < counted.instructions * 1e6 / counted.macs < 20
-    wider = build_plan(HandMade("ds_cnn", 16, Bits(4, 8)), TASK)
-    assert instructions(wider) > 2 * instructions(plan)

@@ -17,7 +17,7 @@ PICK = {
     "key": "9b78ff19f9cfa2ca-w4a4", "score": 91.23, "estimate": 92.34, "test": 94.56,
     "trained": {"15": 90.0, "60": 93.45},
     "params": 1_234_567, "macs": 12_345_678, "weight_bytes": 617_284, "activation_bytes": 98_765, "latency": 0.0,
-    "instructions": 0.0,
+    "instructions": 0.0, "flash": 0, "ram": 0,
 }  # fmt: skip
 OTHER = {"key": "other", "score": 90.0, "estimate": None}
 RESULT = {

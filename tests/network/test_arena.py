@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from qnas.exporters.arena import Buffer, placed
+from qnas.network.arena import Buffer, placed
 
 
 def overlap(one: tuple[int, int], two: tuple[int, int]) -> bool:
