@@ -8,9 +8,10 @@ from qnas.api.search import SearchRun
 from qnas.checkpoints.store import WEIGHTS, Checkpoint, checkpoint_names, load_checkpoint
 from qnas.data.registry import find_again
 from qnas.errors import QnasError
-from qnas.exporters.manifest import MANIFEST
+from qnas.exporters.manifest import MANIFEST, read_manifest
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import Winner, load_winner, write_winner
+from qnas.exporters.registry import find_profile
+from qnas.exporters.winner import Winner, load_winner, own_folder, write_winner
 from qnas.nas.picks import export_pick
 from qnas.network.build import Architecture
 from qnas.reports.dashboard import serve
@@ -136,7 +137,8 @@ def export(
         profile: one of ``qnas.exporters.registry.PROFILES``; if empty, what a run's device reads, or ``compact``.
         uint8_input: whether the model takes 8-bit pixels, (n, height, width, channels), and normalises them itself, as
             exported C does in any case; else prepared images, (n, channels, height, width).
-        out: folder to write; without one inside the run's, or the winner's own. What an earlier export left there goes.
+        out: folder to write; without one inside the run's or beside the winner's, named after the profile, or the
+            winner's own where it has that profile. What an earlier export left there goes.
 
     Returns:
         The folder, and how the file in it compares with torch in its runtime.
@@ -149,9 +151,9 @@ def export(
     if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
         source = load_winner(Path(source))
     if isinstance(source, Winner):
-        folder = Path(out) if out else source.folder
-        device = source.device
-        profile = profile or (device.container if device else "compact")
+        device, usual = source.device, str(read_manifest(source.folder).get("profile", "compact"))
+        profile = find_profile(profile or (device.container if device else "compact")).name
+        folder = Path(out) if out else own_folder(source.folder, profile, usual, uint8_input)
         settings = source.facts["settings"]
         images = find_again(settings["data"], settings.get(IMAGES, {}))
         parity = write_winner(folder, source.genotype, source, images, source.facts, profile, device, uint8_input)

@@ -46,6 +46,9 @@ class Lines:
             left = (now - self.began) * (1 - share) / (share - self.share)
             self.said = now
             print(f"{stage}: {share:.0%}, about {left:.0f} s left  {remark}", file=sys.stderr, flush=True)
+        elif now - self.said > 2 * LINE_EVERY:
+            self.said = now
+            print(f"{stage}: {share:.0%}  {remark}", file=sys.stderr, flush=True)
 
     def watch(self, rows: list[dict[str, Any]]) -> None:
         """Lines have no room for more than the best, which their remarks tell."""

@@ -208,11 +208,13 @@ PROFILES = {
 
 
 def find_profile(name: str) -> Profile:
-    """The row of a name.
+    """The row of a name; ``onnx`` is the usual one of those that write it.
 
     Raises:
         QnasError: there is none.
     """
+    if name == "onnx":
+        name = "compact"
     check_known("export `profile`", name, PROFILES)
     return PROFILES[name]
 

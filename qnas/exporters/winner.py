@@ -164,7 +164,6 @@ def write_winner(
             cannot hold it, or what is exported is not the network that was trained; then nothing is written.
     """
     written = find_profile(profile)
-    check_runs(written)
     deployed, pixels = deploy(network), uint8_input or written.pixels
     files, parity = _exported(written, deployed, data, pixels, device)
     if failed := parity.failure:
@@ -218,7 +217,14 @@ def _exported(
     files = profile.write(network, data.task, pixels)
     if device:
         device.check_fit(profile.memory(files))
+    check_runs(profile)
     return files, profile.compare(files, network, data.validation)
+
+
+def own_folder(folder: Path, profile: str, usual: str, uint8_input: bool) -> Path:
+    """Where a network is exported that lies in a folder in its usual profile: what differs from that lies beside it."""
+    parts = [profile] * (profile != usual) + ["uint8"] * uint8_input
+    return folder.with_name("-".join([folder.name, *parts]))
 
 
 def images_of(data: DataSet, pixels: bool) -> dict[str, Any]:

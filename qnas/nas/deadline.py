@@ -4,6 +4,7 @@ A plan is made from a few timed steps, which may be off by a third; the short ru
 in full tell it better, and all that was done until then has taken the time that it took.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from qnas.nas.rungs import Rung
 from qnas.runs.files import write_json
 from qnas.runs.reading import expect, read_json, reading
 
+log = logging.getLogger("qnas")
 FINISH = "finish.json"
 """The file of a run folder that keeps what was decided, for the same command to go on with."""
 
@@ -79,5 +81,7 @@ def lengthened(
     if not deadline or not slowest:
         return full
     steps = max(short.steps + 1, deadline.steps(slowest, short.steps))
+    if abs(steps - full.steps) > full.steps / 10:
+        log.info("Full runs of %d steps instead of %d: so many fit into the time that is left.", steps, full.steps)
     write_json(path, {"steps": steps})
     return replace(full, steps=steps)

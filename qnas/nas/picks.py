@@ -11,7 +11,8 @@ from qnas.errors import QnasError
 from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.manifest import FIRST_GRIDS, MANIFEST
 from qnas.exporters.parity import Parity
-from qnas.exporters.winner import write_winner
+from qnas.exporters.registry import find_profile
+from qnas.exporters.winner import own_folder, write_winner
 from qnas.nas.result import PICKS, read_result
 from qnas.nas.settings import BEGUN
 from qnas.network.build import build_plan
@@ -75,7 +76,7 @@ def export_pick(
         run: its folder.
         pick: 1 for the winner, 2 for the second.
         profile: of ``qnas.exporters.registry.PROFILES``; if empty, what the run's device reads, or ``compact``.
-        out: folder to write; inside the run's if none is given.
+        out: folder to write; if none is given one inside the run's, for each pick and each way of exporting it.
         uint8_input: see ``write_winner``.
         or_plain: likewise.
 
@@ -98,10 +99,11 @@ def export_pick(
     genotype = Genotype.from_json(chosen["genotype"])
     settings = {**settings, "steps": steps_of(run, genotype)}
     facts = {"settings": settings, "accuracy": {key: chosen[key] for key in ("score", "estimate", "trained", "test")}}
-    folder = out or run / (WINNER if pick == 1 else f"pick{pick}")
     network = load_pick(run, genotype, data, grids)
     device = device_of_run(run, settings)
-    profile = profile or (device.container if device else "compact")
+    usual = device.container if device else "compact"
+    profile = find_profile(profile or usual).name
+    folder = out or own_folder(run / (WINNER if pick == 1 else f"pick{pick}"), profile, usual, uint8_input)
     return folder, write_winner(folder, genotype, network, data, facts, profile, device, uint8_input, or_plain)
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -127,9 +128,9 @@ def search(
             others = stack.enter_context(closing(WorkQueue(replace(address, name=f"{address.name}/training"))))
             ledger = SharedLedger(folder / LEDGER, others, lambda result: result.get("top1", 0.0))
         pool = stack.enter_context(Pool(partial(attempted, means.do), ledger, means.workers, one_thread))
-        leaders = Leaders(means.watch, settings, prepared.space)
+        leaders, gain = Leaders(means.watch, settings, prepared.space), deadline.gain if deadline else 1.0
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
-        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders)
+        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders, gain)
         lengthen = partial(lengthened, folder, deadline, trainer.seconds)
         chosen = select(found, trainer, settings, foresight_of(settings, prepared, found), lengthen)
     data, grids = prepared.data, grids_of(settings.recipe)
@@ -151,6 +152,7 @@ class JobTrainer:
         folder: for the weights of full runs.
         images: the fingerprint of the run's images; empty where nobody holds them against it.
         leaders: takes note of accuracies.
+        gain: how many times as fast steps of full runs are as those of short ones.
 
     Raises:
         QnasError: the training of one after another fails.
@@ -164,8 +166,10 @@ class JobTrainer:
         folder: str,
         images: dict[str, Any] | None = None,
         leaders: Leaders | None = None,
+        gain: float = 1.0,
     ) -> None:
         self.settings, self.pool, self.means, self.folder, self.leaders = settings, pool, means, folder, leaders
+        self.gain = gain
         self.images = json.dumps(images) if images else ""
         self.failures, self.seconds = Failures(), dict[str, float]()
         self.paces = list[float]()  # seconds of runs for each unit of their work, steps times price
@@ -176,23 +180,34 @@ class JobTrainer:
         jobs = [self.job(one, rung) for one in candidates]
         trained, began = dict(zip((job.name for job in jobs), candidates, strict=True)), time.monotonic()
         works = {job.name: job.recipe.steps * trained[job.name].price for job in jobs}  # 0 where none counted prices
+        gain = self.gain if rung.keep else 1.0
+        at_work = {job.name: began for job in jobs[: self.pool.workers]}
+        waiting = iter(jobs[self.pool.workers :])
 
         def watch() -> None:
-            """Say by what others took how far runs are that were all begun together, while none of them has ended."""
-            if self.paces and not outcomes and len(jobs) <= self.pool.workers:
-                share = (time.monotonic() - began) / (max(works.values()) * median(self.paces))
-                report(min(0.95, share), f"0 of {len(jobs)} networks, {rung.steps} steps")
+            """Say how far all runs are, those at work by what others took."""
+            share = float(len(outcomes))
+            for name, since in at_work.items():
+                expected = works[name] * median(self.paces or [inf]) / gain
+                share += min(0.95, (time.monotonic() - since) / expected) if expected else 0.0
+            tell(share)
 
-        for done, (job, result) in enumerate(self.pool.run(jobs, watch), 1):
+        def tell(share: float) -> None:
+            known = f", best {best:.1f} %" if best else ""
+            report(share / len(jobs), f"{len(outcomes)} of {len(jobs)} networks, {rung.steps} steps{known}")
+
+        for job, result in self.pool.run(jobs, watch):
             self.failures.note(job.genotype.key, result.get("failed", ""))
             outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
+            if at_work.pop(job.name, None) and (following := next(waiting, None)):
+                at_work[following.name] = time.monotonic()
             self.seconds[job.genotype.key] = result.get("seconds", 0.0)
             if works[job.name] and result.get("seconds"):
                 self.paces.append(result["seconds"] / works[job.name])
             best = max(best, result.get("top1", 0.0))
             if self.leaders:
                 self.leaders.note([trained[job.name].after(rung.steps, outcomes[job.name])])
-            report(done / len(jobs), f"{done} of {len(jobs)} networks, {rung.steps} steps, best {best:.1f} %")
+            tell(len(outcomes))
         return [outcomes[job.name] for job in jobs]
 
     def job(self, candidate: Candidate, rung: Rung) -> Job:

@@ -108,7 +108,8 @@ class Pool(Generic[Piece]):
             todo = later
             if not running:
                 time.sleep(WAIT if todo else 0)
-            watch()
+            if todo or running:
+                watch()
             for future in wait(running, timeout=WATCH, return_when=FIRST_COMPLETED).done:
                 piece = running.pop(future)
                 try:

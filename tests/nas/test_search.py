@@ -581,7 +581,33 @@ def test_who_waits_for_one_long_run_is_told_how_far_it_is(tmp_path: Path, monkey
     one = replace(wide(8), price=3.0)
     trainer([one], Rung("halve", 5))
     trainer([one], Rung("finish", 20))
-    assert told == [("halve", 1.0), ("finish", 0.25), ("finish", 0.75), ("finish", 0.95), ("finish", 1.0)]
+    shorter = [("halve", 0.0)] * 3 + [("halve", 1.0)]
+    assert told == [*shorter, ("finish", 0.25), ("finish", 0.75), ("finish", 0.95), ("finish", 1.0)]
+
+
+def test_how_far_several_runs_are_never_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two at once on twice as fast threads: 10 seconds for 5 steps, so 20 for 20; then a third one."""
+    told, clock = list[float](), [0.0]
+
+    class TwoAtOnce(Pool[Job]):
+        def run(self, pieces: list[Job], watch: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, Result]]:
+            for piece, ends in zip(pieces, (10.0, 20.0, 30.0), strict=False):
+                for clock[0] in (ends - 5, ends):
+                    watch()
+                yield piece, {**by_channels(piece), "seconds": 2.0 * piece.recipe.steps}
+
+    monkeypatch.setattr("qnas.nas.search.time.monotonic", lambda: clock[0])
+    means = Means(progress=lambda stage, share, remark: told.append(share))
+    pool = TwoAtOnce(by_channels, Ledger(tmp_path / "ledger"))
+    trainer = JobTrainer(SETTINGS, pool, means, "picks", gain=2.0)
+    several = [replace(wide(channels), price=3.0) for channels in (4, 6, 8)]
+    trainer(several[:1], Rung("halve", 5))
+    clock[0], pool.workers = 0.0, 2
+    del told[:]
+    trainer(several, Rung("finish", 20, keep=True))
+    assert told == sorted(told)
+    assert told[:3] == pytest.approx([2 * 0.25 / 3, 2 * 0.5 / 3, 1 / 3])
+    assert told[-1] == 1.0
 
 
 def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Path) -> None:
