@@ -57,11 +57,11 @@ def test_the_commands_from_a_winner_to_a_device_run(tmp_path: Path) -> None:
     in_c, others = (
         printed("bash", "-c", start + block) for block in re.findall(r"^```bash\n(.*?)^```", page, re.M | re.S)
     )
-    assert re.search(r'"runtime": "c"', in_c)
+    assert "In c: " in in_c
     lines = [line.split() for line in in_c.splitlines()[-2:]]
     assert [len(line) for line in lines] == [11, 11]
     assert all(0 <= int(line[0]) < 10 for line in lines)
-    assert re.findall(r'"runtime": "([^"]*)"', others) == ["torch.export", "safetensors"]
+    assert re.findall(r"In (\S*): ", others) == ["torch.export", "safetensors"]
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert [printed(sys.executable, "-c", block).split()[0] for block in blocks] == ["torch.Size([3,", "['input',"]
 

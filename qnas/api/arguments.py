@@ -86,7 +86,7 @@ def check_lengths(**given: float) -> None:
     """
     for name, value in given.items():
         if not 0 <= value < float("inf"):
-            raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out for the recipe's length.")
+            raise QnasError(f"`{name}` is above 0, got {value:g}; leave it out.")
     if sum(value > 0 for value in given.values()) > 1:
         told = ", ".join(f"{name} {value:g}" for name, value in given.items() if value)
         raise QnasError(f"A run has one length, `steps`, `epochs` or `minutes`, got {told}; give one of them.")

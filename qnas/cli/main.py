@@ -4,10 +4,11 @@ import signal
 import sys
 from io import TextIOWrapper
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from qnas import __version__
 from qnas.cli.data import data
 from qnas.cli.errors import in_options
 from qnas.cli.fit import eval_ghn, fit_ghn
@@ -19,11 +20,28 @@ from qnas.cli.study import eval_proxy
 from qnas.cli.train import train
 from qnas.errors import QnasError, cut, printable_lines
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Search, train and export low-bit convolutional networks, guided by a graph hypernetwork.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say it and end.")]
+
+
+@app.callback()
+def program(version: Version = False) -> None:
+    """Search, train and export low-bit convolutional networks, guided by a graph hypernetwork."""
+
+
 for command in (search, train, show, report, dashboard, logs, data, export, sample, fit_ghn, eval_ghn, eval_proxy):
     app.command()(command)
 app.add_typer(study_app, name="study")

@@ -115,16 +115,21 @@ def export(
     uint8_input: Annotated[
         bool, typer.Option("--uint8-input", help="The model takes 8-bit pixels, channels last, and normalises them.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. Default: inside the run's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to. Default: one inside the run's for each pick and profile.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print folder and comparison as JSON.")] = False,
 ) -> None:
     """Write a pick of a finished search, or a winner, in a container for what is to run it, checked where it runs."""
     import json
 
     import qnas
-    from qnas.cli.progress import say
     from qnas.exporters.manifest import read_manifest
-    from qnas.reports.search import use_line
+    from qnas.reports.search import model_line, use_line
 
     exported = qnas.export(run, pick, profile=profile, uint8_input=uint8_input, out=out)
-    print(json.dumps({"folder": str(exported.folder), "parity": exported.parity.to_json()}))
-    say(use_line(exported.folder, read_manifest(exported.folder)))
+    if json_output:
+        print(json.dumps({"folder": str(exported.folder), "parity": exported.parity.to_json()}))
+        return
+    manifest = read_manifest(exported.folder)
+    print(f"Exported: {model_line(exported.folder, manifest)}\n{use_line(exported.folder, manifest)}")

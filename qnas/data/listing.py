@@ -30,8 +30,10 @@ NEVER = ("__macosx", "thumbs.db", "desktop.ini")
 FEWEST = 10
 """Images a class needs, so that each part of the data gets some."""
 EXAMPLES = 3
-NO_IMAGE = "no image by their endings"
-"""Why files are left out whose endings are none of ``ENDINGS``."""
+PHOTOS = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+"""Endings of photos that Pillow does not read."""
+NO_IMAGE, UNREAD = "no image by their endings", "photos of a kind that is not read, to be converted to JPEG or PNG"
+"""Why files are left out whose endings are none of ``ENDINGS``, of ``PHOTOS`` and others."""
 MOST_CLASSES, MOST_FILES, MOST_MISSING = 1_000, 1_000_000, 1_000
 """Classes, files or rows of a table, and rows without a file after which no others are looked for."""
 Entry = tuple[Path, int]
@@ -59,9 +61,12 @@ class Listing:
     def remarks(self) -> list[str]:
         """Sentences on how the folder was read: its parts, and how many files are left out for which reason."""
         counts = ", ".join(f"{len(entries)} to {_VERBS[part]}" for part, entries in self.parts.items())
-        lacking = [f"a fifth to {_VERBS[part]}" for part in ("test", "validation") if part not in self.parts]
-        held = f"; of the former, {' and then '.join(lacking)}, of each class alike" if lacking else ""
-        found = [f"{len(self.classes)} classes; {counts}{held}."]
+        lacking = [part for part in ("test", "validation") if part not in self.parts]
+        if len(lacking) == 2:
+            counts = f"{len(self.parts['train'])} images, of each class a fifth to test on, and of the rest to score on"
+        elif lacking:
+            counts += f"; of each class a fifth of those to train on is taken to {_VERBS[lacking[0]]}"
+        found = [f"{len(self.classes)} classes; {counts}."]
         if self.nested:
             found.append(f"No classes of their own, as they lie within class folders: {self._named(self.nested)}.")
         return found + [f"Left out, {reason}: {self._named(files)}." for reason, files in self.left_out.items()]
@@ -189,7 +194,7 @@ def _list_classes(found: Listing, folder: Path) -> list[Entry]:
             if not path.is_file():
                 found.left_out["links that lead to no file of their own"].append(path)
             elif path.suffix.lower() not in ENDINGS:
-                found.left_out[NO_IMAGE].append(path)
+                found.left_out[UNREAD if path.suffix.lower() in PHOTOS else NO_IMAGE].append(path)
             else:
                 entries.append((path, label))
                 within |= {folder / name / part for part in path.relative_to(folder / name).parts[:-1][:1]}
@@ -258,7 +263,8 @@ def _check_counts(found: Listing) -> None:
 
 def _other_endings(found: Listing, classes: set[str]) -> str:
     """Which ending most files of these classes have that cannot be read as images, and what to do; or nothing."""
-    files = [path for path in found.left_out.get(NO_IMAGE, ()) if classes & set(path.parts)]
+    left = [*found.left_out.get(UNREAD, ()), *found.left_out.get(NO_IMAGE, ())]
+    files = [path for path in left if classes & set(path.parts)]
     endings = Counter(ending for path in files if (ending := path.suffix.lower()))
     if not endings:
         return ""

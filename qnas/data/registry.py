@@ -3,6 +3,7 @@
 A new data set is a file beside this one and a row in ``SOURCES``.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -180,6 +181,13 @@ def arguments(data: str) -> str:
     return f"data={str(place)!r}" + (f", image={said(size)!r}" if size else "")
 
 
+def _meant(place: Path) -> str:
+    """What a name may have meant that is no data set and no folder."""
+    beside = [str(path) for path in place.parent.iterdir() if path.is_dir()] if place.parent.is_dir() else []
+    close = difflib.get_close_matches(str(place), [*SOURCES, *beside], n=1)
+    return f"did you mean {close[0]!r}?" if close else "there is no such folder; give one of them as `data`."
+
+
 def _no_size(text: str) -> QnasError:
     return QnasError(
         f"Images are {SMALLEST} to {LARGEST} pixels high and wide, got {shown(text)}; give `image=64`, or height and "
@@ -206,8 +214,8 @@ def check_data(data: str) -> None:
         )
     if source is None and not place.is_dir():
         table = place.suffix.lower() in TABLES and place.is_file()
-        remedy = f"give the folder that holds it, {str(place.parent)!r}," if table else "give one of them"
-        raise QnasError(f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; {remedy} as `data`.")
+        remedy = f"give the folder that holds it, {str(place.parent)!r}, as `data`." if table else _meant(place)
+        raise QnasError(f"A data set is {', '.join(SOURCES)} or a folder of images, got {data!r}; {remedy}")
     if size and not SMALLEST <= min(size) <= max(size) <= LARGEST:
         raise _no_size(said(size))
     if source is None and UNPRINTABLE.search(str(Path(data).resolve())):

@@ -41,7 +41,7 @@ def prepared(images: dict[str, Any]) -> str:
     _, height, width = images["shape"]
     colour = {"L": "grey", "RGB": "in colour"}.get(images["mode"], "as many channels as there are")
     steps = [
-        f"first frame, upright, alpha over white, resized to {width} x {height} pixels (Pillow, "
+        f"first frame, upright, alpha over white, resized to {height} x {width} pixels, height x width (Pillow, "
         f"{images['resize'].lower()} with antialiasing), {colour}, 8 bits"
     ]
     steps += [f"white made {images['highest']}"] if images["highest"] != 255 else []

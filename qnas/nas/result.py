@@ -61,6 +61,8 @@ def read_result(run: Path) -> dict[str, Any]:
     """
     path, remedy = run / RESULT, "finish the run with the command that began it"
     what = "the result of a finished run"
+    if run.is_dir() and not path.is_file():
+        raise QnasError(f"A finished search has the file {RESULT}, and {run} has none; check the path, or {remedy}.")
     result = read_json(path, what, remedy)
     if result.get("picks") in (None, []):
         raise QnasError(f"{path} holds no picks; {remedy}.")
@@ -85,6 +87,7 @@ def networks_of(result: dict[str, Any]) -> list[dict[str, Any]]:
 def known(network: dict[str, Any]) -> dict[str, Any]:
     """What is known of a network of a result, by names for people."""
     trained = {f"trained {steps} steps": top1 for steps, top1 in network["trained"].items()}
-    facts = {"network": network["key"], "estimate": network["estimate"], **trained, "test": network["test"]}
+    thought = {name: network[name] for name in ("score", "estimate")}
+    facts = {"network": network["key"], **thought, **trained, "test": network["test"]}
     costs = {cost: network[cost] for cost in COSTS if cost in network}
     return {name: value for name, value in {**facts, **costs}.items() if value not in (None, 0.0)}

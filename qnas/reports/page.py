@@ -33,7 +33,7 @@ from qnas.nas.result import RESULT, read_result
 from qnas.network.costs import layer_costs
 from qnas.network.instructions import layer_instructions
 from qnas.reports.charts import Chart, Mark, chart, records
-from qnas.reports.search import COSTS, COUNTED, PAGE, Typed, classes_line, trusted
+from qnas.reports.search import COSTS, COUNTED, PAGE, Typed, amount, classes_line, trusted
 from qnas.runs.files import write_bytes
 from qnas.runs.folder import read_run
 from qnas.runs.identity import IMAGES
@@ -86,7 +86,9 @@ def page(run: Path, typed: Typed = str) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     with reading(run / RESULT, "the result of a finished run", "search again with another `out`"), computing(1):
         facts = facts_of(run, typed)
-    return templates_in(folder).get_template("page.html").render(**facts, script=script, digest=digest)
+    templates = templates_in(folder)
+    templates.filters["amount"] = amount
+    return templates.get_template("page.html").render(**facts, script=script, digest=digest)
 
 
 def facts_of(run: Path, typed: Typed) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def seen(network: dict[str, Any]) -> dict[str, Any]:
     found = [f"score {network['score']:.1f} %"]
     found += [f"estimate {network['estimate']:.1f} %"] if network["estimate"] is not None else []
     found += [f"{trained:.1f} % after {steps} steps"] if trained is not None else []
-    spent = [f"{network[key]:,} {name}" for key, name in ALL_COSTS.items() if network[key]]
+    spent = [f"{amount(network[key])} {name}" for key, name in ALL_COSTS.items() if network[key]]
     text = f"{network['key']}: {kind}; {', '.join(found)}; {', '.join(spent)}"
     return {"number": 0, **network, "steps": steps, "best": trained, "kind": kind, "text": text}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from qnas.exporters.card import PREDICT
-from qnas.exporters.manifest import MANIFEST, model_bytes, read_manifest
+from qnas.exporters.card import CARD, PREDICT
+from qnas.exporters.manifest import model_bytes, read_manifest
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import MODEL
 from qnas.nas.picks import winner_of
@@ -46,12 +46,7 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     show(picks_table(result))
     for line in trusted(result, manifest.get("validation")):
         print(line)
-    parity, model = Parity.from_json(manifest["parity"]), winner / manifest.get("model", MODEL)
-    print(
-        f"Winner: {model} ({model_bytes(manifest):,} bytes; a file holds more than weights). In {parity.runtime}: "
-        f"{parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
-        f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
-    )
+    print(f"Winner: {model_line(winner, manifest)}")
     print_classes(manifest)
     if (folder / PAGE).is_file():
         print(f"Report: {folder / PAGE}")
@@ -59,11 +54,21 @@ def print_result(folder: Path, as_json: bool, typed: Typed = str) -> None:
     print(f"{use_line(winner, manifest)}{typed(f'; `qnas.show({str(winner)!r})`{others}')}")
 
 
+def model_line(folder: Path, manifest: dict[str, Any]) -> str:
+    """Where an exported model lies, how large it is, and how it does where it runs."""
+    parity = Parity.from_json(manifest["parity"])
+    return (
+        f"{folder / manifest.get('model', MODEL)} ({model_bytes(manifest):,} bytes; a file holds more than weights). "
+        f"In {parity.runtime}: {parity.runtime_top1:.2f} % of {parity.images} validation images right, in torch "
+        f"{parity.torch_top1:.2f} %, the same class for {parity.same_class:.2f} %."
+    )
+
+
 def use_line(folder: Path, manifest: dict[str, Any]) -> str:
     """What to do next with a winner: try it on a photo, where a program for that lies beside it."""
     if PREDICT in manifest.get("guides", ()) and isfile(folder / PREDICT):
         return f"Next: python {shlex.quote(str(folder / PREDICT))} photo.jpg"
-    return f"Next: use {folder / manifest.get('model', MODEL)} (images are prepared as {MANIFEST} says)"
+    return f"Next: {folder / CARD} says how to use {manifest.get('model', MODEL)} and how to prepare images"
 
 
 def print_classes(manifest: dict[str, Any]) -> None:
@@ -135,7 +140,7 @@ def trusted(result: dict[str, Any], validation: dict[str, Any] | None) -> list[s
         result: of the run.
         validation: how its winner does on the classes, which says how often guessing is right; if it is known.
     """
-    lines = [trust_line(result["calibration"]) if result["calibration"] else UNTRUSTED]
+    lines = [trust_line(result["calibration"]) if result["calibration"] else UNTRUSTED, *surprises(result, validation)]
     if validation is None:
         return lines
     best = max(one["score"] for one in (*result["picks"], *result["candidates"]))
@@ -147,6 +152,36 @@ def trusted(result: dict[str, Any], validation: dict[str, Any] | None) -> list[s
         f"Scores: the best is {best:.1f} %, not clearly better than always guessing the commonest class "
         f"({validation['majority']:.1f} %): the hypernetwork was no help here.",
     ]
+
+
+def surprises(result: dict[str, Any], validation: dict[str, Any] | None) -> list[str]:
+    """Lines on a winner that did not do what its estimate or a shorter run promised."""
+    winner, calibration, lines = result["picks"][0], result["calibration"] or {}, list[str]()
+    trained, estimate = winner["trained"][max(winner["trained"], key=int)], winner["estimate"]
+    if calibration.get("estimates") == "full runs" and estimate is not None:
+        missed, error = trained - estimate, calibration["mean_absolute_error"]
+        if abs(missed) > 2 * error:
+            how = "low" if missed > 0 else "high"
+            lines.append(f"The winner's own estimate was {abs(missed):.1f} points too {how}.")
+    shorter = [
+        (value, int(steps), one["key"])
+        for one in (*result["picks"], *result["candidates"])
+        for steps, value in one["trained"].items()
+    ]
+    best, steps, key = max(shorter)
+    if validation is not None and best > trained:
+        images = sum(map(sum, validation["confusion"]))
+        chance = 2 * (trained * (100 - trained) / images) ** 0.5
+        lines.append(
+            f"A shorter run reached {best - trained:.1f} points more ({key}, {steps:,} steps); of {images:,} "
+            f"validation images, {chance:.1f} points may be chance."
+        )
+    return lines
+
+
+def amount(value: float) -> str:
+    """A cost for people: whole numbers whole, others with three digits."""
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.3g}"
 
 
 def trust_line(calibration: dict[str, Any]) -> str:
@@ -181,7 +216,7 @@ def picks_table(result: dict[str, Any]) -> Table:
         trained = pick["trained"][max(pick["trained"], key=int)]
         accuracies = [pick["score"], pick["estimate"], trained, pick["test"]]
         shown = ["-" if value is None else f"{value:.1f}" for value in accuracies]
-        row = [str(place), pick["key"], *shown, *(f"{pick[key]:,}" for key in costs)]
+        row = [str(place), pick["key"], *shown, *(amount(pick[key]) for key in costs)]
         table.add_row(*row, *(["yes" if pick["front"] else "no"] if result["pareto"] else []))
     if others:
         best = [[value for one in others if (value := one[key]) is not None] for key in ("score", "estimate")]

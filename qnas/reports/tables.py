@@ -160,7 +160,7 @@ def data_table(found: Survey, typed: Callable[[str], str] = str) -> Table:
         table.add_row(name, *(f"{found.counts[part][place]:,}" for part in PARTS))
     table.add_section()
     table.add_row("all", *(f"{sum(found.counts[part]):,}" for part in PARTS))
-    table.add_row("repeats of the parts before", *(f"{found.repeated[part]:,}" for part in PARTS))
+    table.add_row("also in an earlier column", *(f"{found.repeated[part]:,}" for part in PARTS))
     notes = [
         f"Always guessing the commonest class is right for {found.majority:.1f} % of the test images; the largest "
         f"class has {found.imbalance:.1f} times as many training images as the smallest."
@@ -168,9 +168,12 @@ def data_table(found: Survey, typed: Callable[[str], str] = str) -> Table:
     if found.sizes:
         sizes = ", ".join(f"{height}x{width}" for width, height in found.sizes)
         modes = ", ".join(f"{count:,} {mode}" for mode, count in found.modes.items())
-        notes.append(f"Files, smallest, median and largest height and width: {sizes}; Pillow's modes: {modes}.")
+        notes.append(f"Files, smallest, median and largest height and width: {sizes}; kinds of pixels: {modes}.")
         notes.append(
-            typed(f"Images get the medians, in proportion at most {LONGEST_SIDE}, unless `image='48x64'` says a size.")
+            typed(
+                f"Images get the medians, in proportion at most {LONGEST_SIDE}; another height and width: "
+                f"`image='{max(8, height // 2)}x{max(8, width // 2)}'`."
+            )
         )
     table.caption = "\n".join([*notes, *found.remarks])
     return table

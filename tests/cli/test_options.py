@@ -66,6 +66,7 @@ OWN = {
     ("eval_proxy", "table"): None,
     ("eval_proxy", "json_output"): False,
     ("eval_proxy", "figure"): None,
+    ("export", "json_output"): False,
     ("search", "json_output"): False,
     ("search", "workers"): 0,
     ("table", "workers"): 0,

@@ -113,7 +113,7 @@ def test_the_genotype_of_the_winner_can_be_shown(qnas: Qnas, result: dict[str, A
 
 
 def test_the_second_pick_is_exported_beside_the_winner(qnas: Qnas, working: Path, result: dict[str, Any]) -> None:
-    printed = json.loads(qnas("export", "run", "--pick", "2").out)
+    printed = json.loads(qnas("export", "run", "--pick", "2", "--json").out)
     assert printed["folder"] == "run/pick2"
     manifest = json.loads((working / "run" / "pick2" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["costs"]["params"] == result["picks"][1]["params"]

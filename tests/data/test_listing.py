@@ -58,8 +58,7 @@ def test_class_folders_alone_are_one_part(tmp_path: Path) -> None:
     found = list_images(tmp_path)
     assert (found.classes, counts(found)) == (("cat", "dog"), {"train": [10, 20]})
     assert found.remarks() == [
-        "2 classes; 30 to train on; of the former, a fifth to test on and then a fifth to score on, of each class "
-        "alike.",
+        "2 classes; 30 images, of each class a fifth to test on, and of the rest to score on.",
         "No classes of their own, as they lie within class folders: 2 (dog/old, dog/young).",
     ]
 

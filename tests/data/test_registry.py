@@ -97,11 +97,19 @@ def test_a_path_to_class_folders_is_an_image_folder(tmp_path: Path) -> None:
     assert find_data(str(tmp_path / "mine")).name == "mine"
 
 
-@pytest.mark.parametrize("name", ["cifar100", "no/such/folder"])
-def test_an_unknown_name_is_refused(name: str) -> None:
-    expected = f"digits, fashion, cifar10 or a folder of images, got {name!r}; give one of them as `data`"
-    with pytest.raises(QnasError, match=expected):
+NOWHERE = "there is no such folder; give one of them as `data`."
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("cifar100", "did you mean 'cifar10'?"), ("my photo", "did you mean 'my photos'?"), ("no/such/folder", NOWHERE)],
+)
+def test_an_unknown_name_is_refused(name: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my photos").mkdir()
+    with pytest.raises(QnasError) as error:
         find_data(name)
+    assert str(error.value) == f"A data set is digits, fashion, cifar10 or a folder of images, got {name!r}; {remedy}"
 
 
 def test_a_file_is_no_data_set(tmp_path: Path) -> None:

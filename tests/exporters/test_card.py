@@ -160,7 +160,7 @@ def test_a_card_has_a_head_for_the_hub_and_every_name_as_it_stands(tmp_path: Pat
     found = words(body)
     assert [name for name in (*NAMES, "my *photos*") if name not in found] == []
     assert "licence of the data is not known" in found
-    assert "12 x 10 pixels" in found
+    assert "10 x 12 pixels (height x width)" in found
     tables = MarkdownIt("commonmark").enable("table").parse(body)
     rows = sum(token.type == "tr_open" for token in tables)
     assert rows == sum(line.startswith("|") for line in body.splitlines()) - 3  # the lines under three heads

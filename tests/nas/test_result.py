@@ -22,7 +22,8 @@ def test_a_run_without_a_result_is_refused(tmp_path: Path, content: str | None) 
         (tmp_path / "result.json").write_text(content, encoding="utf-8")
     with pytest.raises(
         QnasError,
-        match=r"result.json cannot be read as the result of a finished run \(.+\); finish the run with the command",
+        match=r"result.json(, and .* has none; check the path, or| cannot be read as the result of a finished run "
+        r"\(.+\);) finish the run with the command that began it",
     ):
         read_result(tmp_path)
 

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from qnas.reports.search import UNTRUSTED, classes_line, is_imbalanced, mistakes_table, trust_line, trusted
+from qnas.reports.search import (
+    UNTRUSTED,
+    amount,
+    classes_line,
+    is_imbalanced,
+    mistakes_table,
+    surprises,
+    trust_line,
+    trusted,
+)
 
 
 @pytest.mark.parametrize(("tau", "warned"), [(0.71, False), (0.4, True), (0.12, True)])
@@ -50,7 +59,9 @@ def test_what_classes_are_taken_for_is_a_table() -> None:
 
 
 def result(*scores: float) -> dict[str, Any]:
-    return {"calibration": None, "picks": [{"score": scores[0]}], "candidates": [{"score": one} for one in scores[1:]]}
+    known: dict[str, Any] = {"key": "a", "estimate": None, "trained": {"90": 80.0}}
+    others = [{**known, "key": "b", "score": one, "trained": {}} for one in scores[1:]]
+    return {"calibration": None, "picks": [{**known, "score": scores[0]}], "candidates": others}
 
 
 def test_scores_at_chance_are_called_so() -> None:
@@ -60,3 +71,23 @@ def test_scores_at_chance_are_called_so() -> None:
         "Scores: the best is 50.0 %, not clearly better than always guessing the commonest class (33.3 %): the "
         "hypernetwork was no help here."
     ]
+
+
+def test_a_winner_that_did_not_do_what_was_promised_is_called_so() -> None:
+    found = result(52.0, 50.0)
+    calibration = {"labels": 6, "tau": 0.5, "tau_params": 0.1, "mean_absolute_error": 1.5, "estimates": "full runs"}
+    found["calibration"] = calibration
+    found["picks"][0]["estimate"] = 82.9
+    assert surprises(found, FOUND) == []
+    found["picks"][0]["estimate"] = 83.5
+    found["candidates"][0]["trained"] = {"10": 84.5}
+    assert surprises(found, FOUND) == [
+        "The winner's own estimate was 3.5 points too high.",
+        "A shorter run reached 4.5 points more (b, 10 steps); of 30 validation images, 14.6 points may be chance.",
+    ]
+    found["calibration"] = calibration | {"estimates": "short runs"}  # which says nothing of full ones
+    assert len(surprises(found, FOUND)) == 1
+
+
+def test_costs_are_told_with_as_many_digits_as_people_read() -> None:
+    assert [amount(one) for one in (16_824, 6.941511, 0.00123456, 1234.5)] == ["16,824", "6.94", "0.00123", "1,234"]

@@ -69,7 +69,7 @@ def test_data_are_told_in_the_words_of_whoever_reads(digits_data: DataSet) -> No
     text = printed(data_table(found, in_options), 100)
     assert "digits: grey, 8x8 pixels (height x width)" in text
     assert "largest height and width: 12x9, 20x10, 30x11;" in " ".join(text.split())
-    assert "at most 64, unless --image 48x64 says a size." in " ".join(text.split())
+    assert "in proportion at most 64; another height and width: --image 8x8." in " ".join(text.split())
 
 
 def test_what_is_left_out_is_said_once_and_in_order() -> None:
