@@ -41,8 +41,8 @@ def test_every_network_is_a_trial_in_the_order_of_scoring(run: Path, genotype: G
     assert [trial.values for trial in study.trials] == [[60.0, 10.0], [70.0, 20.0]]
     assert study.trials[1].params == {name: str(value) for name, value in genes_of(genotype).items()}
     assert study.trials[1].user_attrs == {
-        "network": genotype.key, "score": 70.0, "trained 12 steps": 80.0, "test": 79.0, "params": 20, "macs": 5, "weight_bytes": 3,
-        "activation_bytes": 2,
+        "network": genotype.key, "score": 70.0, "trained 12 steps": 80.0, "test": 79.0, "params": 20, "macs": 5,
+        "weight_bytes": 3, "activation_bytes": 2,
     }  # fmt: skip
     assert study.trials[0].user_attrs["params"] == 10
 
