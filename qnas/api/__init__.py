@@ -8,5 +8,6 @@ A search, for example::
 
 Every verb is also a command, with the same arguments as options. All of them raise ``QnasError`` for what the caller
 can mend: the message states the rule, the value received and the next step. ``progress`` is called with the name of a
-stage, the share of it that is done, from 0 to 1, and a remark; what else there is to say goes to the logger ``qnas``.
+stage, the share of it that is done, from 0 to 1, and a remark, by another thread where one process does long work;
+what else there is to say goes to the logger ``qnas``.
 """

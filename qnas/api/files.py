@@ -11,7 +11,7 @@ from qnas.errors import QnasError
 from qnas.exporters.manifest import MANIFEST, read_manifest
 from qnas.exporters.parity import Parity
 from qnas.exporters.registry import find_profile
-from qnas.exporters.winner import Winner, load_winner, own_folder, write_winner
+from qnas.exporters.winner import Winner, load_winner, own_folder, takes_pixels, write_winner
 from qnas.nas.picks import export_pick
 from qnas.network.build import Architecture
 from qnas.reports.dashboard import serve
@@ -137,8 +137,8 @@ def export(
         profile: one of ``qnas.exporters.registry.PROFILES``; if empty, what a run's device reads, or ``compact``.
         uint8_input: whether the model takes 8-bit pixels, (n, height, width, channels), and normalises them itself, as
             exported C does in any case; else prepared images, (n, channels, height, width).
-        out: folder to write; without one inside the run's or beside the winner's, named after the profile, or the
-            winner's own where it has that profile. What an earlier export left there goes.
+        out: folder to write; without one the pick's or the winner's own where it is exported that way, or one within,
+            named after the profile. What an earlier export left there goes.
 
     Returns:
         The folder, and how the file in it compares with torch in its runtime.
@@ -151,9 +151,11 @@ def export(
     if not isinstance(source, SearchRun | Winner) and (Path(source) / MANIFEST).is_file():
         source = load_winner(Path(source))
     if isinstance(source, Winner):
-        device, usual = source.device, str(read_manifest(source.folder).get("profile", "compact"))
+        device, manifest = source.device, read_manifest(source.folder)
+        usual, pixels = manifest.get("profile", "compact"), takes_pixels(manifest)
         profile = find_profile(profile or (device.container if device else "compact")).name
-        folder = Path(out) if out else own_folder(source.folder, profile, usual, uint8_input)
+        folder = Path(out) if out else own_folder(source.folder, profile, usual, uint8_input and not pixels)
+        uint8_input = uint8_input or (pixels and folder == source.folder)
         settings = source.facts["settings"]
         images = find_again(settings["data"], settings.get(IMAGES, {}))
         parity = write_winner(folder, source.genotype, source, images, source.facts, profile, device, uint8_input)

@@ -183,8 +183,8 @@ def check_memory(device: DeviceProfile, plan: Plan, data: DataSet, recipe: Recip
     Raises:
         QnasError: it does not, or its container does not hold such networks.
     """
-    if device.container == "c":
-        device.check_fit(memory(plan))
+    if device.container == "c" and not plan.nodes[-1].bits.is_float:
+        device.check_fit(memory(plan, recipe.grid))
     elif device.flash or device.ram:
         container = find_profile(device.container)
         files = container.write(deploy(untrained(plan, data, recipe, 0)), data.task, pixels=False)

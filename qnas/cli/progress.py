@@ -76,12 +76,13 @@ class Bars:
     def __init__(self, progress: BarsAndTable) -> None:
         self.progress = progress
         self.tasks: dict[str, TaskID] = {}
+        self.entered: dict[str, float] = {}
 
     def __call__(self, stage: str, share: float, remark: str) -> None:
         """See ``qnas.runs.progress.Progress``."""
         if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=1.0)
-        if (self.progress.tasks[self.tasks[stage]].elapsed or 0.0) < AT_ONCE:
+            self.tasks[stage], self.entered[stage] = self.progress.add_task(stage, total=1.0), time.monotonic()
+        if time.monotonic() - self.entered[stage] < AT_ONCE:
             self.progress.reset(self.tasks[stage])
         self.progress.update(self.tasks[stage], completed=share, description=f"{stage}  {remark}")
 

@@ -85,7 +85,7 @@ class Winner(Network):
     @property
     def costs(self) -> Costs:
         """Parameters, multiply-accumulates and bytes; what C code takes."""
-        return costs_in_c(self.plan)
+        return costs_in_c(self.plan, self.grids.name)
 
     @property
     def parity(self) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def write_winner(
     write_json(folder / GENOTYPE, genotype.to_json())
     manifest = {
         "facts": facts,
-        "costs": asdict(costs_in_c(network.plan)),
+        "costs": asdict(costs_in_c(network.plan, network.grids.name)),
         "grid": asdict(network.grids),
         "parity": parity.to_json(),
         **({"failed": failed} if failed else {}),
@@ -222,9 +222,15 @@ def _exported(
 
 
 def own_folder(folder: Path, profile: str, usual: str, uint8_input: bool) -> Path:
-    """Where a network is exported that lies in a folder in its usual profile: what differs from that lies beside it."""
+    """Where a network is exported that lies in a folder: there if in its usual way, else in a folder within."""
     parts = [profile] * (profile != usual) + ["uint8"] * uint8_input
-    return folder.with_name("-".join([folder.name, *parts]))
+    return folder / "-".join(parts) if parts else folder
+
+
+def takes_pixels(manifest: dict[str, Any]) -> bool:
+    """Whether somebody asked that a model takes 8-bit pixels, which others of its profile do not."""
+    asked: bool = manifest["images"].get("input", {}).get("type") == "uint8"
+    return asked and not find_profile(manifest.get("profile", "compact")).pixels
 
 
 def images_of(data: DataSet, pixels: bool) -> dict[str, Any]:

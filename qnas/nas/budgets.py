@@ -13,6 +13,7 @@ from qnas.network.costs import Costs, costs
 from qnas.network.instructions import instructions
 from qnas.network.memory import memory
 from qnas.network.plan import Plan
+from qnas.quant.choices import USUAL
 from qnas.quant.scheme import Bits
 from qnas.space.cells import CELL_INPUTS, Branch, Cell, is_connected
 from qnas.space.genes import operation_choices
@@ -28,15 +29,18 @@ outputs grows with the channels that they read, so that more steps may take less
 NAMES = tuple(item.name for item in fields(Limits))
 
 
-def closed_form(limits: Limits) -> CostModel:
-    """What gives the costs that have a closed form: of those of C code the ones that are limited."""
+def closed_form(limits: Limits, grid: str = USUAL, quick: bool = False) -> CostModel:
+    """What gives the costs that have a closed form: of those of C code, on a grid, the ones that are limited.
+
+    Where it has to be quick, RAM is a bound (``qnas.network.memory.memory``).
+    """
 
     def model(plan: Plan) -> Costs:
         found = costs(plan)
         if limits.instructions:
             found = replace(found, instructions=instructions(plan))
         if limits.flash or limits.ram:
-            taken = memory(plan)
+            taken = memory(plan, grid, quick)
             found = replace(found, flash=taken.flash, ram=taken.ram)
         return found
 
@@ -63,7 +67,7 @@ def check_possible(
         cost_model: gives a network's costs.
 
     Raises:
-        QnasError: no network keeps them; the message states the least that is possible.
+        QnasError: no network keeps them; the message states the least that is possible, but of RAM that of some.
     """
     given = {name: limit for name in NAMES if (limit := getattr(limits, name))}
     if not given:
@@ -74,8 +78,9 @@ def check_possible(
         if smallest > getattr(loose, name):
             own = limit == getattr(space, f"max_{name}", 0)
             budget = f"its own max_{name} = {limit:,}" if own else f"`max_{name}={limit:,}`"
+            needs = "small ones need" if name == "ram" else "the smallest needs"
             raise QnasError(
-                f"No network of space {space.name!r} keeps {budget}: the smallest needs {smallest:,}; raise "
+                f"No network of space {space.name!r} keeps {budget}: {needs} {smallest:,}; raise "
                 f"{'that in its file' if own else 'the budget'}, or take a smaller `space`."
             )
     if min(loose.excess(one.costs) for one in small) > 0:

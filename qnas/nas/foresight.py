@@ -60,7 +60,7 @@ class Foresight:
         """
         limits, steps = self.settings.limits.within(self.space), self.settings.recipe.steps
         plans = [build_plan(self.settings.decode(self.space, genes), self.space.task) for genes in drawn]
-        model = closed_form(self.settings.counted)
+        model = closed_form(self.settings.counted, self.settings.recipe.grid, quick=True)
         excess = [max(0.0, limits.excess(model(plan))) for plan in plans]
         fitting = {place: plan for place, plan in enumerate(plans) if excess[place] == min(excess)}
         seen = [self._images(plan, steps) for plan in fitting.values()]

@@ -50,7 +50,7 @@ def prepare(settings: SearchSettings) -> Prepared:
         raise QnasError(f"`sampler={EXPECTED!r}` goes by time, and none is given; add `minutes=10`.")
     prepared = load_named(settings.data, settings.space, settings.ghn, settings.identity(), settings.target)
     limits = replace(settings.limits.within(prepared.space), latency=0.0)  # which takes a run folder to measure
-    model = closed_form(limits)
+    model = closed_form(limits, settings.recipe.grid)
     check_possible(prepared.space, limits, settings.narrowest, settings.edges, model)
     return prepared
 

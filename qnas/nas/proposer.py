@@ -174,7 +174,7 @@ def proposer_for(settings: SearchSettings, space: SearchSpace, choose: Choose = 
         choose: finds the most promising of some sets of genes, where the sampler asks.
     """
     limits = replace(settings.limits.within(space), latency=0.0)  # which takes time to measure
-    closed = closed_form(settings.counted)
+    closed = closed_form(settings.counted, settings.recipe.grid)
 
     def look(genes: Genes) -> Look:
         genotype = settings.decode(space, genes)

@@ -242,7 +242,7 @@ class Screen:
         """What another process, or an earlier one, looked at."""
         genotype = self.settings.decode(self.space, genes_of(self.choices, trial))
         plan = build_plan(genotype, self.space.task)
-        return Costed(genotype, plan, closed_form(self.settings.counted)(plan))
+        return Costed(genotype, plan, closed_form(self.settings.counted, self.settings.recipe.grid)(plan))
 
     def add(self, candidate: Candidate) -> None:
         """Take a candidate among those found."""

@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
-from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -187,8 +186,8 @@ class JobTrainer:
         def watch() -> None:
             """Say how far all runs are, those at work by what others took."""
             share = float(len(outcomes))
-            for name, since in at_work.items():
-                expected = works[name] * median(self.paces or [inf]) / gain
+            for name, since in at_work.items() if self.paces else ():
+                expected = works[name] * median(self.paces) / gain
                 share += min(0.95, (time.monotonic() - since) / expected) if expected else 0.0
             tell(share)
 
@@ -312,7 +311,7 @@ def _screen_apart(settings: SearchSettings, folder: Path, means: Means, address:
 
 def cost_model_for(settings: SearchSettings, space: SearchSpace, folder: Path) -> CostModel:
     """What gives a network's costs; its latency too if that counts, measured once a layer and kept in the folder."""
-    closed = closed_form(settings.counted)
+    closed = closed_form(settings.counted, settings.recipe.grid)
     if not settings.needs_latency:
         return closed
 

@@ -15,12 +15,13 @@ from qnas.network.costs import BIAS_BYTES, Costs, costs
 from qnas.network.instructions import BLOCK, CHANNELS, LANES, instructions
 from qnas.network.outline import LOGIT_BITS, Outline, outline
 from qnas.network.plan import Plan
+from qnas.quant.choices import POWERS, USUAL
 from qnas.quant.scheme import container
 
 PIXELS = 256
 """Values of a pixel, each of which has an entry in a table."""
-FACTOR_BYTES = 5
-"""Of a multiplier and its shift."""
+FACTOR_BYTES, SHIFT_BYTES = 5, 1
+"""Of a multiplier and its shift, and of the shift alone."""
 
 
 class Memory(NamedTuple):
@@ -30,33 +31,37 @@ class Memory(NamedTuple):
     ram: int
 
 
-def memory(plan: Plan) -> Memory:
+def memory(plan: Plan, grid: str = USUAL, quick: bool = False) -> Memory:
     """What the C code of a quantized plan takes; nothing for one with layers in FP32.
 
-    On grids of powers of two layers have no multipliers, so their flash is 4 bytes an output channel less.
+    Args:
+        plan: of the network.
+        grid: of its numbers, one of ``qnas.quant.choices.GRIDS``; on that of powers of two layers only shift.
+        quick: whether a bound of its RAM is enough, a few per cent above it (``qnas.network.arena.placed``).
     """
     if any(node.bits.is_float for node in plan.nodes[1:]):
         return Memory(0, 0)
     steps = outline(plan)
-    flash = steps[0].shape[0] * PIXELS + sum(_numbers(step, plan) for step in steps[1:])
-    return Memory(flash, Layout.of(steps).arena + prod(steps[0].shape) + plan.classes * LOGIT_BITS // 8)
+    factor = SHIFT_BYTES if grid == POWERS else FACTOR_BYTES
+    flash = steps[0].shape[0] * PIXELS + sum(_numbers(step, plan, factor) for step in steps[1:])
+    return Memory(flash, Layout.of(steps, quick).arena + prod(steps[0].shape) + plan.classes * LOGIT_BITS // 8)
 
 
-def costs_in_c(plan: Plan) -> Costs:
-    """All costs of a plan that have a closed form, those of the exported C code too."""
-    taken = memory(plan)
+def costs_in_c(plan: Plan, grid: str = USUAL) -> Costs:
+    """All costs of a plan that have a closed form, those of the exported C code on a grid too."""
+    taken = memory(plan, grid)
     return replace(costs(plan), instructions=instructions(plan), flash=taken.flash, ram=taken.ram)
 
 
-def _numbers(step: Outline, plan: Plan) -> int:
-    """Bytes of a step's constants."""
+def _numbers(step: Outline, plan: Plan, factor: int) -> int:
+    """Bytes of a step's constants; a layer has so many for what an output channel is multiplied with."""
     node, channels = step.node, step.shape[0]
     match node.kind:
         case "conv" | "linear":
             each = plan.nodes[node.inputs[0]].shape[0] // node.groups * node.kernel**2
             together = channels if node.groups > 1 else 1
             packed = channels // together * -(-together * each * container(node.bits.weights) // 8)
-            return packed + channels * (FACTOR_BYTES + BIAS_BYTES)
+            return packed + channels * (factor + BIAS_BYTES)
         case "max_pool":
             return 0
         case "avg_pool":
@@ -76,7 +81,7 @@ class Layout:
     arena: int
 
     @classmethod
-    def of(cls, steps: Sequence[Outline]) -> "Layout":
+    def of(cls, steps: Sequence[Outline], quick: bool = False) -> "Layout":
         """The layout of a network's steps; image and logits are the caller's."""
         inner = range(1, len(steps) - 1)
         last = {source: place for place, step in enumerate(steps) for source in step.inputs}
@@ -95,7 +100,7 @@ class Layout:
             for place in inner
         ]
         buffers += [Buffer(even(scratch_bytes(steps, place)), place, place) for place in range(1, len(steps))]
-        starts, arena = placed(buffers)
+        starts, arena = placed(buffers, quick)
         outputs, rest = starts[: len(inner)], starts[len(inner) :]
         return cls(dict(zip(inner, outputs, strict=True)), dict(enumerate(rest, 1)), arena)
 

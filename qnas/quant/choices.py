@@ -55,7 +55,7 @@ GRIDS = {
         ),
     )
 }
-USUAL = "per-channel"
+USUAL, POWERS = "per-channel", "power-of-two"
 FORMER = {"channel": USUAL, "tensor": "asymmetric"}
 """The names of grids by what shares a step on those that hypernetworks know, and in files of before they had names."""
 

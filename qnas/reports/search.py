@@ -169,7 +169,7 @@ def surprises(result: dict[str, Any], validation: dict[str, Any] | None) -> list
         for steps, value in one["trained"].items()
     ]
     best, steps, key = max(shorter)
-    if validation is not None and best > trained:
+    if validation is not None and round(best - trained, 1) > 0:
         images = sum(map(sum, validation["confusion"]))
         chance = 2 * (trained * (100 - trained) / images) ** 0.5
         lines.append(

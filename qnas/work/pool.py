@@ -167,12 +167,20 @@ class Pool(Generic[Piece]):
 
 @contextmanager
 def _called_meanwhile(watch: Callable[[], None]) -> Iterator[None]:
-    """Have a thread of its own call something every second while this one is busy inside the block."""
-    ended = threading.Event()
+    """Have a thread of its own call something every second while this one is busy inside the block.
+
+    Raises:
+        Exception: what the call has raised, when the block ends.
+    """
+    ended, raised = threading.Event(), list[Exception]()
 
     def call() -> None:
         while not ended.wait(WATCH):
-            watch()
+            try:
+                watch()
+            except Exception as error:  # it is raised where somebody waits
+                raised.append(error)
+                return
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
@@ -181,6 +189,8 @@ def _called_meanwhile(watch: Callable[[], None]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+    if raised:
+        raise raised[0]
 
 
 def _begin(begin: Callable[[], object] | None, watched: Connection) -> None:

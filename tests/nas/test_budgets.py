@@ -195,13 +195,27 @@ def test_of_what_c_takes_too_the_least_is_that_of_the_enumeration(cost: str, nam
     limits, half = Limits(**{cost: least}), Limits(**{cost: type(least)(least / 2)})
     check_possible(space, limits, bits, 0, model)
     assert getattr(model(build_plan(nearest(space, limits, bits), space.task)), cost) == smallest
-    told = f"keeps `max_{cost}={getattr(half, cost):,}`: the smallest needs {smallest:,}; raise"
+    needs = "small ones need" if cost == "ram" else "the smallest needs"
+    told = f"keeps `max_{cost}={getattr(half, cost):,}`: {needs} {smallest:,}; raise"
     with pytest.raises(QnasError, match=told):
         check_possible(space, half, bits, 0, model)
     networks = [*islice(stream(space, 0, bits=bits), 2)]
     most = max(getattr(costs_in_c(build_plan(one, space.task)), cost) for one in networks)
     assert [*fitting(networks, Limits(**{cost: most}), space)] == networks
     assert not [*fitting(networks, half, space)]
+
+
+def test_wider_edges_count() -> None:
+    space = SPACES["conv and skip"]
+    narrow, wide = (smallest_cost(space, "weight_bytes", Bits(4, 4), edges) for edges in (0, 8))
+    assert wide > narrow
+    assert smallest_cost(space, "params", Bits(4, 4), 8) == smallest_cost(space, "params", Bits(4, 4))
+    with pytest.raises(QnasError, match=f"the smallest needs {wide:,}"):
+        check_possible(space, Limits(weight_bytes=int(narrow)), Bits(4, 4), 8)
+
+
+def test_no_limit_is_always_possible() -> None:
+    check_possible(find_space("mobile"), Limits(), Bits(4, 4))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from qnas.network.arena import Buffer, placed
+from qnas.network.arena import Buffer, least, placed
 
 
 def overlap(one: tuple[int, int], two: tuple[int, int]) -> bool:
@@ -37,6 +37,18 @@ def test_what_may_lie_on_its_input_needs_a_head_start_alone() -> None:
     starts, total = placed([Buffer(100, 0, 1), Buffer(100, 1, 2, ((0, 10),))])
     assert total == 110
     assert starts[0] - starts[1] == 10
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_quick_look_is_a_bound_and_no_place_is_below_the_least(seed: int) -> None:
+    rng = Random(seed)
+    sizes = [2 * rng.randint(10, 99) for _ in range(12)]
+    lasts = [min(11, place + rng.choice([1, 1, 1, 4])) for place in range(12)]
+    buffers = [
+        Buffer(size, place, lasts[place], ((place - 1, 6),) * (place > 0 and lasts[place - 1] == place))
+        for place, size in enumerate(sizes)
+    ]
+    assert least(buffers) <= placed(buffers).total <= placed(buffers, quick=True).total
 
 
 def test_the_same_buffers_get_the_same_places() -> None:

@@ -1,6 +1,7 @@
 """Flash and RAM of C code, counted before there is any, are those of the code that is then written."""
 
 from itertools import islice
+from random import Random
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from qnas.network.instructions import instructions
 from qnas.network.memory import Memory, costs_in_c, memory
 from qnas.network.module import Network
 from qnas.network.plan import Plan
+from qnas.quant.choices import POWERS
 from qnas.quant.scheme import FP32, Bits
 from qnas.sampling.generator import stream
 from qnas.space.space import find_space
@@ -48,11 +50,21 @@ def test_hand_made_networks_take_what_is_counted(name: str, edges: int) -> None:
     assert memory(plan) == memory_of_c(write_c(deployed(plan), PHOTO))
 
 
-def test_on_grids_of_powers_of_two_layers_have_no_multipliers() -> None:
-    plan = build_plan(HandMade("resnet8", 8, Bits(4, 4)), PHOTO)
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_on_grids_of_powers_of_two_layers_have_no_multipliers(bits: str) -> None:
+    plan = build_plan(HandMade("mbnet_v2", 8, Bits.parse(bits)), PHOTO)
     channels = sum(node.shape[0] for node in plan.nodes if node.kind in ("conv", "linear"))
-    taken = memory_of_c(write_c(deployed(plan, "power-of-two"), PHOTO))
+    taken = memory_of_c(write_c(deployed(plan, POWERS), PHOTO))
+    assert memory(plan, POWERS) == taken
     assert memory(plan) == Memory(taken.flash + 4 * channels, taken.ram)
+
+
+def test_networks_of_mixed_widths_take_what_is_counted() -> None:
+    rng, searched = Random(0), find_space("fashion").for_task(PHOTO)
+    for genotype in islice(stream(searched, 5, bits=Bits(8, 8)), 8):
+        mixed = genotype.with_drawn_bits(lambda: rng.choice([Bits.parse(bits) for bits in WIDTHS[:4]]))
+        plan = build_plan(mixed, PHOTO)
+        assert memory(plan) == memory_of_c(write_c(deployed(plan), PHOTO))
 
 
 def test_costs_of_c_stand_beside_all_others() -> None:
