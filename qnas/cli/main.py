@@ -34,11 +34,12 @@ app = typer.Typer(
 )
 
 
-Version = Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say it and end.")]
-
-
 @app.callback()
-def program(version: Version = False) -> None:
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
     """Search, train and export low-bit convolutional networks, guided by a graph hypernetwork."""
 
 

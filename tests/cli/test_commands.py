@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+import qnas as package
 from qnas.checkpoints.store import checkpoint_names
 from qnas.cli.main import app, main
 from qnas.network.build import build_plan
@@ -52,6 +53,10 @@ def test_there_are_commands_for_every_part_of_the_work() -> None:
 def test_help_lists_every_command(qnas: Qnas) -> None:
     printed = qnas("--help")
     assert [name for name in COMMANDS if f" {name} " not in printed] == []
+
+
+def test_the_program_says_its_version(qnas: Qnas) -> None:
+    assert qnas("--version") == f"{package.__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -44,6 +44,30 @@ def test_lines_have_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_bar_that_is_told_often_has_an_estimate_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    progress = BarsAndTable(get_time=lambda: clock[0])
+    bars = Bars(progress)
+    for step in range(41):
+        clock[0] = 100 + step / 10
+        bars("train", step / 100, "")
+    (task,) = progress.tasks
+    assert task.speed == pytest.approx(0.1)
+    assert task.time_remaining == 6
+
+
+def test_lines_of_what_stands_still_have_no_estimate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines()
+    lines("calibrate", 0.0, "")
+    for second in (20, 31, 40, 62):
+        monkeypatch.setattr("time.monotonic", lambda now=lines.began + second: now)
+        lines("calibrate", 0.0, "0 of 6 networks")
+    assert capsys.readouterr().err == "calibrate: 0%  0 of 6 networks\n" * 2
+
+
 def test_lines_count_from_where_the_run_goes_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,15 @@ def test_everything_else_that_is_left_out_is_counted_by_its_reason(tmp_path: Pat
     ]
 
 
+def test_photos_that_cannot_be_read_are_called_so(tmp_path: Path) -> None:
+    put(tmp_path, "cat", "dog", count=10)
+    put(tmp_path, "cat/a.HEIC", "dog/b.dng", "dog/notes.txt")
+    assert list_images(tmp_path).remarks()[1:] == [
+        "Left out, photos of a kind that is not read, to be converted to JPEG or PNG: 2 (cat/a.HEIC, dog/b.dng).",
+        "Left out, no image by their endings: 1 (dog/notes.txt).",
+    ]
+
+
 def table(folder: Path, header: str, row: Callable[[int], str], count: int = 40) -> None:
     put(folder, *(f"images/{number:02}.jpg" for number in range(count)))
     lines = [header, *(row(number) for number in range(count))]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import qnas
 from qnas.data.batches import evaluation_batches
 from qnas.data.images import DataSet, Images
 from qnas.errors import QnasError
@@ -19,7 +20,7 @@ from qnas.exporters.device_profiles import DeviceProfile
 from qnas.exporters.manifest import read_manifest
 from qnas.exporters.parity import Parity, held_against
 from qnas.exporters.registry import PROFILES
-from qnas.exporters.winner import write_winner
+from qnas.exporters.winner import own_folder, write_winner
 from qnas.network.build import build_plan
 from qnas.network.costs import costs
 from qnas.network.deployed import DeployedNetwork
@@ -174,3 +175,23 @@ def test_an_unknown_profile_is_refused_and_nothing_written(
     with pytest.raises(QnasError, match=r"No export `profile` is called 'tiny'; choose from: .*compact"):
         write_winner(tmp_path / "out", SMALL, network, digits_data, FACTS, "tiny")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_in_another_way_has_a_folder_within(tmp_path: Path) -> None:
+    assert own_folder(tmp_path, "compact", "compact", uint8_input=False) == tmp_path
+    assert own_folder(tmp_path, "c", "compact", uint8_input=False) == tmp_path / "c"
+    assert own_folder(Path(), "opset13", "compact", uint8_input=True) == Path("opset13-uint8")
+
+
+@pytest.mark.export
+def test_exports_leave_each_other_alone(tmp_path: Path, network: Network, digits_data: DataSet) -> None:
+    """A winner in one container, in another, with pixels, and each of these once more."""
+    settings = {"bits": "w4a4", "data": "digits"}
+    write_winner(tmp_path, SMALL, network, digits_data, {**FACTS, "settings": settings})
+    before = (tmp_path / "model.onnx").read_bytes()
+    in_c, pixels = qnas.export(tmp_path, profile="c").folder, qnas.export(tmp_path, uint8_input=True).folder
+    assert (in_c, pixels, qnas.export(tmp_path).folder) == (tmp_path / "c", tmp_path / "uint8", tmp_path)
+    assert (tmp_path / "model.onnx").read_bytes() == before
+    assert qnas.export(pixels).folder == pixels
+    assert read_manifest(pixels)["images"]["input"]["type"] == "uint8"
+    assert qnas.export(in_c, profile="onnx").folder == in_c / "compact"

@@ -42,10 +42,14 @@ def test_full_runs_end_with_the_time() -> None:
     assert ENDS.steps(1_000.0, 10) == ENDS.least
 
 
-def test_the_slowest_of_whom_trains_in_full_says_how_many_steps_there_is_time_for(tmp_path: Path) -> None:
+def test_the_slowest_of_whom_trains_in_full_says_how_many_steps_there_is_time_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     made = candidates(3)
     seconds = {one.key: value for one, value in zip(made, (4.0, 6.0, 9.0), strict=True)}
-    found = lengthened(tmp_path, ENDS, seconds, SHORT, FULL, made[:2])
+    with caplog.at_level("INFO", "qnas"):
+        found = lengthened(tmp_path, ENDS, seconds, SHORT, FULL, made[:2])
+    assert caplog.messages == ["Full runs of 540 steps instead of 120: so many fit into the time that is left."]
     assert found == Rung("finish", ENDS.steps(6.0, 10), keep=True)
     assert json.loads((tmp_path / FINISH).read_text()) == {"steps": 540}
 

@@ -610,6 +610,21 @@ def test_how_far_several_runs_are_never_falls(tmp_path: Path, monkeypatch: pytes
     assert told[-1] == 1.0
 
 
+def test_without_prices_runs_at_work_count_when_they_end(tmp_path: Path) -> None:
+    told = list[float]()
+
+    class Looking(Pool[Job]):
+        def run(self, pieces: list[Job], watch: Callable[[], None] = lambda: None) -> Iterator[tuple[Job, Result]]:
+            for piece in pieces:
+                watch()
+                yield piece, {**by_channels(piece), "seconds": 9.0}
+
+    means = Means(progress=lambda stage, share, remark: told.append(share))
+    trainer = JobTrainer(SETTINGS, Looking(by_channels, Ledger(tmp_path / "ledger")), means, "picks")
+    trainer([wide(4), wide(6)], Rung("halve", 5))
+    assert told == [0.0, 0.5, 0.5, 1.0]
+
+
 def test_a_trainers_jobs_follow_the_settings_the_means_and_the_rung(tmp_path: Path) -> None:
     asked: list[Job] = []
 

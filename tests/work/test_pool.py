@@ -78,6 +78,16 @@ def test_who_does_the_work_itself_is_told_of_long_work(tmp_path: Path, monkeypat
     assert calls == during  # nobody calls afterwards
 
 
+def test_what_looking_on_raises_is_raised_where_the_work_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qnas.work.pool.WATCH", 0.01)
+
+    def look() -> None:
+        raise RuntimeError("nobody looks")
+
+    with Pool(do_deadly, Ledger(tmp_path / "ledger.jsonl")) as pool, pytest.raises(RuntimeError, match="nobody looks"):
+        list(pool.run([deadly(tmp_path, 1, 0, pause=0.2)], look))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["own", "shared"])
 def test_what_a_killed_process_was_doing_is_done_again(tmp_path: Path, kind: str) -> None:
