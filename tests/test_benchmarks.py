@@ -43,7 +43,7 @@ CHECKPOINTS = {name: shipped("checkpoints") / name for name in ("digits", "fashi
             {"results", "hypernetwork_seconds"},
         ),
         (
-            "opponents.py --data digits --seconds 1 --times 1 --seeds 2 --budgets weight_bytes=8192 "
+            "opponents.py --data digits --seconds 1 --times 1 --seeds 1 --budgets weight_bytes=8192 "
             "--ways qnas mixed halving random --out {out}/rows.jsonl",
             {"results", "seconds"},
         ),
