@@ -241,6 +241,8 @@ def search(
         log.info("`max_%s` changes nothing: networks of space %r have at most %s.", name, prepared.space.name, own)
     if settings.mixed and settings.is_unbounded:
         log.info("`mixed` pays under a budget on bytes or time, or on a front; without one the widest widths may win.")
+    if dry_run and run.is_finished:
+        log.info("%s is finished: the same call without `dry_run` returns it.", folder)
     if not dry_run and not run.is_finished:
         images, size = sized(known)
         where = f"{images} at {said(size)}" if size else known

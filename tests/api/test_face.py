@@ -24,7 +24,7 @@ from qnas.network.build import build_plan
 from qnas.network.handmade import HandMade
 from qnas.network.plan import Plan
 from qnas.reports.search import COSTS
-from qnas.runs.progress import Progress
+from qnas.runs.progress import Progress, silent
 from qnas.scores.predicted import measure
 from qnas.studies.benchmark_table import BenchmarkTable, load_table
 from qnas.task import Task
@@ -251,15 +251,25 @@ def test_a_winner_goes_on_from_its_weights(trained: tuple[qnas.Winner, Told], tm
         check_start(winner, colour, winner.genotype)
 
 
-def searched(out: Path, progress: Progress) -> qnas.SearchRun:
-    few = {"trials": 4, "top": 2, "steps": 4}
-    return qnas.search("w4a4", data="digits", max_params=12_000, out=out, device="cpu", progress=progress, **few)  # type: ignore[arg-type]
+def searched(out: Path, progress: Progress = silent, *, dry_run: bool = False) -> qnas.SearchRun:
+    few: dict[str, Any] = {"trials": 4, "top": 2, "steps": 4, "max_params": 12_000, "dry_run": dry_run}
+    return qnas.search("w4a4", data="digits", out=out, device="cpu", progress=progress, **few)
 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> tuple[qnas.SearchRun, Told]:
     told: Told = []
     return searched(tmp_path_factory.mktemp("searched") / "run", noted(told)), told
+
+
+@pytest.mark.export
+def test_a_dry_run_of_what_is_finished_says_so(
+    search: tuple[qnas.SearchRun, Told], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = search[0].folder
+    with caplog.at_level("INFO", "qnas"):
+        assert searched(folder, dry_run=True).is_finished
+    assert f"{folder} is finished: the same call without `dry_run` returns it." in caplog.messages
 
 
 @pytest.mark.export
