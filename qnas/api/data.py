@@ -6,7 +6,7 @@ from pathlib import Path
 from qnas.api.arguments import chosen_data
 from qnas.data.listing import list_images
 from qnas.data.registry import Size, find_data, is_image_folder, sized
-from qnas.data.survey import Survey, contact_sheet
+from qnas.data.survey import Survey, labelled_sheet
 from qnas.data.survey import survey as look
 from qnas.runs.files import write_bytes
 
@@ -29,7 +29,7 @@ def survey(data: str | Path = "auto", *, image: Size = "", sheet: str | Path = "
     found = find_data(known)
     if sheet:
         png = BytesIO()
-        contact_sheet(found).save(png, "png")
+        labelled_sheet(found).save(png, "png")
         write_bytes(Path(sheet), png.getvalue())
     parts = list_images(sized(known)[0]).parts.values() if is_image_folder(known) else ()
     return look(found, [path for entries in parts for path, _ in entries])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from qnas.data.images import DataSet, Images
 
@@ -17,6 +17,8 @@ FACES = 12
 """Images of every class on a contact sheet."""
 GAP = 2
 """Pixels between them."""
+LETTERS, LINE = 24, 12
+"""Letters of a class's name beside its images, and pixels of their line."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,22 @@ def contact_sheet(data: DataSet) -> Image.Image:
         for place, one in enumerate(pixels[labels == label][:FACES]):
             sheet.paste(face(one, brightest), (place * (width + GAP), label * (height + GAP)))
     return sheet
+
+
+def labelled_sheet(data: DataSet) -> Image.Image:
+    """The contact sheet with the name of each class, by its number where that has other letters than Latin ones."""
+    sheet, names = contact_sheet(data), [f"{place} {name}" for place, name in enumerate(data.task.names)]
+    pen = ImageDraw.Draw(Image.new("L", (1, 1)))
+    legible = [name.encode("latin-1", "replace").decode("latin-1")[:LETTERS] for name in names]
+    left = GAP + max(int(pen.textlength(name)) for name in legible) + GAP
+    row = max(data.task.image[1] + GAP, LINE)
+    found = Image.new(sheet.mode, (left + sheet.width, row * len(names)), "white")
+    pen = ImageDraw.Draw(found)
+    for place, name in enumerate(legible):
+        top = place * (data.task.image[1] + GAP)
+        found.paste(sheet.crop((0, top, sheet.width, top + data.task.image[1])), (left, place * row))
+        pen.text((GAP, place * row), name, fill="black")
+    return found
 
 
 def face(pixels: np.ndarray[Any, np.dtype[np.uint8]], brightest: int) -> Image.Image:

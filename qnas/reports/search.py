@@ -187,8 +187,8 @@ def amount(value: float) -> str:
 def trust_line(calibration: dict[str, Any]) -> str:
     """How far a run's own short runs say that its estimates can be trusted."""
     tau, params, labels = (calibration[key] for key in ("tau", "tau_params", "labels"))
-    line = f"Trust: over {labels} short runs that they did not know, estimates rank with Kendall's tau {tau:.2f}; "
-    line += f"the number of parameters alone with {params:.2f}."
+    line = f"Trust: over {labels} short runs that they did not know, estimates rank with Kendall's tau {tau:.2f} "
+    line += f"(1: in the right order, 0: in none); the number of parameters alone with {params:.2f}."
     if tau <= 0:
         return f"{line} They were no help here: go by the trained accuracies."
     return line if tau > params else f"{line} They are no better than size here: go by the trained accuracies."

@@ -8,7 +8,7 @@ from PIL import Image
 
 import qnas
 from qnas.data.images import DataSet, split_data
-from qnas.data.survey import FACES, GAP, contact_sheet, face, survey
+from qnas.data.survey import FACES, GAP, contact_sheet, face, labelled_sheet, survey
 
 
 @pytest.fixture
@@ -44,6 +44,19 @@ def test_files_have_sizes_and_modes(made: DataSet, tmp_path: Path) -> None:
     found = survey(made, sorted(tmp_path.iterdir()))
     assert found.sizes == ((10, 12), (15, 17), (30, 20))
     assert found.modes == {"RGB": 3, "L": 2}
+
+
+def test_a_labelled_sheet_names_every_row(made: DataSet) -> None:
+    plain, sheet = contact_sheet(made), labelled_sheet(made)
+    height, left = made.task.image[1], sheet.width - plain.width
+    row = sheet.height // made.task.classes
+    assert row >= 12
+    for place in range(made.task.classes):
+        strip = sheet.crop((left, place * row, sheet.width, place * row + height))
+        top = place * (height + GAP)
+        assert strip.tobytes() == plain.crop((0, top, plain.width, top + height)).tobytes()
+        named = np.asarray(sheet.crop((0, place * row, left, (place + 1) * row)).convert("L"))
+        assert (named < 128).any()
 
 
 def test_a_contact_sheet_has_a_row_of_each_class(made: DataSet) -> None:

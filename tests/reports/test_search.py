@@ -20,7 +20,7 @@ from qnas.reports.search import (
 def test_the_trust_line_warns_where_the_score_is_no_better_than_size(tau: float, warned: bool) -> None:
     line = trust_line({"labels": 12, "tau": tau, "tau_params": 0.4, "mean_absolute_error": 3.0})
     assert "over 12 short runs" in line
-    assert f"tau {tau:.2f}; the number of parameters alone with 0.40." in line
+    assert f"tau {tau:.2f} (1: in the right order, 0: in none); the number of parameters alone with 0.40." in line
     assert ("no better than size" in line) == warned
 
 
