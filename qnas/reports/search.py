@@ -24,7 +24,7 @@ WEAKEST, CLASSES = 3, 24
 """Classes that are named, and those that have a line in a table."""
 IMBALANCED = 2
 UNTRUSTED = "Trust: there were too few short runs to tell how far estimates can be trusted."
-COUNTED = {"latency": "ms", "instructions": "M instructions", "flash": "flash", "ram": "RAM"}
+COUNTED = {"latency": "ms", "instructions": "M instructions", "flash": "flash bytes", "ram": "RAM bytes"}
 """Costs that are told where somebody asked for them."""
 COSTS = {"params": "params", "macs": "MACs", "weight_bytes": "weight bytes", "activation_bytes": "activation bytes"}
 
