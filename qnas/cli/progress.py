@@ -11,19 +11,22 @@ from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from qnas.cli.errors import in_options
 from qnas.errors import printable_lines
 
 LINE_EVERY = 15.0
 AT_ONCE = 1.0  # seconds; what is done so soon after a stage began was done before
+NARROW = 72
+"""Columns of a window below which progress is told in words alone."""
 GOES_ON = "The same command goes on with it."
 console = Console(stderr=True)
 
@@ -94,6 +97,17 @@ class Bars:
         self.progress.table = narrowed(leaders_table(rows), self.progress.console.width)
 
 
+def columns_of(width: int) -> list[ProgressColumn]:
+    """What a line of progress has in a window of so many columns: words are cut before its share and times are."""
+    bar = max(8, min(40, width - NARROW)) if width >= NARROW else 0
+    between: list[ProgressColumn] = [BarColumn(bar), TimeElapsedColumn()] if bar else []
+    taken = sum(1 + each for each in (4, 7, *((bar, 7) if bar else ())))
+    description = TextColumn(
+        "{task.description}", markup=False, table_column=Column(max_width=width - taken, no_wrap=True)
+    )
+    return [description, *between[:1], TaskProgressColumn(), *between[1:], TimeRemainingColumn()]
+
+
 @contextmanager
 def shown(stopped: str = "") -> Iterator[Lines | Bars]:
     """Show the progress of the work inside the block, and what it has to say.
@@ -109,14 +123,7 @@ def shown(stopped: str = "") -> Iterator[Lines | Bars]:
         if not console.is_terminal:
             yield Lines()
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with BarsAndTable(*columns, console=console) as progress:
+        with BarsAndTable(*columns_of(console.width), console=console) as progress:
             yield Bars(progress)
             progress.table = None  # the result has it, and more
     except KeyboardInterrupt:

@@ -1,11 +1,12 @@
 """Progress goes on where a run does, and a stopped command says how it goes on."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from qnas.cli.progress import GOES_ON, Bars, BarsAndTable, Lines, shown
+from qnas.cli.progress import GOES_ON, Bars, BarsAndTable, Lines, columns_of, shown
 
 
 def test_a_bar_begins_where_the_run_goes_on() -> None:
@@ -35,6 +36,20 @@ def test_the_best_so_far_stand_below_the_bars(width: int) -> None:
     text = capture.get()
     assert text.index("finish") < text.index("280ca8a45a622725-w4a4") < text.index("132d8feddc522365-w4a4")
     assert {"92.4", "1,200", "74.8", "none"} <= set(text.split())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_bar_fits_into_its_window(width: int) -> None:
+    progress = BarsAndTable(*columns_of(width), console=Console(width=width, force_terminal=True, file=io.StringIO()))
+    Bars(progress)("calibrate", 0.4, "3 of 6 networks, 206 steps, best 88.2 %")
+    with progress.console.capture() as capture:
+        progress.console.print(progress.get_renderable())
+    (line,) = capture.get().splitlines()
+    text = re.sub(r"\x1b\[[\d;]*m", "", line)
+    assert len(text) <= width
+    assert text.startswith("calibrate  3 of 6")
+    assert "40%" in text
+    assert text.rstrip().endswith("-:--:--")
 
 
 def test_lines_have_no_table(capsys: pytest.CaptureFixture[str]) -> None:
