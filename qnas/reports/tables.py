@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from qnas.studies.proxy import ProxyRow
 
 SPARE = (
-    "activation bytes", "estimate", "score", "MACs", "params", "weight bytes",
+    "activation bytes", "MACs", "M instructions", "params", "score", "RAM bytes", "flash bytes",
+    "weight bytes", "estimate",
     "QCE", "QMSE", "top-5 %", "paper, CIFAR-10", "n", "drop (max)", "@5", "@10", "best tenth", "ρ top fifth", "ρ",
     "next",
 )  # fmt: skip
