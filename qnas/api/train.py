@@ -33,7 +33,6 @@ from qnas.network.build import Architecture, build_plan
 from qnas.network.deployed import deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import Predictor
-from qnas.network.memory import memory
 from qnas.network.plan import Plan
 from qnas.quant.choices import GRIDS
 from qnas.quant.scheme import Bits, check_edges
@@ -183,9 +182,7 @@ def check_memory(device: DeviceProfile, plan: Plan, data: DataSet, recipe: Recip
     Raises:
         QnasError: it does not, or its container does not hold such networks.
     """
-    if device.container == "c" and not plan.nodes[-1].bits.is_float:
-        device.check_fit(memory(plan, recipe.grid))
-    elif device.flash or device.ram:
+    if device.flash or device.ram:
         container = find_profile(device.container)
         files = container.write(deploy(untrained(plan, data, recipe, 0)), data.task, pixels=False)
         device.check_fit(container.memory(files))

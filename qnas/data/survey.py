@@ -108,7 +108,7 @@ def contact_sheet(data: DataSet) -> Image.Image:
 
 
 def labelled_sheet(data: DataSet) -> Image.Image:
-    """The contact sheet with the name of each class, by its number where that has other letters than Latin ones."""
+    """The contact sheet with number and name of each class beside it; other letters than Latin ones are `?`."""
     sheet, names = contact_sheet(data), [f"{place} {name}" for place, name in enumerate(data.task.names)]
     pen = ImageDraw.Draw(Image.new("L", (1, 1)))
     legible = [name.encode("latin-1", "replace").decode("latin-1")[:LETTERS] for name in names]

@@ -78,12 +78,17 @@ class DeviceProfile:
         return self.ram - self.stack
 
     @property
+    def runs_c(self) -> bool:
+        """Whether it runs the exported C code, whose costs are counted before there is any."""
+        return self.container == "c"
+
+    @property
     def budgets(self) -> dict[str, int]:
         """The most that a network may cost, by the names of ``Costs``; 0 for no limit.
 
         C takes what is counted before there is any; of other containers it is estimated, and ``SHARE`` leaves room.
         """
-        if self.container == "c":
+        if self.runs_c:
             return {"flash": self.weight_bytes, "ram": self.activation_bytes}
         return {name: int(SHARE * getattr(self, name)) for name in ("weight_bytes", "activation_bytes")}
 

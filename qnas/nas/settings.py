@@ -161,7 +161,7 @@ class SearchSettings:
     @property
     def counted(self) -> Limits:
         """The limits, with one on every cost of C code that matters, or that a device runs, so that it is counted."""
-        in_c = self.target is not None and self.target.container == "c"
+        in_c = self.target is not None and self.target.runs_c
         counted = [cost for cost in IN_C if in_c or cost in self.pareto or getattr(self.limits, cost)]
         limits: Limits = replace(self.limits, **dict.fromkeys(counted, 1))
         return limits

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from qnas.network.outline import outline
 from qnas.network.plan import Node, Plan
 from qnas.quant.scheme import Bits, container
 
@@ -53,14 +54,13 @@ def _prices() -> dict[str, dict[str, float]]:
 def layer_counts(plan: Plan) -> list[tuple[int, str, Counts]]:
     """The position of every node but the image, its kernel, and how often each loop of that turns.
 
-    A sum that a concatenation reads is computed for that one alone, and once more if others read it.
+    A node is there as often as it is computed (``qnas.network.outline``).
     """
-    found = []
-    for position, node in enumerate(plan.nodes[1:], 1):
-        readers = [one.kind == "concat" for one in plan.nodes if position in one.inputs]
-        forms = sum(readers) + (not all(readers)) if node.kind == "sum" else 1
-        found += [(position, *_counts(node, [plan.nodes[source] for source in node.inputs]))] * forms
-    return found
+    nodes = plan.nodes
+    return [
+        (step.position, *_counts(step.node, [nodes[source] for source in step.node.inputs]))
+        for step in outline(plan)[1:]
+    ]
 
 
 def _counts(node: Node, sources: list[Node]) -> tuple[str, Counts]:
