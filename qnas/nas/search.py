@@ -7,14 +7,12 @@ The folder holds ``run.json`` (settings), ``trials.journal`` (what was screened)
 
 import json
 import multiprocessing
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -31,10 +29,11 @@ from qnas.nas.picks import load_pick
 from qnas.nas.prepare import Prepared, load_named
 from qnas.nas.proposer import proposer_for
 from qnas.nas.result import PICKS, write_result
-from qnas.nas.rungs import Rung, rungs_of, select
+from qnas.nas.rungs import rungs_of, select
 from qnas.nas.samplers import first
 from qnas.nas.screen import Scorer, Screen
-from qnas.nas.settings import SearchSettings, paid_steps
+from qnas.nas.settings import SearchSettings
+from qnas.nas.trainer import JobTrainer
 from qnas.network.build import build_plan
 from qnas.network.initial import Predictor
 from qnas.network.plan import Plan
@@ -50,7 +49,6 @@ from qnas.space.space import SearchSpace
 from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.start import grids_of
-from qnas.work.failures import Failures
 from qnas.work.ledger import Ledger, Result, SharedLedger
 from qnas.work.pool import Pool
 from qnas.work.queue import StudyAddress, WorkQueue, new_worker
@@ -129,7 +127,9 @@ def search(
         pool = stack.enter_context(Pool(partial(attempted, means.do), ledger, means.workers, one_thread))
         leaders, gain = Leaders(means.watch, settings, prepared.space), deadline.gain if deadline else 1.0
         found = _screen_everywhere(settings, prepared, folder, means, queue, pool, leaders)
-        trainer = JobTrainer(settings, pool, means, str(folder / PICKS), prepared.identity[IMAGES], leaders, gain)
+        trainer = JobTrainer(
+            settings, pool, str(folder / PICKS), means.device, means.progress, prepared.identity[IMAGES], leaders, gain
+        )
         lengthen = partial(lengthened, folder, deadline, trainer.seconds)
         chosen = select(found, trainer, settings, foresight_of(settings, prepared, found), lengthen)
     data, grids = prepared.data, grids_of(settings.recipe)
@@ -139,85 +139,6 @@ def search(
     ]
     write_result(folder, settings, replace(chosen, picks=picks))
     return picks
-
-
-class JobTrainer:
-    """Gives candidates training runs through a pool; ``seconds`` has how long each one's latest took, by its key.
-
-    Args:
-        settings: of the search.
-        pool: does the jobs.
-        means: with what.
-        folder: for the weights of full runs.
-        images: the fingerprint of the run's images; empty where nobody holds them against it.
-        leaders: takes note of accuracies.
-        gain: how many times as fast steps of full runs are as those of short ones.
-
-    Raises:
-        QnasError: the training of one after another fails.
-    """
-
-    def __init__(
-        self,
-        settings: SearchSettings,
-        pool: Pool[Job],
-        means: Means,
-        folder: str,
-        images: dict[str, Any] | None = None,
-        leaders: Leaders | None = None,
-        gain: float = 1.0,
-    ) -> None:
-        self.settings, self.pool, self.means, self.folder, self.leaders = settings, pool, means, folder, leaders
-        self.gain = gain
-        self.images = json.dumps(images) if images else ""
-        self.failures, self.seconds = Failures(), dict[str, float]()
-        self.paces = list[float]()  # seconds of runs for each unit of their work, steps times price
-
-    def __call__(self, candidates: Sequence[Candidate], rung: Rung) -> list[float | str]:
-        """See ``qnas.nas.rungs.Trainer``."""
-        report, outcomes, best = stage(self.means.progress, rung.name), dict[str, float | str](), 0.0
-        jobs = [self.job(one, rung) for one in candidates]
-        trained, began = dict(zip((job.name for job in jobs), candidates, strict=True)), time.monotonic()
-        works = {job.name: job.recipe.steps * trained[job.name].price for job in jobs}  # 0 where none counted prices
-        gain = self.gain if rung.keep else 1.0
-        at_work = {job.name: began for job in jobs[: self.pool.workers]}
-        waiting = iter(jobs[self.pool.workers :])
-
-        def watch() -> None:
-            """Say how far all runs are, those at work by what others took."""
-            share = float(len(outcomes))
-            for name, since in at_work.items() if self.paces else ():
-                expected = works[name] * median(self.paces) / gain
-                share += min(0.95, (time.monotonic() - since) / expected) if expected else 0.0
-            tell(share)
-
-        def tell(share: float) -> None:
-            known = f", best {best:.1f} %" if best else ""
-            report(share / len(jobs), f"{len(outcomes)} of {len(jobs)} networks, {rung.steps} steps{known}")
-
-        for job, result in self.pool.run(jobs, watch):
-            self.failures.note(job.genotype.key, result.get("failed", ""))
-            outcomes[job.name] = result["failed"] if "failed" in result else result["top1"]
-            if at_work.pop(job.name, None) and (following := next(waiting, None)):
-                at_work[following.name] = time.monotonic()
-            self.seconds[job.genotype.key] = result.get("seconds", 0.0)
-            if works[job.name] and result.get("seconds"):
-                self.paces.append(result["seconds"] / works[job.name])
-            best = max(best, result.get("top1", 0.0))
-            if self.leaders:
-                self.leaders.note([trained[job.name].after(rung.steps, outcomes[job.name])])
-            tell(len(outcomes))
-        return [outcomes[job.name] for job in jobs]
-
-    def job(self, candidate: Candidate, rung: Rung) -> Job:
-        """The training run of a candidate."""
-        settings = self.settings
-        output = f"{self.folder}/{candidate.key}.safetensors" if rung.keep else ""
-        recipe = settings.recipe.of(paid_steps(rung.steps, settings.usual_price, candidate.price))
-        return Job(
-            candidate.genotype, recipe, settings.seed, settings.data, settings.ghn, self.means.device, output,
-            images=self.images, threads=settings.threads if rung.keep else 0,
-        )  # fmt: skip
 
 
 def foresight_of(settings: SearchSettings, prepared: Prepared, scored: Sequence[Candidate] = ()) -> Foresight | None:

@@ -6,8 +6,9 @@ from typing import Any
 from qnas.nas.candidate import Candidate
 from qnas.nas.leaders import MOST, Leaders
 from qnas.nas.limits import Limits
-from qnas.nas.search import JobTrainer, Means, Rung
+from qnas.nas.rungs import Rung
 from qnas.nas.settings import SearchSettings
+from qnas.nas.trainer import JobTrainer
 from qnas.network.costs import Costs
 from qnas.quant.scheme import Bits
 from qnas.scores.predicted import Score
@@ -62,8 +63,6 @@ def by_channels(job: Job) -> Result:
 
 def test_a_trainer_tells_what_each_network_reached(tmp_path: Path) -> None:
     told: list[Rows] = []
-    trainer = JobTrainer(
-        SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), Means(), "picks", leaders=leaders(told)
-    )
+    trainer = JobTrainer(SETTINGS, Pool(by_channels, Ledger(tmp_path / "ledger")), "picks", leaders=leaders(told))
     trainer([scored(6, 30.0), scored(8, 20.0)], Rung("halve", 3))
     assert [[(row["trained"], row["score"]) for row in rows] for rows in told] == [[(6, 30)], [(8, 20), (6, 30)]]
