@@ -82,3 +82,25 @@ def test_a_search_needs_no_network(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["screened"] == 4
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+JUMPS = """
+import random, time
+true, true_ns = time.time, time.time_ns
+jump = lambda: random.choice((-400, 0, 1, 400)) * 86400
+time.time = lambda: true() + jump()
+time.time_ns = lambda: true_ns() + jump() * 10**9
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path: Path) -> None:
+    """By more than a year, back and forth, in every process."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPS, encoding="utf-8")
+    odd: dict[str, str | None] = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    words = ["search", "--data", "digits", "--trials", "4", "--steps", "6", "--top", "1", "--workers", "2", "--json"]
+    results = []
+    for folder, changed in (("steady", {}), ("jumping", odd)):
+        ended = run(tmp_path, changed, *words, "--out", folder)
+        assert ended.returncode == 0, ended.stderr
+        results.append((tmp_path / folder / "result.json").read_bytes())
+    assert results[0] == results[1]
