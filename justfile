@@ -27,6 +27,16 @@ soak moments="20":
     python benchmarks/crowd.py --seconds 300 --processes 4 --storage "$url"
     python benchmarks/overhead.py --trials 10000
 
+# lines and branches that the tests reach, a room each; less than 95 % is an error (full disks hold no measurements)
+coverage:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    python -m pytest -n auto --dist loadfile -m "not gpu" -k "not full_disk" --cov --cov-report=
+    for room in quant space network nas runs work exporters; do
+        printf '%s: ' "$room"
+        python -m coverage report --include="qnas/$room/*" --precision=1 --fail-under=95 --format=total
+    done
+
 # style and types
 check:
     ruff check .
