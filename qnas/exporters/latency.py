@@ -110,10 +110,10 @@ def signature(plan: Plan, node: Node) -> str:
 
 
 def _sources(plan: Plan, node: Node) -> list[Node]:
-    """What a layer reads, as it reads it: a concatenation reads sums unrounded."""
+    """What a layer reads, as it reads it: a concatenation reads unrounded what is handed on."""
     sources = [plan.nodes[source] for source in node.inputs]
     raw = node.kind == "concat"
-    return [source._replace(quantized=source.quantized and not (raw and source.kind == "sum")) for source in sources]
+    return [source._replace(quantized=source.quantized and not (raw and source.handed_on)) for source in sources]
 
 
 def time_layer(plan: Plan, node: Node) -> float:

@@ -60,7 +60,7 @@ class Graph:
         """All nodes of the plan; the name of what the last one makes."""
         for place, node in enumerate(self.network.plan.nodes):
             value, grid = self.node(node), self.network.activations.get(node.name)
-            if node.kind == "sum":
+            if node.handed_on:
                 self.unrounded[place] = value
             self.values.append(value if grid is None else self.quantized(value, grid))
         return self.values[-1]

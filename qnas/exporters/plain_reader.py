@@ -4,9 +4,10 @@
 A layer with a weight has it as real numbers, (out, in / groups, k, k) or (out, in), its ``bias``, and, if it is
 quantized, its ``integers``: weight = (integers - zero_point) * scale, a scale and a zero point a channel or for all.
 What a layer makes is rounded where it has a ``grid``: q = clip(round(x / scale + tie_break) + zero_point, 0,
-2 ** bits - 1), read as (q - zero_point) * scale; but a concatenation reads sums unrounded. Convolutions and pools have
-``padding`` zeros on each side, which an average does not count. Where the first layer has a ``mean``, it takes 8-bit
-pixels, (n, height, width, channels), and makes them (x - mean) / deviation first. Needs numpy and safetensors.
+2 ** bits - 1), read as (q - zero_point) * scale; but a concatenation reads unrounded the sums that have no ``relu``.
+Convolutions and pools have ``padding`` zeros on each side, which an average does not count. Where the first layer has a
+``mean``, it takes 8-bit pixels, (n, height, width, channels), and makes them (x - mean) / deviation first. Needs numpy
+and safetensors.
 """
 
 import json

@@ -1,7 +1,7 @@
 """From node states to parameter tensors: convolutions, vectors and the classifier (GHN-2: Knyazev et al., 2021).
 
 A tensor larger than the decoder's own size is tiled: its channels repeat with that period. Tiles equal each other, so
-the forward pass also takes the first one alone (``qnas.network.convolution``).
+the forward pass also takes the first one alone (``qnas.network.tiles``).
 """
 
 from math import prod, sqrt

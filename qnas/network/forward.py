@@ -65,7 +65,7 @@ def forward(plan: Plan, parameters: Parameters, images: Tensor, arithmetic: Arit
                 value = concatenated([unrounded.get(source, values[source]) for source in node.inputs], channels)
         if node.relu:
             value = value.relu_()
-        if node.kind == "sum":
+        if node.handed_on:
             unrounded[position] = value
         values.append(arithmetic.activation(node, value) if node.quantized else value)
     return values[-1]

@@ -50,7 +50,9 @@ class Layout:
         self.layers = [node for node in nodes if node.kind in ("conv", "linear")]
         self.stepped = [node for node in nodes if node.quantized and node.kind != "input"]
         self.ends = {node.name: integer_ends(node.bits.activations, node.signed) for node in self.stepped}
-        self.rounded = {source for node in nodes if node.kind != "concat" for source in node.inputs}
+        self.rounded = {
+            source for node in nodes for source in node.inputs if node.kind != "concat" or not nodes[source].handed_on
+        }
         self.concat = {source: node.name for node in nodes if node.kind == "concat" for source in node.inputs}
         self.normed = [layer.name for layer in self.layers if layer.norm]
         shapes = {slot.name: slot.shape for slot in plan.slots}
@@ -110,7 +112,8 @@ def forward_in_steps(network: "Network", images: Tensor) -> Tensor:
                 step = steps[node.name if position in layout.rounded else layout.concat[position]]
                 total = Steps(weighted_sum(inputs[0], inputs[1], step), step)
                 value = ended(node, total.multiple) if position in layout.rounded else total
-                sums[position] = Steps(total.multiple.relu(), step) if node.relu else total
+                if node.handed_on:
+                    sums[position] = total
             case "concat":
                 parts = [sums.get(source, values[source]).over(steps[node.name]) for source in node.inputs]
                 value = ended(node, torch.cat(parts, 1))

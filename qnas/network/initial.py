@@ -41,7 +41,8 @@ def with_noise(plan: Plan, parameters: Parameters, deviation: float, generator: 
         if slot.kind == "weight":
             weight = parameters[slot.name]
             unit = torch.randn(weight.shape, generator=generator).to(weight.device)
-            result[slot.name] = weight + deviation * weight.std() * unit
+            size = weight.std() if weight.numel() > 1 else weight.abs().squeeze()
+            result[slot.name] = weight + deviation * size * unit
     return result
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from qnas.network.outline import outline
-from qnas.network.plan import Node, Plan
+from qnas.network.plan import Kind, Node, Plan
 from qnas.quant.scheme import Bits, container
 
 TABLE = Path(__file__).with_name("instructions.json")
@@ -58,19 +58,19 @@ def layer_counts(plan: Plan) -> list[tuple[int, str, Counts]]:
     """
     nodes = plan.nodes
     return [
-        (step.position, *_counts(step.node, [nodes[source] for source in step.node.inputs]))
+        (step.position, *_counts(step.kind, step.node, [nodes[source] for source in step.node.inputs]))
         for step in outline(plan)[1:]
     ]
 
 
-def _counts(node: Node, sources: list[Node]) -> tuple[str, Counts]:
+def _counts(kind: Kind, node: Node, sources: list[Node]) -> tuple[str, Counts]:
     channels, height, width = node.shape
     inner, outputs = sources[0].shape[0], channels * height * width
     taps, blocks = node.kernel**2, -(-channels // CHANNELS)
     counts = Counter({"layers": 1, "rows": height, "outputs": outputs})
-    if node.quantized or node.kind == "sum":
+    if node.quantized or kind == "sum":
         counts[f"placed {container(node.bits.activations)}"] = outputs
-    match node.kind:
+    match kind:
         case "conv" if node.groups == 1:
             fours = height * -(-channels // BLOCK)
             pairs = fours * -(-width // 2)
@@ -83,7 +83,7 @@ def _counts(node: Node, sources: list[Node]) -> tuple[str, Counts]:
             return "filter", counts + _columns(node, sources[0], blocks)
         case "avg_pool" | "max_pool":
             counts |= {"windows": blocks * height * width, "products": taps * outputs}
-            kernel = "average" if node.kind == "avg_pool" else "maximum"
+            kernel = "average" if kind == "avg_pool" else "maximum"
             return kernel, counts + _columns(node, sources[0], blocks)
         case "global_avg":
             _, height, width = sources[0].shape
@@ -94,7 +94,7 @@ def _counts(node: Node, sources: list[Node]) -> tuple[str, Counts]:
         case _:
             for source in sources:
                 counts += _loaded(source, height, source.shape[0] * width)
-            return "add" if node.kind == "sum" else "concatenate", counts
+            return "add" if kind == "sum" else "concatenate", counts
 
 
 def _weights(bits: Bits, calls: int, each: float) -> Counts:

@@ -217,6 +217,7 @@ class _Compiler:
 
     def _of_layer(self, step: Step, grid: Grid) -> Rescaling:
         product, reach, bias = self._layer(step.node)
+        product = np.where(reach, product, float(grid.scale))  # where all weights are 0 it does not matter
         ratio, offset = product / float(grid.scale), bias / float(grid.scale) + grid.zero_point + grid.tie_break
         if step.bits == LOGIT_BITS:
             return Rescaling.of(ratio, offset, 0)

@@ -18,7 +18,7 @@ from qnas.network.plan import Node, Plan
 from qnas.quant.choices import Kind
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold, ratio_and_bias
-from qnas.quant.grid import SMALLEST_SCALE, Grid, levels, symmetric_scale
+from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
 from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
 
@@ -123,14 +123,12 @@ class Network(nn.Module):
         if self.grids.trains_steps:
             log_step: Tensor = self.log_weight_steps[node.name]
             return log_step.exp()
-        grid = self._fitted_grid(node, self.grids.fit)
-        scale, zero_point = torch.as_tensor(grid.scale), torch.as_tensor(grid.zero_point)
-        return torch.where(zero_point > 0, scale, scale * levels(grid.bits) / levels(grid.bits - 1))  # all have a sign
+        return torch.as_tensor(self._fitted_grid(node, self.grids.fit).scale)
 
     def _fitted_grid(self, node: Node, fit: Fit | None) -> Grid:
         per_channel, bits = self.grids.choice.per_channel, node.bits.weights
         weight = (self.slots[f"{node.name}/weight"] if per_channel else self.folded(node)[0]).detach()
-        return Grid.of(weight, bits, fit=fit, kind="symmetric", axis=0 if per_channel else None)
+        return Grid.of(weight, bits, fit=fit, kind="symmetric", axis=0 if per_channel else None, signed=True)
 
     def weight_grid(self, node: Node) -> Grid:
         """The grid of a layer's weight: symmetric ones before folding, asymmetric ones after."""
@@ -295,6 +293,7 @@ class _Observer:
         if not has_learned_step(node):
             return self.network.activation(node, x)
         low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
+        low = low.clamp(max=-SMALLEST_SCALE) if node.signed else low  # also where no value is negative
         step = symmetric_scale(low, high, node.bits.activations)
         self.steps.setdefault(node.name, []).append(step)
         step = self.network.grids.allowed(step.clamp(min=SMALLEST_SCALE))

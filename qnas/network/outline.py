@@ -42,7 +42,7 @@ class Outline:
 def outline(plan: Plan) -> list[Outline]:
     """The steps of a quantized plan in order, the first the image, the last the logits.
 
-    A sum that a concatenation reads is made for that one alone, on its grid, and once more if others read it.
+    A sum that a concatenation reads unrounded is made for that one alone, on its grid, and once more if others read it.
     """
     readers: dict[int, list[int]] = {}
     for one, node in enumerate(plan.nodes):
@@ -51,7 +51,7 @@ def outline(plan: Plan) -> list[Outline]:
     places, steps = dict[tuple[int, int | None], int](), list[Outline]()
     for position, node in enumerate(plan.nodes):
         read = readers.get(position, [])
-        apart: list[int | None] = [one for one in read if node.kind == "sum" and plan.nodes[one].kind == "concat"]
+        apart: list[int | None] = [one for one in read if node.handed_on and plan.nodes[one].kind == "concat"]
         for reader in [*([None] if not apart or len(apart) < len(read) else []), *apart]:
             inputs = tuple(places.get((source, position), places.get((source, None), 0)) for source in node.inputs)
             gridded = node if reader is None else plan.nodes[reader]

@@ -24,7 +24,7 @@ class Node(NamedTuple):
 
     ``inputs`` are positions of earlier nodes; ``kernel`` to ``norm``, and ``channels_in``, matter to layers with
     weights (``kernel`` and ``stride`` to pools too). The output is quantized at ``bits.activations`` if ``quantized``;
-    a ``sum`` that a ``concat`` reads is handed to it unrounded, so that no value is rounded twice. ``signed`` says
+    a ``concat`` reads those that are ``handed_on`` unrounded, so that no value is rounded twice. ``signed`` says
     whether its values may be negative, as images' may, and what no ReLU follows.
     """
 
@@ -47,6 +47,11 @@ class Node(NamedTuple):
     def padding(self) -> int:
         """Zeros around the image that keep its size at stride 1."""
         return self.dilation * (self.kernel - 1) // 2
+
+    @property
+    def handed_on(self) -> bool:
+        """Whether a ``concat`` takes its values unrounded: a sum's, unless it has a ReLU, which rounding is part of."""
+        return self.kind == "sum" and not self.relu
 
 
 SlotKind = Literal["weight", "bias", "norm_weight", "norm_bias"]

@@ -109,6 +109,7 @@ class Grid:
         fit: Fit | None = None,
         kind: Kind = "asymmetric",
         axis: int | None = None,
+        signed: bool = False,
     ) -> "Grid":
         """The grid of a tensor's own range.
 
@@ -119,12 +120,14 @@ class Grid:
             fit: how its range is found; without it by ``usual_fit``. ``normal`` is for symmetric grids.
             kind: see ``spanning``.
             axis: the dimension along which each entry gets a scale of its own.
+            signed: whether a symmetric grid has a sign also where no value is negative.
         """
         fit = fit or usual_fit(bits)
         if from_zero and x.is_cuda and kind == "asymmetric" and axis is None:  # a third of the operations
             high = _bounded(range_of(x, fit, from_zero)[1])
             return cls((high / levels(bits)).clamp(min=SMALLEST_SCALE), 0.0, bits, clips=fit != "absolute")
         low, high = normal_range(x, bits, axis) if fit == "normal" else range_of(x, fit, from_zero, axis)
+        low = low.clamp(max=-SMALLEST_SCALE) if signed else low
         if fit == "least_squares":
             low, high = least_squares_range(x, low, high, bits, kind, axis)
         return cls.spanning(low, high, bits, kind, axis, clips=fit != "absolute")

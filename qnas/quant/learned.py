@@ -59,7 +59,10 @@ def rounded(x: Tensor, lowest: int, highest: int) -> Tensor:
 
 
 def scaled_gradient(step: Tensor, factor: Tensor | float) -> Tensor:
-    """Trained steps as they are, whose gradients are scaled: by 1 / √(count · highest), as the authors advise."""
+    """Trained steps as they are, whose gradients are scaled by 1 / √(count · highest), as the authors advise.
+
+    ``count`` is of all values that a step rounds, those of every image of the batch.
+    """
     result: Tensor = _ScaledGradient.apply(step, factor)  # type: ignore[no-untyped-call]
     return result
 

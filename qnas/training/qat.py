@@ -143,6 +143,7 @@ class Training:
         with torch.no_grad():
             for parameter, average in zip(self.parameters, self.averages, strict=bool(self.averages)):
                 parameter.copy_(average)
+        self._descend(1.0)
         if self.recipe.reestimation:
             reestimate(network, islice(self.batches, self.recipe.reestimation))
         network.frozen = True
@@ -175,10 +176,11 @@ class Training:
         pull = self.recipe.damping * progress
         for node in self.network.plan.nodes:
             if has_weights(node) and not node.bits.is_float:
-                weight = self.network.slots[f"{node.name}/weight"]
-                grid = self.network.weight_grid(node)
+                weight, grid = self.network.slots[f"{node.name}/weight"], self.network.weight_grid(node)
+                whole = weight if self.network.grids.choice.is_symmetric else self.network.folded(node)[0]
+                steps = (whole / grid.along(grid.scale, whole)).clamp(*grid.ends(whole))  # type: ignore[arg-type]
                 assert weight.grad is not None
-                weight.grad.add_((weight - grid.round(weight)) / grid.along(grid.scale, weight), alpha=pull)
+                weight.grad.add_(steps - steps.round(), alpha=pull)
 
 
 @torch.no_grad()

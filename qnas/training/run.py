@@ -44,7 +44,7 @@ def train_in(
     """Train a network in a folder, from where its last saved state left off.
 
     Args:
-        folder: of the run; the state is removed at the end.
+        folder: of the run; the state is left there. A teacher (``distillation``) is no part of it, but trained anew.
         plan: of the network.
         data: on the device that computes.
         recipe: how.
@@ -104,8 +104,8 @@ def steps_within(minutes: float, plan: Plan, data: DataSet, recipe: Recipe, ghn:
 
 
 def seconds_a_step(plan: Plan, data: DataSet, recipe: Recipe, ghn: Predictor | None) -> float:
-    """The median time of a step on this machine."""
-    training = begun(plan, data, replace(recipe, steps=10**6, distillation=0.0), 0, ghn)
+    """The median time of a step on this machine, with what a teacher answers if the recipe has one."""
+    training = begun(plan, data, replace(recipe, steps=10**6, teacher_share=0.0), 0, ghn)
     for _ in range(2):
         training.step()
     times: list[float] = []

@@ -21,7 +21,7 @@ from qnas.network.deployed import DeployedNetwork, deploy
 from qnas.network.handmade import HandMade
 from qnas.network.initial import he_parameters
 from qnas.network.module import Network
-from qnas.network.plan import Kind
+from qnas.network.plan import Builder, Kind
 from qnas.quant.scheme import FP32, PAPER_BITS, Bits
 from qnas.space.genotype import Genotype
 from qnas.task import Task
@@ -175,3 +175,23 @@ def test_hidden_linear_layers_run_in_onnxruntime_as_in_torch(bits: Bits) -> None
     (logits,) = session.run(None, {"images": images.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(logits, made(images).numpy(), atol=1e-4)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("bits", [FP32, Bits(8, 8), Bits(4, 4)], ids=str)
+def test_a_sum_with_a_relu_beside_negative_values_runs_in_onnxruntime_as_in_torch(bits: Bits) -> None:
+    """The concatenation that reads both has a grid with a sign, which is no ReLU."""
+    builder = Builder(TASK, False, bits)
+    stem = builder.conv("stem", 0, 4, 3)
+    linear = builder.conv("linear", stem, 4, 3, relu=False)
+    plan = builder.classifier(builder.concat("both", [builder.sum("cut", linear, linear, relu=True), linear]))
+    network, images = (
+        Network(plan, he_parameters(plan, torch.Generator().manual_seed(0)), (-3.0, 3.0)),
+        torch.randn(16, *TASK.image),
+    )
+    network.calibrate([images])
+    made = deploy(network)
+    session = onnxruntime.InferenceSession(write_onnx(made).SerializeToString())
+    (logits,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, made(images).numpy(), atol=0.02)

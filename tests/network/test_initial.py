@@ -10,7 +10,7 @@ from qnas.network.build import build_plan
 from qnas.network.forward import forward
 from qnas.network.initial import as_large_as_random, he_parameters, with_noise
 from qnas.network.plan import Builder, Plan
-from qnas.quant.scheme import FP32
+from qnas.quant.scheme import FP32, Bits
 from qnas.space.genotype import Genotype
 from qnas.task import Task
 
@@ -88,3 +88,12 @@ def test_weights_of_nothing_stay_nothing(genotype: Genotype) -> None:
     plan = plan_of(genotype)
     found = as_large_as_random(plan, {slot.name: torch.zeros(slot.shape) for slot in plan.slots})
     assert not any(value.any() for value in found.values())
+
+
+def test_noise_leaves_a_weight_of_one_number_a_number() -> None:
+    builder = Builder(Task((1, 4, 4), 2), True, Bits(4, 4))
+    plan = builder.classifier(builder.conv("single", 0, 1, 1))
+    values = he_parameters(plan, torch.Generator().manual_seed(0))
+    assert values["single/weight"].numel() == 1
+    noisy = with_noise(plan, values, 0.05, torch.Generator().manual_seed(1))["single/weight"]
+    assert 0 < (noisy - values["single/weight"]).abs().item() < 0.3 * values["single/weight"].abs().item()

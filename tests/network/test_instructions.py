@@ -69,3 +69,11 @@ def walk(kernel: str, step: Step, source: Step) -> Counter[str]:
 
 def test_a_network_in_floats_has_no_instructions() -> None:
     assert instructions(build_plan(HandMade("ds_cnn", 8, FP32), TASK)) == 0.0
+
+
+def test_a_linear_layer_between_others_is_the_convolution_that_its_code_is() -> None:
+    plan = build_plan(HandMade("regular_conv", 4, Bits(8, 8)), TASK)
+    kernels = {plan.nodes[position].name: kernel for position, kernel, _ in layer_counts(plan)}
+    linear = [node.name for node in plan.nodes if node.kind == "linear"]
+    assert [kernels[name] for name in linear] == ["convolve"] * (len(linear) - 1) + ["connect"]
+    assert len(linear) > 1

@@ -45,7 +45,7 @@ def deployed(plan: Plan, grids: Grids = GRIDS[0]) -> DeployedNetwork:
 
 
 def everything(bits: Bits, batch_norm: bool = True) -> Plan:
-    """Every kind of node: strides, dilation, depthwise, signed grids, a sum that a concatenation and others read."""
+    """Every kind of node: strides, dilation, depthwise, signed grids, sums that a concatenation and others read."""
     builder = Builder(TASK, batch_norm, bits)
     stem = builder.conv("stem", 0, 5, 3)
     linear = builder.conv("linear", stem, 5, 1, relu=False)
@@ -54,7 +54,8 @@ def everything(bits: Bits, batch_norm: bool = True) -> Plan:
     pooled = builder.pool("averaged", "avg_pool", dilated, 3, 1)
     most = builder.pool("most", "max_pool", total, 3, 1)
     wide = builder.conv("wide", most, 6, 3, dilation=2)
-    joined = builder.concat("joined", [total, pooled, wide, builder.sum("again", stem, stem)])
+    sums = builder.sum("again", stem, stem), builder.sum("cut", total, linear, relu=True)
+    joined = builder.concat("joined", [total, pooled, wide, *sums])
     small = builder.conv("small", joined, 4, 5, stride=2)
     return builder.classifier(builder.pool("last", "avg_pool", builder.conv("deep", small, 3, 3, 2, groups=1), 3, 2))
 
@@ -148,10 +149,25 @@ def test_where_steps_are_powers_of_two_layers_only_shift_and_all_is_as_in_torch(
 def test_a_sum_is_rounded_for_a_concatenation_by_itself() -> None:
     steps = integer_network(deployed(everything(Bits(4, 4))), TASK).steps
     names = [step.name for step in steps]
-    assert {"total", "total for joined", "again for joined"} <= set(names)
-    assert "again" not in names
     joined = steps[names.index("joined")]
-    assert [names[source] for source in joined.inputs] == ["total for joined", "averaged", "wide", "again for joined"]
+    read = ["total for joined", "averaged", "wide", "again for joined", "cut"]
+    assert [names[source] for source in joined.inputs] == read
+    assert "total" in names
+    assert not {"again", "cut for joined"} & set(names)  # a sum with a ReLU is rounded, which cuts what is negative
+
+
+def test_a_channel_without_weights_needs_no_ratio() -> None:
+    """Its ratio would not fit a multiplier of 32 bits beside those of the others."""
+    network = deployed(everything(Bits(8, 8)))
+    stem = network.layers["stem"]
+    assert stem.grid is not None
+    weight, scale = stem.weight.clone(), torch.as_tensor(stem.grid.scale).clone()
+    weight[1], scale[1] = 128, scale[1] * 1e8
+    layers = {**network.layers, "stem": replace(stem, weight=weight, grid=replace(stem.grid, scale=scale))}
+    step = next(step for step in integer_network(replace(network, layers=layers), TASK).steps if step.name == "stem")
+    assert step.rescaling is not None
+    assert 0 <= step.rescaling.multiplier.min() <= step.rescaling.multiplier.max() < 2**31
+    assert step.rescaling.shift.min() >= 0
 
 
 def test_the_table_holds_every_pixel_as_torch_rounds_it() -> None:

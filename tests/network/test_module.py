@@ -265,3 +265,36 @@ def test_parameters_are_copies() -> None:
     network = Network(plan, values, RANGE)
     values["dense/weight"].zero_()
     assert network.slots["dense/weight"].all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "most", "learned"),
+    [
+        (2, 0.2, True),
+        (4, 0.02, True),
+        (4, 0.02, False),
+        (8, 0.001, True),
+        (8, 0.001, False),
+    ],
+)
+def test_a_channel_without_negative_weights_has_steps_with_a_sign(bits: int, most: float, learned: bool) -> None:
+    """So its largest weights lie on the grid."""
+    network = small_network(Bits(bits, 8), weights=Grids(learned=learned))
+    smoothing = torch.outer(*[torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0])] * 2) / 256
+    network.slots["depthwise/weight"].data[0, 0] = smoothing
+    network.fit_weight_steps()
+    node = next(node for node in network.plan.nodes if node.name == "depthwise")
+    rounded = network.rounded_weight(node)[0, 0]
+    assert ((rounded - smoothing).square().sum() / smoothing.square().sum()).item() < most
+
+
+def test_an_output_with_a_sign_that_is_never_negative_has_a_step_with_a_sign() -> None:
+    builder = Builder(Task((3, 8, 8), 4), False, Bits(4, 4))
+    plan = builder.classifier(builder.conv("linear", 0, 6, 3, relu=False))
+    values = {slot.name: torch.full(slot.shape, 0.1) for slot in plan.slots}
+    network, images = Network(plan, values, (0.0, 1.0)), torch.rand(16, 3, 8, 8)
+    network.calibrate([images])
+    with torch.no_grad():
+        outputs = network.eval().layer(plan.nodes[1], images, {})
+    assert outputs.min() > 0
+    assert 7 * network.step(plan.nodes[1]).item() == pytest.approx(outputs.max().item(), rel=0.01)

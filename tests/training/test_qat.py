@@ -127,3 +127,38 @@ def test_the_trained_parameters_are_those_of_the_plan(digits_data: DataSet) -> N
     plan = build_plan(EASY, digits_data.task)
     shapes = {name: tuple(value.shape) for name, value in network.slots.items()}
     assert shapes == {slot.name: slot.shape for slot in plan.slots}
+
+
+@pytest.mark.parametrize("descent", [0.5, 1.0])
+def test_bits_that_go_down_end_at_the_networks_own(digits_data: DataSet, descent: float) -> None:
+    network = train_network(EASY.with_bits(Bits(2, 2)), digits_data, Recipe(4, descent=descent), 0)
+    assert {str(node.bits) for node in network.plan.nodes[1:]} == {"w2a2"}
+
+
+@pytest.mark.parametrize("grid", ["per-channel", "asymmetric"])
+def test_damping_pulls_weights_to_the_step_that_they_are_rounded_to_and_no_clipped_one(
+    digits_data: DataSet, grid: str
+) -> None:
+    """By the weight that is rounded: a symmetric one as it is, an asymmetric one after folding."""
+    training = begun(build_plan(EASY.with_bits(Bits(4, 4)), digits_data.task), digits_data, Recipe(grid=grid), 0)
+    network = training.network
+    stem = network.slots["stem/weight"]
+    stem.data[0] *= 1 if grid == "asymmetric" else 100  # beyond the ends, as steps stay
+    pulls = []
+    for damping in (0.0, 1e-2):
+        training.recipe = Recipe(grid=grid, damping=damping)
+        for value in network.parameters():
+            value.grad = torch.zeros_like(value)
+        training._damp(1.0)
+        pulls.append(stem.grad.clone() if stem.grad is not None else torch.zeros_like(stem))
+    node = next(node for node in network.plan.nodes if node.name == "stem")
+    used = network.weight_grid(node)
+    whole = (stem if grid == "per-channel" else network.folded(node)[0]).detach()
+    steps = whole / used.along(used.scale, whole)
+    lowest, highest = (torch.as_tensor(end) for end in used.ends(whole))
+    clipped = (steps < lowest) | (steps > highest)
+    assert clipped[0].any() == (grid == "per-channel")
+    expected = torch.where(clipped, 0.0, 1e-2 * (steps - steps.round()))
+    assert not pulls[0].any()
+    assert pulls[1].abs().max() <= 0.5e-2
+    torch.testing.assert_close(pulls[1], expected)
