@@ -26,18 +26,19 @@ from qnas.exporters.manifest import read_manifest
 from qnas.exporters.winner import Winner, load_winner
 from qnas.nas.deadline import Deadline
 from qnas.nas.limits import Limits
-from qnas.nas.picks import export_pick, winner_of
+from qnas.nas.picks import winner_of
 from qnas.nas.planning import SCORED, begun_with, deadline_of, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
-from qnas.nas.search import Means
+from qnas.nas.samplers import EXPECTED
+from qnas.nas.search import Means, of_first_host
 from qnas.nas.search import search as run_search
 from qnas.nas.settings import BEGUN, SearchSettings
 from qnas.quant.scheme import Bits
 from qnas.runs.folder import RUN, read_run
 from qnas.runs.progress import Progress, Watch, silent, unwatched
 from qnas.training.recipe import Recipe
-from qnas.work.queue import check_storage
+from qnas.work.queue import StudyAddress, check_storage, new_worker
 
 log = logging.getLogger("qnas")
 USUAL_MINUTES = 10.0
@@ -203,6 +204,7 @@ def search(
     if profile:
         profile.check_asked(asked)
         asked |= {name: asked[name] or most for name, most in profile.budgets.items()}
+    is_expected = sampler == EXPECTED or (sampler == "auto" and not pareto)
     settings = SearchSettings(
         bits=as_bits(bits or (profile.usual_bits if profile else "") or USUAL_BITS),
         limits=Limits(**asked, latency=max_latency, instructions=max_instructions),
@@ -210,7 +212,7 @@ def search(
         space=str(space) or default_space(known),
         ghn=str(ghn) or default_checkpoint(known),
         sampler=sampler,
-        trials=trials or (SCORED if minutes and sampler == "auto" and not pareto else SearchSettings.trials),
+        trials=trials or (SCORED if minutes and is_expected else SearchSettings.trials),
         top=top or SearchSettings.top,
         recipe=of_epochs(how, epochs, find_data(known)) if epochs else how,
         seed=seed,
@@ -230,7 +232,8 @@ def search(
     processes = worker_count(workers, place)
     means, deadline = Means(place.type, processes, storage, progress, watch), None
     if minutes or dry_run:
-        settings, prepared, deadline = planned(settings, prepared, folder, means, top, started)
+        alone = replace(means, storage="") if dry_run else means
+        settings, prepared, deadline = planned(settings, prepared, folder, alone, top, started)
     run = SearchRun(folder, prepared.identity)
     if not dry_run:
         open_prepared(prepared, folder)
@@ -248,14 +251,14 @@ def search(
         where = f"{images} at {said(size)}" if size else known
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
         run_search(settings, prepared, folder, means, deadline)
-        export_pick(folder, or_plain=True)
+        winner_of(folder)
     return run
 
 
 def planned(
     settings: SearchSettings, prepared: Prepared, folder: Path, means: Means, top: int, started: float
 ) -> tuple[SearchSettings, Prepared, Deadline | None]:
-    """The settings with what fits into their minutes; those of a run that was begun, if there is one.
+    """The settings with what fits into their minutes; those of a run that was begun here or by another host, if any.
 
     Says the plan, and how long it takes on this machine. A search that begins now and shares its work with no other
     host has a deadline too, by which its full runs are longer or shorter than planned.
@@ -272,18 +275,27 @@ def planned(
         QnasError: not even the shortest search fits.
     """
     deadline = None
+
+    def fresh() -> SearchSettings:
+        nonlocal deadline
+        chosen, workers = settings, means.workers
+        epoch = max(1, len(prepared.data.train) // chosen.recipe.batch)
+        if chosen.minutes:
+            chosen = in_equal_time(chosen, workers, top, means.device, idle_processors())
+        pace = measured(chosen, prepared, means.device, workers, means.progress)
+        expected = estimate(pace, chosen, prepared, workers)
+        if chosen.minutes:
+            steps = steps_within(60 * chosen.minutes, expected, epoch)
+            chosen = replace(chosen, recipe=chosen.recipe.of(steps), usual_price=pace.price)
+            deadline = deadline_of(started, pace, chosen, prepared, workers)
+        log.info("Plan: %s", told(chosen, expected, epoch))
+        return chosen
+
     if settings.minutes and (folder / RUN).is_file():
         settings = begun_with(settings, read_run(folder, BEGUN)["settings"], top)
+    elif settings.minutes and means.storage:
+        there = of_first_host(StudyAddress(means.storage, f"{folder.name}/plan", new_worker()), fresh)
+        settings, deadline = begun_with(settings, there, top), None
     else:
-        epoch, workers = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers
-        if settings.minutes:
-            settings = in_equal_time(settings, workers, top, means.device, idle_processors())
-        pace = measured(settings, prepared, means.device, workers, means.progress)
-        expected = estimate(pace, settings, prepared, workers)
-        if settings.minutes:
-            steps = steps_within(60 * settings.minutes, expected, epoch)
-            settings = replace(settings, recipe=settings.recipe.of(steps), usual_price=pace.price)
-            if not means.storage:
-                deadline = deadline_of(started, pace, settings, prepared, workers)
-        log.info("Plan: %s", told(settings, expected, epoch))
+        settings = fresh()
     return settings, replace(prepared, identity={**prepared.identity, **settings.identity()}), deadline

@@ -21,7 +21,7 @@ from qnas.network.initial import he_parameters
 from qnas.network.module import Network
 from qnas.quant.choices import with_grid
 from qnas.runs.files import read_rows
-from qnas.runs.folder import RUN, read_run
+from qnas.runs.folder import RUN, locked, read_run
 from qnas.runs.identity import IMAGES
 from qnas.runs.reading import read_tensors, reading
 from qnas.space.genotype import Genotype
@@ -58,7 +58,8 @@ def winner_of(run: Path) -> Path:
         QnasError: the run is not finished.
     """
     if not (run / WINNER / MANIFEST).is_file():
-        export_pick(run, or_plain=True)
+        with locked(run):
+            export_pick(run, or_plain=True)
     return run / WINNER
 
 

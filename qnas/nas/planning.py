@@ -116,7 +116,8 @@ def estimate(pace: Pace, settings: SearchSettings, prepared: Prepared, workers: 
     middle = settings.survivors if settings.survivors > settings.top else 0
     rounds = [ceil(count / workers) for count in (settings.labels, middle, settings.top)]
     job, after = _evaluations(pace, settings, prepared)
-    screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + PROPOSED * settings.trials
+    proposals = PROPOSED * settings.trials if settings.sampler == EXPECTED else 0.0
+    screen = (PILOTS + settings.trials * TRIED / workers) * pace.score + proposals
     fixed = pace.passed + STARTING * (workers > 1) + screen + sum(rounds) * job + after
     return Estimate(fixed, pace.step * (rounds[0] / SHORT + rounds[1] / MIDDLE) + pace.full_step * rounds[2])
 
@@ -177,7 +178,7 @@ def in_equal_time(
     top = top or min(max(1, workers // 2) if shared and not settings.pareto else workers, MOST_TOP)
     threads = min(max(1, workers // top), MOST_THREADS, max(1, round(min(idle, workers) / top))) if shared else 0
     sampler = ("random" if settings.pareto else EXPECTED) if settings.sampler == "auto" else settings.sampler
-    return replace(settings, labels=LABELS, survivors=top, top=top, sampler=sampler, threads=threads)
+    return replace(settings, labels=max(LABELS, top), survivors=top, top=top, sampler=sampler, threads=threads)
 
 
 def begun_with(settings: SearchSettings, there: dict[str, Any], top: int) -> SearchSettings:

@@ -132,17 +132,20 @@ class Screen:
             known = len(self.seen)
             size = min(BATCH, trials - len(self.found))
             tasks = [str(number) for number in range(proposals.told, proposals.told + size)]
-            if all(task in self.queue.done for task in tasks):
+            before = {task for task in tasks if task in self.queue.done}
+            if len(before) == len(tasks):
                 done = [self.queue.done[task] for task in tasks]
                 proposals.recall(
                     [Answer(genes_of(self.choices, one), one.values, one.constraints[BUDGET]) for one in done]
                 )
             else:
-                self._answer(tasks, proposals.propose(size), look)
+                batch = proposals.propose(size)
+                self._answer(tasks, batch, look)
                 done = [self.queue.done[task] for task in tasks]
+                self._check_same(batch, done)
                 proposals.tell([(one.values, one.constraints[BUDGET]) for one in done])
             for task, trial in zip(tasks, done, strict=True):
-                self._note(task, trial)
+                self._note(task, trial, task not in before)
             repeated = repeated + size if len(self.seen) == known else 0
             self.looked_at.clear()
             look()
@@ -154,6 +157,19 @@ class Screen:
                 f"({self.limits}); raise one of them."
             )
         return list(self.found.values())
+
+    def _check_same(self, batch: list[Genes], done: Sequence[FrozenTrial]) -> None:
+        """Check that what others answered of a batch is what this process proposed, too.
+
+        Raises:
+            QnasError: it is not, for processors and versions may add up in another order.
+        """
+        for place, (genes, trial) in enumerate(zip(batch, done, strict=True), self.proposer.told):
+            if genes_of(self.choices, trial) != genes:
+                raise QnasError(
+                    f"Processes that share a search propose the same networks, but of proposal {place} another one was "
+                    "scored; go on with the versions and the kind of processor that it was begun with."
+                )
 
     def _answer(self, tasks: list[str], batch: list[Genes], look: Callable[[], None]) -> None:
         """Answer those proposals of a batch that no other process does, and wait for the others."""
@@ -181,6 +197,8 @@ class Screen:
         claimed = self.queue.claim(task, constraints={BUDGET: excess})
         if claimed is None:
             return
+        if task in self.queue.running:  # of a process that died the budgets were decided by the costs that it measured
+            excess = self.queue.running[task].constraints[BUDGET]
         known = self.found.get(genotype.key)
         score, images = (INFEASIBLE if known is None else known.predicted), 0
         payload: dict[str, Any] = {GENES: places_of(self.choices, genes)}
@@ -224,14 +242,15 @@ class Screen:
         rivals = (missed for missed, spent in self.ranked if all(map(le, spent, most)))
         return float(next(islice(rivals, wanted - 1, None), inf))
 
-    def _note(self, task: str, trial: FrozenTrial) -> None:
-        """Take over an answer."""
+    def _note(self, task: str, trial: FrozenTrial, is_new: bool) -> None:
+        """Take over an answer; failures count that this run has met, so that another one goes on after them."""
         genotype, plan, own = self.looked_at.get(task) or self._looked_at_again(trial)
         self.seen.add(genotype.key)
         if trial.constraints[BUDGET] > 0 or genotype.key in self.found:
             return
         payload = payload_of(trial)
-        self.failures.note(genotype.key, payload.get("failed", ""))
+        if is_new:
+            self.failures.note(genotype.key, payload.get("failed", ""))
         if "failed" in payload:
             return
         paid = price(plan, self.settings.recipe.batch) if self.settings.usual_price else 0.0

@@ -7,6 +7,7 @@ The folder holds ``run.json`` (settings), ``trials.journal`` (what was screened)
 
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -50,10 +51,10 @@ from qnas.training.jobs import LEDGER, Job, attempted, one_thread, run_job
 from qnas.training.qat import deployed_accuracy
 from qnas.training.start import grids_of
 from qnas.work.ledger import Ledger, Result, SharedLedger
-from qnas.work.pool import Pool
-from qnas.work.queue import StudyAddress, WorkQueue, new_worker
+from qnas.work.pool import WAIT, Pool
+from qnas.work.queue import StudyAddress, WorkQueue, new_worker, payload_of
 
-LATENCY, SETTINGS = "latency.jsonl", "settings"
+LATENCY, SETTINGS, PLAN = "latency.jsonl", "settings", "plan"
 TRIALS = "trials.journal"
 
 TIMED_WHOLE = 8
@@ -132,12 +133,12 @@ def search(
         )
         lengthen = partial(lengthened, folder, deadline, trainer.seconds)
         chosen = select(found, trainer, settings, foresight_of(settings, prepared, found), lengthen)
-    data, grids = prepared.data, grids_of(settings.recipe)
-    picks = [
-        replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
-        for one in chosen.picks
-    ]
-    write_result(folder, settings, replace(chosen, picks=picks))
+        data, grids = prepared.data, grids_of(settings.recipe)
+        picks = [
+            replace(one, test=deployed_accuracy(load_pick(folder, one.genotype, data, grids), data.test).top1)
+            for one in chosen.picks
+        ]
+        write_result(folder, settings, replace(chosen, picks=picks))
     return picks
 
 
@@ -155,13 +156,34 @@ def foresight_of(settings: SearchSettings, prepared: Prepared, scored: Sequence[
     return foresight.used_to(scored, rungs_of(settings)[-1]) if scored and not prepared.familiar else foresight
 
 
+def of_first_host(address: StudyAddress, plan: Callable[[], SearchSettings]) -> dict[str, Any]:
+    """The settings that the first of all hosts plans, which the others wait for.
+
+    Args:
+        address: of a study for nothing else.
+        plan: what this host would plan, if it is the first.
+
+    Raises:
+        QnasError: the database cannot be used, or nothing can be planned.
+    """
+    with closing(WorkQueue(address)) as queue:
+        while PLAN not in queue.done:
+            claimed = queue.claim(PLAN)
+            if claimed is None:
+                time.sleep(WAIT)
+            else:
+                queue.finish(claimed, [0.0], settings=plan().identity())
+        there: dict[str, Any] = payload_of(queue.done[PLAN])["settings"]
+    return there
+
+
 def _agree(queue: WorkQueue, identity: dict[str, Any], folder: Path) -> None:
     """Check that all hosts search with the same settings; the first one's count."""
     there = queue.study.user_attrs.get(SETTINGS)
     if there is None:
         queue.study.set_user_attr(SETTINGS, identity)
-    else:
-        refuse_changes(there, json.loads(json.dumps(identity)), folder)
+        there = queue.study.user_attrs[SETTINGS]  # of whoever wrote last
+    refuse_changes(there, json.loads(json.dumps(identity)), folder)
 
 
 def _screen_everywhere(

@@ -21,8 +21,8 @@ MOST_THREADS = 4
 """Threads of a full run; more than two were not timed."""
 WAY = 3
 """The version of how networks are proposed, scored and started; a run that began with another one cannot go on."""
-MOST_TRIALS = 20_000
-"""Networks, as many as one file of results holds (``qnas.runs.reading.MOST_VALUES``)."""
+MOST_TRIALS = 10_000
+"""Networks, as many as one file of results holds (``qnas.runs.reading.MOST_VALUES``) where all layers have widths."""
 IN_C = ("instructions", "flash", "ram")
 """Costs of the exported C code."""
 COSTS = tuple(item.name for item in fields(Limits))
@@ -97,6 +97,8 @@ class SearchSettings:
                 f"Limits on {in_c[0]} are for integer code, got `bits='fp32'`; give `bits='w8a8'`, or leave them out."
             )
         at_least_one({"trials": self.trials, "top": self.top})
+        if self.recipe.steps < 2:
+            raise QnasError(f"Full runs are longer than short ones, got `steps={self.recipe.steps}`; give 2 or more.")
         if self.trials > MOST_TRIALS:
             raise QnasError(f"A search scores at most {MOST_TRIALS:,} `trials`, got {shown(self.trials)}; take fewer.")
         if not 0 <= self.threads <= MOST_THREADS:

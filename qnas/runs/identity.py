@@ -6,8 +6,9 @@ from typing import Any
 
 from qnas.errors import QnasError
 
-IMAGES, PLACE = "images", "data"
-"""The settings that say which images a run is of (``DataSet.fingerprint``), and where they lie, which may change."""
+IMAGES, PLACE, VERSION = "images", "data", "way"
+"""The settings that say which images a run is of (``DataSet.fingerprint``), where they lie, which may change, and
+where a run has one, the version of how it works."""
 WORDS = {f"{IMAGES}.pixels": "the images themselves, or which class they are of (hash of all pixels and labels)"}
 """What settings are called whose names say too little."""
 LONGEST = 300
@@ -20,7 +21,8 @@ def refuse_changes(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
     Raises:
         QnasError: a setting differs; the message lists each with its old and new value. Or there are other settings.
     """
-    if _names(before) != _names(now):
+    numbered = VERSION in {*before, *now}
+    if before.get(VERSION) != now.get(VERSION) if numbered else _names(before) != _names(now):
         raise QnasError(
             f"A run is continued by a version of qnas that knows the settings it was begun with, but {folder} is of "
             "another version; finish it with that one, or name another `out`."
@@ -42,10 +44,10 @@ def refuse_changes(before: dict[str, Any], now: dict[str, Any], folder: Path) ->
 
 
 def _pairs(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Every setting with its old and its new value; of the images every fact of its own."""
+    """Every setting, also of those within others, with its old and its new value."""
     for key in sorted({*before, *now}):
         then, value = before.get(key), now.get(key)
-        if key == IMAGES and isinstance(then, dict) and isinstance(value, dict):
+        if isinstance(then, dict) and isinstance(value, dict):
             yield from ((f"{key}.{name}", then.get(name), value.get(name)) for name in sorted({*then, *value}))
         else:
             yield key, then, value

@@ -128,7 +128,7 @@ class Outlook:
         return self._accuracies(self.process.predict(self._asked(rows))) if len(rows) else []
 
     def hoped(self, rows: Floats) -> list[float]:
-        """The same, and ``HOPE`` standard deviations more (GP-UCB: Srinivas et al., 2010)."""
+        """The same, and ``HOPE`` standard deviations of a run more (after GP-UCB: Srinivas et al., 2010)."""
         mean, deviation = self.process.predict(self._asked(rows), return_std=True)
         return self._accuracies(mean + HOPE * deviation)
 

@@ -62,6 +62,8 @@ class Ledger:
 class SharedLedger(Ledger):
     """A ledger that shares its work out with other hosts, but for what leaves a file, which each host needs.
 
+    All hosts go by the same results: what failed on one of them has failed for all, and is not tried again.
+
     Args:
         path: of this host's own lines.
         queue: of the others' results.

@@ -82,6 +82,10 @@ def test_full_runs_share_the_processors(workers: int, asked: int, top: int, thre
     assert replace(timed, labels=12, survivors=6, top=3, sampler="auto", threads=0) == SETTINGS
 
 
+def test_who_is_trained_in_full_had_a_short_run() -> None:
+    assert [in_equal_time(SETTINGS, 8, top).labels for top in (0, 6, 8)] == [6, 6, 8]
+
+
 @pytest.mark.parametrize(
     ("workers", "asked", "idle", "threads"),
     [(2, 0, 1.9, 2), (2, 0, 1.2, 1), (2, 0, 0.0, 1), (4, 1, 2.6, 3), (16, 0, 8.0, 3), (16, 0, 64.0, 4), (1, 0, 8.0, 0)],

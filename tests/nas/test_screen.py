@@ -272,8 +272,22 @@ def test_ten_networks_in_a_row_whose_scoring_fails_stop_the_screen(here: Here) -
         def __call__(self, plan: Plan, most_missed: float) -> Outcome:
             raise MemoryError
 
+    genes = keepers(15)
     with pytest.raises(QnasError, match="10 networks in a row did"):
-        here._replace(scorer=Failing()).screen(Listed(keepers(15)), 15).run(silent)
+        here._replace(scorer=Failing()).screen(Listed(genes), 15).run(silent)
+    assert here.screen(Listed([*genes, *random_genes(200)]), 3, LIMITS).run(silent)  # others, once there is memory
+
+
+def test_an_answer_to_another_proposal_than_the_screens_own_is_refused(here: Here) -> None:
+    """As of a host whose processor adds up in another order, so that its proposals are others."""
+    first, second, third = keepers(3)
+    queue = here.queue()
+    choices = gene_choices(SPACE)
+    claimed = queue.claim("0", constraints={"budget": -0.5})
+    assert claimed is not None
+    queue.finish(claimed, [50.0], genes=places_of(choices, third), score=[50.0, 1.0, 0.0], images=9, latency=0.0)
+    with pytest.raises(QnasError, match="propose the same networks, but of proposal 0 another one was scored"):
+        here.screen(Listed([first, second]), 2).run(silent)
 
 
 def test_the_limits_of_the_space_count_too(here: Here) -> None:

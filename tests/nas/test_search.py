@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -25,11 +26,12 @@ from qnas.nas.candidate import Candidate
 from qnas.nas.deadline import FINISH, Deadline
 from qnas.nas.limits import Limits
 from qnas.nas.picks import load_pick
+from qnas.nas.planning import begun_with
 from qnas.nas.prepare import Prepared, open_prepared, prepare
 from qnas.nas.result import read_result
 from qnas.nas.rungs import rungs_of
 from qnas.nas.screen import Scorer
-from qnas.nas.search import MakeScorer, Means, foresight_of, search
+from qnas.nas.search import MakeScorer, Means, foresight_of, of_first_host, search
 from qnas.nas.settings import SearchSettings
 from qnas.network.build import build_plan
 from qnas.network.costs import costs, parameters
@@ -249,7 +251,7 @@ def test_a_candidate_that_fails_is_noted_with_the_reason_and_the_run_goes_on(tmp
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
         return run_job(job) if job.output else {"job": job.name, "top1": float(job.genotype.channels)}
 
-    settings = replace(SETTINGS, recipe=Recipe(steps=1), top=1)
+    settings = replace(SETTINGS, recipe=Recipe(steps=2), top=1)
     (pick,) = run(tmp_path / "run", prepare(settings), settings, replace(MEANS, scorer=Small, do=do))
     result = found_in(tmp_path / "run")
     assert {one["key"]: one["failed"] for one in result["candidates"] if "failed" in one} == reasons
@@ -454,8 +456,9 @@ class Hosts:
         self.folders = [folder / host / self.name for host in ("left", "right")]
         self.running: list[subprocess.Popen[str]] = []
 
-    def start(self, folder: Path, **options: int) -> subprocess.Popen[str]:
-        given = {"trials": 12, "steps": 12, "top": 2, "max-params": 12_000, "workers": 1, **options}
+    def start(self, folder: Path, **options: float) -> subprocess.Popen[str]:
+        given = {"trials": 12, "top": 2, "max-params": 12_000, "workers": 1, **options}
+        given |= {} if "minutes" in options else {"steps": 12}
         words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "qnas", "search", "--data", "digits", "--storage", self.storage]
         self.running.append(
@@ -508,6 +511,17 @@ def test_hosts_that_search_through_a_database_find_the_same_and_share_the_work(h
 
 
 @pytest.mark.slow
+def test_hosts_that_are_given_time_share_one_plan(hosts: Hosts) -> None:
+    for process in [hosts.start(folder, minutes=0.4, top=1, trials=6) for folder in hosts.folders]:
+        ended(process)
+    left, right = (found_in(folder) for folder in hosts.folders)
+    assert left == right
+    settings = [json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"] for folder in hosts.folders]
+    assert settings[0] == settings[1]
+    assert settings[0]["steps"] > 12
+
+
+@pytest.mark.slow
 def test_a_host_finishes_what_a_killed_one_leaves(hosts: Hosts) -> None:
     first = hosts.start(hosts.folders[0], trials=20)
     deadline = time.monotonic() + 120
@@ -529,6 +543,26 @@ def test_other_settings_under_the_same_name_in_a_database_are_refused(hosts: Hos
     other = replace(SETTINGS, trials=7)
     with pytest.raises(QnasError, match=r"differs \(.*trials: 6 there, 7 now\)"):
         run(hosts.folders[0], prepare(other), other, replace(MEANS, storage=hosts.storage))
+
+
+def test_the_first_host_plans_and_others_wait_for_its_plan(tmp_path: Path) -> None:
+    address = StudyAddress(f"sqlite:///{tmp_path / 'hosts.db'}", "shared/plan", "first")
+    planned = [replace(SETTINGS, recipe=Recipe(steps=steps), minutes=3.0, usual_price=7.0) for steps in (1000, 1040)]
+    found = list[dict[str, Any]]()
+
+    def slowly() -> SearchSettings:
+        follower.start()
+        time.sleep(0.3)
+        return planned[0]
+
+    def follow() -> None:
+        found.append(of_first_host(replace(address, worker="second"), lambda: planned[1]))
+
+    follower = Thread(target=follow)
+    found.append(of_first_host(address, slowly))
+    follower.join()
+    assert found == [json.loads(json.dumps(planned[0].identity()))] * 2
+    assert begun_with(planned[1], found[1], 0) == planned[0]
 
 
 def test_a_database_that_does_not_answer_ends_the_search(tmp_path: Path, prepared: Prepared) -> None:

@@ -17,7 +17,7 @@ USUAL = SearchSettings(Bits(4, 4))
 
 
 @pytest.mark.parametrize(
-    ("steps", "lengths"), [(900, (75, 225, 900)), (12, (1, 3, 12)), (1, (1, 1, 1)), (5, (1, 1, 5))]
+    ("steps", "lengths"), [(900, (75, 225, 900)), (12, (1, 3, 12)), (2, (1, 1, 2)), (5, (1, 1, 5))]
 )
 def test_a_middle_run_has_a_quarter_and_a_short_one_a_twelfth(steps: int, lengths: tuple[int, int, int]) -> None:
     assert replace(USUAL, recipe=Recipe(steps=steps)).lengths == lengths

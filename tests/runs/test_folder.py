@@ -47,7 +47,7 @@ def test_the_same_settings_continue_a_run_and_leave_its_file_alone(folder: Path)
     [
         ({"trials": 21}, "trials: 20 there, 21 now"),
         ({"bits": "w2a2", "trials": 5}, "bits: 'w4a4' there, 'w2a2' now; trials: 20 there, 5 now"),
-        ({"limits": {"max_params": 7}}, "limits: {'max_params': 1000} there, {'max_params': 7} now"),
+        ({"limits": {"max_params": 7}}, "limits.max_params: 1000 there, 7 now"),
     ],
     ids=["one", "two", "inside"],
 )
@@ -82,6 +82,19 @@ def test_a_run_of_a_version_with_other_settings_is_refused(folder: Path, setting
         "another version; finish it with that one, or name another `out`."
     )
     assert (folder / RUN).read_bytes() == before
+
+
+def test_where_versions_have_numbers_what_only_one_side_has_is_a_difference(tmp_path: Path) -> None:
+    open_run({"way": 3, "limits": {"params": 0}, "target": None}, tmp_path / "run", {})
+    now = {"way": 3, "limits": {"params": 0, "flash": 7}, "target": {"name": "m4"}, "threads": 2}
+    with pytest.raises(QnasError) as error:
+        open_run(now, tmp_path / "run", {})
+    for difference in (
+        "limits.flash: None there, 7 now", "target: None there, {'name': 'm4'} now", "threads: None there, 2 now",
+    ):  # fmt: skip
+        assert difference in str(error.value)
+    with pytest.raises(QnasError, match="is of another version"):
+        open_run({**now, "way": 4}, tmp_path / "run", {})
 
 
 def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
