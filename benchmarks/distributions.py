@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from common import finish, load, networks, options, settle
 
-from qnas.checkpoints.store import load_checkpoint
+from qnas.checkpoints.store import WEIGHTS, load_checkpoint
+from qnas.digest import digest
 from qnas.network.arithmetic import FloatArithmetic, folded
 from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
@@ -34,7 +35,7 @@ from qnas.training.recipe import Recipe
 
 STARTS = ("predicted", "random")
 COLUMNS = ("precision", "mismatch", "kurtosis", "range_over_precision")
-KEY = ("network", "start", "steps")
+KEY = ("network", "start", "steps", "data", "ghn", "recipe")
 
 
 class Folds(FloatArithmetic):
@@ -84,7 +85,8 @@ def main() -> None:
     )  # fmt: skip
     settle()
     data, space = load(given.data, given.space)
-    ghn, bits = load_checkpoint(given.ghn).ghn, Bits.parse(given.bits)
+    checkpoint, bits = load_checkpoint(given.ghn), Bits.parse(given.bits)
+    ghn = checkpoint.ghn
     genotypes = networks(space, given.networks, part="held_out", bits=bits)
     seen, _ = data.train.drawn(SEEN).batch(slice(0, SEEN))
     tile, groups = ghn.config.channels, dict[str, list[dict[str, Any]]]()
@@ -97,11 +99,12 @@ def main() -> None:
                 forward(plan, parameters, seen, folds)
                 groups.setdefault(start, []).extend(described(plan, folds.weights, tile))
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    known = {tuple(row[name] for name in KEY): row for row in read_rows(given.out)}
+    known = {tuple(row.get(name) for name in KEY): row for row in read_rows(given.out)}
+    weights_of = digest((checkpoint.path / WEIGHTS).read_bytes())[:8]
     for genotype in genotypes[: given.trained]:
         plan = build_plan(genotype, space.task)
         for start in STARTS:
-            key = (genotype.key, start, given.steps)
+            key = (genotype.key, start, given.steps, data.name, weights_of, Recipe().digest)
             if key not in known:
                 recipe, predictor = Recipe().of(given.steps), ghn if start == "predicted" else None
                 network = train_network(plan, data, recipe, 0, predictor)

@@ -9,8 +9,10 @@ parameters (docs/training.md); every length is a whole run, whose rate ends at z
 he         random parameters (He et al., 2015)
 glorot     random parameters, Glorot uniform (Glorot and Bengio, 2010)
 predicted  a hypernetwork's; its own training is told beside it, once for all networks
-float      of the network trained in float from He parameters for as many steps, which are told beside it
+float      of the network trained in float from He parameters for as many steps, which are told beside it; on other
+           images of the same order than those that follow
 
+Predicted weights get the size of random ones and a little noise, as in a search; glorot and float begin as they are.
 A line a run. What lies in the file of results is not done again; processes that are each given a ``--part`` of the
 networks share one. The last line is JSON, for every width and start: final accuracies and by how much they
 are above He's, network by network, with the 95 % interval; and the share of networks that have He's accuracy after the
@@ -19,6 +21,7 @@ longest of the runs after a quarter of its steps.
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from statistics import fmean
@@ -31,11 +34,9 @@ from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.digest import digest
 from qnas.nas.budgets import fitting
-from qnas.network.forward import Parameters
+from qnas.network.build import build_plan
 from qnas.network.initial import Predictor
 from qnas.network.initializers import drawn_parameters, find_initializer
-from qnas.network.plan import Plan
-from qnas.quant.grid import Sharing
 from qnas.quant.scheme import FP32, Bits
 from qnas.runs.files import append_row, read_rows
 from qnas.sampling.generator import stream
@@ -46,33 +47,20 @@ from qnas.training.recipe import Recipe
 from qnas.training.start import Kept
 
 STARTS = ("he", "glorot", "predicted", "float")
+AS_THEY_ARE = ("glorot", "float")
+FLOAT_SEEDS = 1000
+"""Of the float runs, so that their images come in another order than those of the runs that follow."""
 Row = dict[str, Any]
-
-
-class Drawn:
-    """Predicts random parameters, Glorot uniform.
-
-    Args:
-        seed: of the draw.
-    """
-
-    weights: Sharing = "channel"
-    fits_classes = False
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __call__(self, plans: list[Plan], whole: bool = True) -> list[Parameters]:
-        """The same numbers for the same plan."""
-        how = find_initializer("glorot_uniform")
-        return [drawn_parameters(plan, how, torch.Generator().manual_seed(self.seed)) for plan in plans]
 
 
 def start_of(name: str, genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor) -> Any:
     """What gives a run its initial parameters; nothing for He's."""
     if name == "float":
-        return Kept(train_network(genotype.with_bits(FP32), data, recipe, seed))
-    return {"he": None, "glorot": Drawn(seed), "predicted": ghn}[name]
+        return Kept(dict(train_network(genotype.with_bits(FP32), data, recipe, FLOAT_SEEDS + seed).slots))
+    if name == "glorot":
+        rng, plan = torch.Generator().manual_seed(seed), build_plan(genotype, data.task)
+        return Kept(drawn_parameters(plan, find_initializer("glorot_uniform"), rng))
+    return {"he": None, "predicted": ghn}[name]
 
 
 def trained(name: str, genotype: Genotype, data: DataSet, recipe: Recipe, seed: int, ghn: Predictor) -> Row:
@@ -116,14 +104,16 @@ def summary(rows: list[Row]) -> list[Row]:
     return found
 
 
-def due(given: Any, genotypes: list[Genotype], epoch: int) -> Iterator[tuple[Row, Genotype, Recipe]]:
+def due(given: Any, genotypes: list[Genotype], epoch: int, part: str) -> Iterator[tuple[Row, Genotype, Recipe]]:
     """All runs of a part, the shortest first; the first network of every width, and so on."""
-    first, every = map(int, given.part.split("/"))
+    first, every = map(int, part.split("/"))
     for seed, epochs, genotype, bits, start in product(
         range(given.seeds), sorted(given.epochs), genotypes[first::every], given.bits, given.starts
     ):
         recipe, mine = Recipe(max(1, round(epochs * epoch))), genotype.with_bits(Bits.parse(bits))
+        recipe = replace(recipe, noise=0.0) if start in AS_THEY_ARE else recipe
         key = {"key": genotype.architecture, "bits": bits, "start": start, "steps": recipe.steps, "seed": seed}
+        key["recipe"] = recipe.digest
         yield key, mine, recipe
 
 
@@ -144,14 +134,15 @@ def main() -> None:
     genotypes = list(islice(fitting(held_out, budget_of(given.budget), space), given.networks))
     rows = list(read_rows(given.out))
     told = {"data": data.name, "budget": given.budget, "ghn": digest((checkpoint.path / WEIGHTS).read_bytes())[:8]}
-    for key, genotype, recipe in due(given, genotypes, epoch):
-        key |= {**told, "recipe": recipe.digest}
+    for key, genotype, recipe in due(given, genotypes, epoch, given.part):
+        key |= told
         if any(key.items() <= row.items() for row in rows):
             continue
         rows.append({**key, **trained(key["start"], genotype, data, recipe, key["seed"], ghn)})
         append_row(given.out, rows[-1])
         print(*rows[-1].values(), flush=True)
-    mine = [row for row in rows if told.items() <= row.items()]
+    wanted = [{**key, **told} for key, *_ in due(given, genotypes, epoch, "0/1")]
+    mine = [row for row in rows if any(key.items() <= row.items() for key in wanted)]
     ghn_seconds = sum(one["counters"]["seconds"] for one in [*checkpoint.card.get("history", []), checkpoint.card])
     finish(data=given.data, hypernetwork_seconds=round(ghn_seconds), results=summary(mine))
 

@@ -11,7 +11,8 @@ halving   successive halving from random parameters: twelve short runs for a thi
 
 A line a network: validation and test accuracy, costs and seconds. What lies in the file of results is not done again.
 The last line is JSON: for every way its best network by validation, as a user would choose, with its test accuracy and
-that accuracy's standard error over the test images. From one hypernetwork, or at mixed widths: ``opponents.py``.
+that accuracy's standard errors, over the test images and over seeds. From one hypernetwork, or at mixed widths:
+``opponents.py``.
 """
 
 import math
@@ -21,12 +22,14 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
+from qnas.checkpoints.store import WEIGHTS, default_checkpoint, find_checkpoint
+from qnas.digest import digest
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
 from qnas.network.costs import costs
@@ -152,9 +155,11 @@ def summary(rows: list[Row], tests: int) -> list[Row]:
         seeds = sorted({row["seed"] for row in mine})
         best = [max((row for row in mine if row["seed"] == seed), key=lambda row: row["trained"]) for seed in seeds]
         test = fmean(row["test"] for row in best)
-        error = 100 * math.sqrt(test / 100 * (1 - test / 100) / (tests * len(seeds)))
+        error = 100 * math.sqrt(test / 100 * (1 - test / 100) / tests)  # the same images for every seed
+        over_seeds = stdev(row["test"] for row in best) / math.sqrt(len(seeds)) if len(seeds) > 1 else None
         found.append(dict(zip(("minutes", "budget", "bits", "way"), cell, strict=True)) | {
-            "test": test, "standard_error": error, "seeds": len(seeds), "seconds": fmean(row["seconds"] for row in best)
+            "test": test, "standard_error": error, "over_seeds": over_seeds, "seeds": len(seeds),
+            "seconds": fmean(row["seconds"] for row in best),
         })  # fmt: skip
     return found
 
@@ -169,19 +174,21 @@ def main() -> None:
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     rows = list(read_rows(given.out))
+    ghn = digest((find_checkpoint(default_checkpoint(given.data)) / WEIGHTS).read_bytes())[:8]
     for seed in range(given.seeds):
         for budget in given.budgets:
             for bits in given.bits:
                 for way in given.ways:
                     key = {"data": given.data, "space": given.space, "way": way, "budget": budget, "bits": bits}
-                    key |= {"minutes": given.minutes, "seed": seed}
+                    key |= {"minutes": given.minutes, "seed": seed, "recipe": Recipe().digest, "ghn": ghn}
                     if any(key.items() <= row.items() for row in rows):
                         continue
                     for row in WAYS[way](Ways(given, budget, bits, seed)):
-                        rows.append({**key, **row, "recipe": Recipe().digest})
+                        rows.append({**key, **row})
                         append_row(given.out, rows[-1])
                         print(*rows[-1].values(), flush=True)
-    mine = [row for row in rows if (row.get("data"), row.get("space")) == (given.data, given.space)]
+    this = {"data": given.data, "space": given.space, "recipe": Recipe().digest, "ghn": ghn}
+    mine = [row for row in rows if this.items() <= row.items()]
     finish(data=given.data, results=summary(mine, len(load(given.data, given.space)[0].test)))
 
 

@@ -109,7 +109,7 @@ def fit_ghn(
 def evaluate_ghn(
     ghn: str | Path = "",
     *,
-    data: str | Path = "digits",
+    data: str | Path = "",
     image: Size = "",
     space: str | Path = "",
     networks: int = 100,
@@ -130,8 +130,8 @@ def evaluate_ghn(
     Several processes share the networks when each of them calls this under ``torchrun``; each gets the whole table.
 
     Args:
-        ghn: name or folder of a checkpoint; the data's if empty.
-        data: the name of a known data set, or a folder of images.
+        ghn: name or folder of a checkpoint; the data's if empty, ``digits`` if there are none.
+        data: the name of a known data set, or a folder of images; those that the checkpoint was trained on, if empty.
         image: see ``search``.
         space: name or ``.toml`` file of a search space; the checkpoint's if empty.
         networks: how many a split.
@@ -156,8 +156,10 @@ def evaluate_ghn(
     at_least_one({"networks": networks})
     check_seed(seed)
     use_threads(threads)
-    known, target = chosen_data(data, image), pick_device(device)
-    checkpoint = load_checkpoint(str(ghn) or known)
+    target = pick_device(device)
+    known = chosen_data(data, image) if data else ""
+    checkpoint = load_checkpoint(str(ghn) or known or "digits")
+    known = known or str(checkpoint.card.get("place", checkpoint.data))
     found = find_data(known).to(target)
     scored = scored_images(found, part, images)
     drawn_from = find_space(str(space) or checkpoint.space).for_task(found.task)

@@ -124,7 +124,7 @@ def train(
     goes_on = winner if ghn == "" else None
     if goes_on:
         check_start(goes_on, images, architecture)
-        model, how = Kept(goes_on), replace(how, noise=0.0)
+        model, how = Kept(dict(goes_on.slots)), replace(how, noise=0.0)
     folder = Path(out) if out else Path("runs") / f"{images.name}-{architecture.key}"
     identity: dict[str, Any] = {
         "network": architecture.to_json(), "bits": str(architecture.bits), "data": known, "images": images.fingerprint,

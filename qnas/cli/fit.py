@@ -86,7 +86,9 @@ def fit_ghn(
 
 def eval_ghn(
     ghn: Annotated[str, typer.Option(help="Checkpoint: a shipped one, or a folder. Default: the data's.")] = "",
-    data: Annotated[str, typer.Option(help="fashion, digits, cifar10, or a folder of images.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="fashion, digits, cifar10, or a folder of images. Default: the checkpoint's, or digits.")
+    ] = "",
     image: Image = "",
     space: Annotated[str, typer.Option(help="Search space. Default: the checkpoint's.")] = "",
     networks: Annotated[int, typer.Option(help="Unseen networks a split.")] = 100,

@@ -8,12 +8,13 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from qnas.data.images import DataSet, split_data
 from qnas.data.kept import kept
 from qnas.data.listing import list_images
-from qnas.data.pixels import read_images, upright_size
+from qnas.data.pixels import PREPARED, read_images, upright_size
 from qnas.errors import QnasError, printable
 from qnas.runs.progress import counted
 
@@ -38,7 +39,8 @@ Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     """Read all images at one size (height, width), by default ``usual_size``: grey if all of them are, else in colour.
 
-    Parts that the folder lacks are taken from the training images, a fifth of each class, always the same.
+    Parts that the folder lacks are taken from the training images, a fifth of each class, always the same. In every
+    part classes are mixed, so that its first images tell of all of them.
 
     Raises:
         QnasError: the folder cannot be listed, a file is no image, all images are the same, or one went meanwhile.
@@ -59,9 +61,11 @@ def image_folder(folder: Path, size: tuple[int, int] | None = None) -> DataSet:
     parts: dict[str, Part] = dict(
         zip(found.parts, zip(np.split(pixels, ends), np.split(labels, ends), strict=True), strict=True)
     )
-    for part in ("test", "validation"):
-        if part not in parts:
-            parts["train"], parts[part] = _held_out(parts["train"])
+    lacking = [part for part in ("test", "validation") if part not in parts]
+    for part in lacking:
+        parts["train"], parts[part] = _held_out(parts["train"])  # which mixes both
+    for part in found.parts if not lacking else found.parts.keys() - {"train"}:
+        parts[part] = _mixed(parts[part])
     joined = (
         np.concatenate([parts["train"][0], parts["validation"][0]]),
         np.concatenate([parts["train"][1], parts["validation"][1]]),
@@ -119,7 +123,7 @@ def _decoded(files: Sequence[Path], size: tuple[int, int], folder: Path) -> NDAr
         stamps = [_stamp(path) for path in files]
         total = sum(length for length, _ in stamps)
         keeps = total >= KEPT_FROM
-        content = blake2b(repr(size).encode(), digest_size=8)
+        content = blake2b(repr((size, PREPARED, PIL.__version__)).encode(), digest_size=8)
         for path, (length, _) in zip(files, stamps, strict=True) if keeps else ():
             if length > LARGEST_FILE:
                 raise QnasError(
@@ -160,6 +164,12 @@ def _stamp(path: Path) -> tuple[int, int]:
     """Length and time of the last change of a file, by which a change is noticed."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+def _mixed(part: Part) -> Part:
+    """A part in random order, always the same."""
+    order = np.random.default_rng(0).permutation(len(part[1]))
+    return part[0][order], part[1][order]
 
 
 def _held_out(part: Part) -> tuple[Part, Part]:

@@ -47,6 +47,11 @@ def idx_folder(folder: Path) -> DataSet:
         )
     validation = len(train[1]) // VALIDATION_SHARE
     known, many = np.unique(train[1][: len(train[1]) - validation]), int(max(train[1].max(), test[1].max())) + 1
+    if lacking := set(train[1].tolist()) - set(train[1][len(train[1]) - validation :].tolist()):
+        raise QnasError(
+            f"The last tenth of the training images is for scoring, so all classes are in it, but class {min(lacking)} "
+            f"is not in {folder}; put the images into random order."
+        )
     if len(known) < 2:
         raise QnasError(
             f"Training images are of two classes at least, got only class {known[0]} in {folder}; add some."

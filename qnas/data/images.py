@@ -185,7 +185,8 @@ def split_data(
 def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, (1, channels, 1, 1), from how often each 8-bit value occurs."""
     counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(1)]).double()
-    shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256.0, dtype=torch.float64)
+    shares = counts / counts.sum(1, keepdim=True)
+    values = torch.arange(256.0, dtype=torch.float64, device=counts.device)
     mean = shares @ values
     deviation = (shares * (values - mean[:, None]).square()).sum(1).sqrt().clamp(min=1e-3)
     return mean.float().view(1, -1, 1, 1), deviation.float().view(1, -1, 1, 1)

@@ -30,6 +30,8 @@ ORIENTATION, LYING = 274, (5, 6, 7, 8)
 SHOWN = 20
 """Unreadable files that an error names."""
 _one_large = Lock()
+PREPARED = 1
+"""The version of how images are prepared: pixels that are kept are made anew where it is another."""
 DAMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError, Warning)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from qnas.data.images import DataSet, Images
+from qnas.data.pixels import upright_size
 
 PARTS = ("train", "validation", "test")
 FACES = 12
@@ -75,7 +76,7 @@ def survey(data: DataSet, files: Sequence[Path] = ()) -> Survey:
     sizes, modes = [], Counter[str]()
     for path in files:
         with Image.open(path) as image:
-            sizes.append(image.size)
+            sizes.append(upright_size(path) or image.size)
             modes[image.mode] += 1
     sides = np.array(sizes)
     ends = [tuple(int(side) for side in np.quantile(sides, share, axis=0)) for share in (0, 0.5, 1) if sizes]

@@ -47,7 +47,7 @@ def distribution(x: Tensor, axis: int = 0, fit: Fit = "absolute") -> Distributio
     if whole == 0 or not len(used):
         return Distribution(whole.item(), 0.0, 0.0, kurtosis(x))
     shares = (channels / whole).clamp(max=1)  # clipped, a rare channel's own range may be the larger
-    lost = (whole / used.median()).log2().clamp(min=0)
+    lost = (whole.log2() - used.log2().quantile(0.5)).clamp(min=0)
     return Distribution(whole.item(), shares.mean().item(), lost.item(), kurtosis(x))
 
 

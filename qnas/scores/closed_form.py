@@ -39,8 +39,10 @@ def predictor_for(checkpoint: Checkpoint, data: DataSet, grid: GridChoice | None
 
 
 def is_at_home(checkpoint: Checkpoint, data: DataSet) -> bool:
-    """Whether a hypernetwork was trained for these data."""
-    return (checkpoint.data, checkpoint.task.classes) == (data.name, data.task.classes)
+    """Whether a hypernetwork was trained for these data: of this name, and of these classes."""
+    known = checkpoint.task
+    named = not known.names or known.names == data.task.names  # of the digits' checkpoint nobody wrote down its classes
+    return named and (checkpoint.data, known.classes) == (data.name, data.task.classes)
 
 
 class ClosedForm:

@@ -266,7 +266,7 @@ def _row(
     for name, score in scores.items():
         found = [score(choice[:labels]) for choice in choices]
         agreements[name] = agreement(found, truths, seed, [choice[labels:] for choice in choices])
-        means[name] = np.mean(found, axis=0)
+        means[name] = _held_out(np.array(found), [choice[:labels] for choice in choices])
     twice = np.array([values[:2] for values in tests if len(values) > 1])
     ceiling = kendall(*twice.T) if len(twice) > 1 else None
     points = {"truth": truths, **{name: means[name] for name in SHOWN}}
@@ -288,6 +288,21 @@ def az_nas(*parts: Sequence[float]) -> Floats:
 def forest() -> RandomForestRegressor:
     """A random forest, which GRAF (Kadlecová et al., 2024) fits to features of the graph and zero-cost proxies."""
     return RandomForestRegressor(TREES, random_state=0, n_jobs=1)
+
+
+def _held_out(found: Floats, labelled: Sequence[NDArray[np.intp]]) -> Floats:
+    """The mean score of every network over the choices that do not label it; over all if none does not, (networks,).
+
+    Args:
+        found: scores by choice, (choices, networks).
+        labelled: places of the networks that each choice labels.
+    """
+    counts = np.ones(found.shape, bool)
+    for row, places in zip(counts, labelled, strict=True):
+        row[places] = False
+    counts |= ~counts.any(0)
+    means: Floats = (found * counts).sum(0) / counts.sum(0)
+    return means
 
 
 def _fixed(values: Any) -> Score:

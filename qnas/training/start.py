@@ -9,6 +9,7 @@ from torch import Tensor
 from qnas.data.batches import Augmentation, training_batches
 from qnas.data.images import DataSet, Images
 from qnas.devices import multiplies_bfloat16
+from qnas.network.forward import Parameters
 from qnas.network.grids import Grids
 from qnas.network.initial import Predictor, as_large_as_random, he_parameters, with_noise
 from qnas.network.module import Network
@@ -20,13 +21,17 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Kept:
-    """Predicts what is known already: the parameters of a trained network."""
+    """Predicts what is known already, such as the parameters of a trained network.
+
+    Args:
+        parameters: whole, by slot name.
+    """
 
     weights: Sharing = "channel"
     fits_classes = False
 
-    def __init__(self, network: Network) -> None:
-        self.parameters = dict(network.slots)
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = dict(parameters)
 
     def __call__(self, plans: list[Plan], whole: bool = True) -> list[dict[str, Tensor]]:
         """The same for every plan."""
@@ -38,7 +43,7 @@ def initial_parameters(
 ) -> dict[str, Tensor]:
     """Predicted parameters with a little noise on the weights, or random ones where there is no hypernetwork.
 
-    Predicted weights get the size of random ones, those of a trained network keep theirs.
+    Predicted weights get the size of random ones, those that are known already keep theirs.
     """
     if ghn is None:
         return he_parameters(plan, generator)

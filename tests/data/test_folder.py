@@ -296,3 +296,18 @@ def test_an_image_that_goes_while_the_folder_is_read_is_named(tmp_path: Path) ->
         QnasError, match=r"003.png is not \(it has gone since the folder was listed\); mend or remove it."
     ):
         read_images(files, (8, 8))
+
+
+@pytest.mark.parametrize("given", [("train",), ("train", "val"), ("train", "test"), ("train", "val", "test")])
+def test_classes_are_mixed_in_every_part(tmp_path: Path, given: tuple[str, ...]) -> None:
+    """Scores and calibrations look at the first images of a part."""
+    for part in given:
+        for grey, name in enumerate(("a", "b", "c")):
+            write_class(tmp_path / part / name, 40, 50 * grey)
+    data = image_folder(tmp_path)
+    for images in (data.train, data.validation, data.test):
+        first, last = images.labels[:12], images.labels[-12:]
+        assert len(first.unique()) == len(last.unique()) == 3
+        assert torch.equal(images.pixels[:, 0, 6, 6], 50 * images.labels)
+    again = image_folder(tmp_path)
+    assert torch.equal(again.validation.pixels, data.validation.pixels)

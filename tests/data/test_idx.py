@@ -98,6 +98,10 @@ Change = Callable[[Path], object]
         (lambda at: (at / TEST_IMAGES).rename(at / f"{TEST_IMAGES}.gz"), "cannot be read as an IDX file"),
         (lambda at: (at / TRAIN_LABELS).write_bytes(idx(labels(COUNT) // 3 + 7)), "got only class 7 in .*; add some"),
         (lambda at: (at / TRAIN_LABELS).write_bytes(idx(labels(COUNT) * 40)), "got 36 and labels up to 80 in"),
+        (
+            lambda at: (at / TRAIN_LABELS).write_bytes(idx(np.sort(labels(COUNT)))),
+            "class 0 is not in .*; put the images",
+        ),
     ],
     ids=[
         "missing",
@@ -110,6 +114,7 @@ Change = Callable[[Path], object]
         "no gzip",
         "one class",
         "more classes than images",
+        "sorted",
     ],
 )
 def test_unusable_files_are_refused(folder: Path, change: Change, sentence: str) -> None:

@@ -46,6 +46,13 @@ def test_files_have_sizes_and_modes(made: DataSet, tmp_path: Path) -> None:
     assert found.modes == {"RGB": 3, "L": 2}
 
 
+def test_sizes_are_those_of_upright_images(made: DataSet, tmp_path: Path) -> None:
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "photo.jpg", exif=lying)
+    assert survey(made, [tmp_path / "photo.jpg"]).sizes == ((20, 40),) * 3
+
+
 def test_a_labelled_sheet_names_every_row(made: DataSet) -> None:
     plain, sheet = contact_sheet(made), labelled_sheet(made)
     height, left = made.task.image[1], sheet.width - plain.width

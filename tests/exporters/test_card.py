@@ -107,6 +107,11 @@ def test_the_program_says_of_files_what_torch_says_of_them(
     rows = [line.split("\t") for line in ended.stdout.splitlines()]
     assert [(row[0], row[1]) for row in rows] == list(zip(map(str, files), expected, strict=True))
     assert all(100 / 3 <= float(row[2].removesuffix(" %")) <= 100 for row in rows)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    ended = subprocess.run([sys.executable, tmp_path / "predict.py", broken], capture_output=True, encoding="utf-8")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"{broken} cannot be read as an image: ")
 
 
 @pytest.fixture(scope="module")

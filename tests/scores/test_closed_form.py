@@ -51,6 +51,13 @@ def test_a_hypernetwork_at_home_predicts_alone(digits_checkpoint: Checkpoint, di
     assert isinstance(predictor_for(digits_checkpoint, paired(digits_data)), ClosedForm)
 
 
+def test_other_classes_under_the_same_name_are_no_home(digits_checkpoint: Checkpoint, digits_data: DataSet) -> None:
+    known = replace(digits_checkpoint, task=digits_data.task)
+    fruit = replace(digits_data, task=replace(digits_data.task, names=tuple("abcdefghij")))
+    assert predictor_for(known, digits_data) is digits_checkpoint.ghn
+    assert isinstance(predictor_for(known, fruit), ClosedForm)
+
+
 @pytest.mark.parametrize(("bits", "least"), [("fp32", 94), ("w4a4", 89), ("w2a2", 60)])
 def test_other_classes_are_told_apart_without_a_training_step(
     digits_checkpoint: Checkpoint, digits_data: DataSet, bits: str, least: float

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import bootstrap, spearmanr, t
 
 from qnas.studies.findings import (
     BEST,
@@ -16,6 +16,7 @@ from qnas.studies.findings import (
     Finding,
     findings_of,
     interval,
+    interval_of_mean,
     mean,
     permutation_p,
     rank_correlation,
@@ -118,3 +119,22 @@ def test_permutations_tell_groups_apart_only_where_they_differ() -> None:
 def test_verdicts_count_where_a_statement_held(findings: list[Finding]) -> None:
     assert verdicts(findings, "w4a4")[0] == (MATTERS, 4, 4)
     assert [claim for claim, _, _ in verdicts(findings, "quint8")] == list(CLAIMS)
+
+
+def test_of_equal_initializers_none_is_found_to_be_better(made_up_runs: list[Run]) -> None:
+    """Noise alone: a statement is held in about one of forty cases, whatever was best in the very runs at hand."""
+    rng, held, ranges = np.random.default_rng(3), [], []
+    for _ in range(20):
+        findings = findings_of(without_effects(made_up_runs, rng))
+        held += [one.held for one in findings if one.claim == BEST]
+        ranges += [one.held for one in findings if one.claim in (EARLY_RANGES.format(what="weight"),)]
+    assert len(held) == len(ranges) == 20 * 4 * 3
+    assert np.mean(held) < 0.06
+    assert np.mean(ranges) < 0.06
+
+
+def test_intervals_of_means_are_student_s() -> None:
+    low, high = interval_of_mean([1.0, 2.0, 4.0])
+    half = t.ppf(0.975, 2) * np.std([1.0, 2.0, 4.0], ddof=1) / 3**0.5
+    assert (low, high) == pytest.approx((7 / 3 - half, 7 / 3 + half))
+    assert interval_of_mean([2.0, 2.0]) == (2.0, 2.0)

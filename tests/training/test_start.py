@@ -34,7 +34,7 @@ def test_predicted_weights_get_the_size_of_random_ones_and_trained_ones_keep_the
     trained = untrained(plan, digits_data, Recipe(steps=10), 0)
     trained.slots["stem/weight"].data *= 20
     sizes = []
-    for model in (ghn, Kept(trained)):
+    for model in (ghn, Kept(dict(trained.slots))):
         found = initial_parameters(plan, model, 0.0, torch.Generator().manual_seed(0))
         sizes.append(found["stem/weight"].square().mean().sqrt().item() / (2 / 9) ** 0.5)
     assert sizes[0] == pytest.approx(1)
