@@ -95,7 +95,7 @@ def proxy_figure(rows: list[ProxyRow], title: str, path: Path) -> None:
             axes: Axes = panels[place][column]
             axes.plot(row.points[name], row.points["truth"], ".", alpha=0.6)
             axes.set_xlabel(f"{name} score, %")
-            axes.set_title(f"{row.bits.upper()}, τ = {row.scores[name].tau:.2f}, n = {row.n}")
+            axes.set_title(f"{row.bits.upper()}, τ = {row.scores[name].tau:.2f}, n = {row.scores[name].n}")
             axes.grid(alpha=0.3)
     for place in range(len(SHOWN)):
         panels[place][0].set_ylabel("trained, test accuracy, %")
