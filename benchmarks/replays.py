@@ -150,9 +150,9 @@ class Stopped:
         """Train the one of which the most is expected, which tells more of the others, and so on."""
         rows, outlook, left, chosen = self.rows[scored], self.outlook, list(order), list[int]()
         while left and len(chosen) < MOST:
-            best = left.pop(int(np.argmax(outlook.expected(rows[left]))))
-            outlook = outlook.after(rows[[best]], [reached(self.entries[best], self.start, self.steps)[0]])
-            chosen.append(best)
+            chosen.append(left.pop(int(np.argmax(outlook.expected(rows[left])))))
+            seen = [reached(self.entries[place], self.start, self.steps)[0] for place in chosen]
+            outlook = self.outlook.after_own(rows[chosen], seen)
         return self.trained(chosen, self.score_work * len(order) * scored)
 
     def halving(self, order: list[int]) -> Curve:

@@ -48,6 +48,10 @@ class Foresight:
         """What is expected once these candidates reached these accuracies by a rung."""
         return replace(self, outlook=self.outlook.after(self._rows(candidates, rung), accuracies))
 
+    def after_own(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Foresight":
+        """What is expected once the search itself has seen these candidates reach these accuracies by a rung."""
+        return replace(self, outlook=self.outlook.after_own(self._rows(candidates, rung), accuracies))
+
     def used_to(self, candidates: Sequence[Candidate], rung: Rung) -> "Foresight":
         """The same, where scores are as high on average as these networks' are; the rung does not matter."""
         return replace(self, outlook=self.outlook.used_to(self._rows(candidates, rung)))

@@ -49,6 +49,9 @@ class Outlook(Protocol):
     def after(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Outlook":
         """The outlook of one who knows what these candidates reached by a rung."""
 
+    def after_own(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "Outlook":
+        """The outlook of a search that has trained these candidates itself."""
+
 
 class Trainer(Protocol):
     """What trains."""
@@ -191,7 +194,7 @@ def hopefuls(
 def wiser(known: Sequence[Candidate], short: Rung, full: Rung, outlook: Outlook) -> list[Candidate]:
     """All candidates with an estimate of a full run that takes all short runs into account."""
     labelled, seen = _labels(known, short)
-    return foreseen(known, full, outlook.after(labelled, short, seen)) if labelled else list(known)
+    return foreseen(known, full, outlook.after_own(labelled, short, seen)) if labelled else list(known)
 
 
 def _labels(known: Sequence[Candidate], short: Rung) -> tuple[list[Candidate], list[float]]:
@@ -211,7 +214,7 @@ def mended(
     if len(labelled) < FEWEST_LABELS:
         return estimated, None
     expected = [
-        outlook.after(_without(labelled, place), short, _without(seen, place))([one], short)[0]
+        outlook.after_own(_without(labelled, place), short, _without(seen, place))([one], short)[0]
         for place, one in enumerate(labelled)
     ]
     return estimated, Trust.of(expected, seen, [one.costs.params for one in labelled])

@@ -19,7 +19,7 @@ SHORT, MIDDLE = 12, 4
 """How many short, and how many middle training runs have the steps of a full one."""
 MOST_THREADS = 4
 """Threads of a full run; more than two were not timed."""
-WAY = 3
+WAY = 4
 """The version of how networks are proposed, scored and started; a run that began with another one cannot go on."""
 MOST_TRIALS = 10_000
 """Networks, as many as one file of results holds (``qnas.runs.reading.MOST_VALUES``) where all layers have widths."""

@@ -3,9 +3,9 @@
 A Gaussian process (Rasmussen and Williams, 2006) on learning curves: random networks of a space, each trained for a
 random time (``benchmarks/learning_curves.py``). Their table lies beside the hypernetwork's checkpoint; the embedded
 images' is below all others, for a table alone is too small to know all kinds of networks. What a search has trained
-itself is added, so networks like those are known better from then on. On other images all accuracies may lie higher or
-lower, by log-odds that runs on them tell, and differ a little beyond that. A network's score, once it is known, counts
-by how much it surprises (``qnas.scores.surprise``).
+itself is added, so networks like those are known better from then on. On other images, and in a search's own runs, all
+accuracies may lie higher or lower, by log-odds that such runs tell, and differ a little beyond that. A network's score,
+once it is known, counts by how much it surprises (``qnas.scores.surprise``).
 """
 
 import warnings
@@ -146,6 +146,14 @@ class Outlook:
         """The outlook of one who knows these runs, too; how alike runs are stays as the table says."""
         x, y = np.vstack([self.x, self._read(rows, self.level)]), np.append(self.y, _scaled(self.odds, accuracies))
         return replace(self, process=_conditioned(self.process.kernel_, x, y), x=x, y=y)
+
+    def after_own(self, rows: Floats, accuracies: ArrayLike) -> "Outlook":
+        """The outlook of one who made these runs.
+
+        They begin with other parameters than a table's, on another machine, and tables get old: all of them may be
+        higher or lower by what such runs have in common, as on other images.
+        """
+        return (self if self.strange else self.on_other_images()).after(rows, accuracies)
 
     def used_to(self, rows: Floats) -> "Outlook":
         """The outlook where these networks' scores are of another hypernetwork, or on other images, than a table's."""

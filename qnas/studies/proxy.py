@@ -143,7 +143,7 @@ class Learned:
         expected = outlook.expected(asked)
 
         def labelled(places: NDArray[np.intp]) -> Floats:
-            return np.array(outlook.after(told[places], labels[places]).expected(asked))
+            return np.array(outlook.after_own(told[places], labels[places]).expected(asked))
 
         found: dict[str, Score] = {"outlook": labelled, "outlook_unlabelled": _fixed(expected)}
         if all(losses):

@@ -58,6 +58,9 @@ class First:
         assert rows.shape == (len(accuracies), len(inputs(PLAN, 1)) + 1)
         return First(self.place + 1)
 
+    def after_own(self, rows: Floats, accuracies: Sequence[float]) -> "First":
+        return First(self.after(rows, accuracies).place + 1)
+
 
 def foresight(place: int, **changes: Any) -> Foresight:
     return Foresight(First(place), replace(SETTINGS, **changes), SPACE, 10**9)  # type: ignore[arg-type]

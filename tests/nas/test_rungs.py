@@ -359,6 +359,9 @@ class ByScore:
         new = {one.score: was - value for one, was, value in zip(candidates, accuracies, expected, strict=True)}
         return ByScore({**self.surprises, **new}, self.near)
 
+    def after_own(self, candidates: Sequence[Candidate], rung: Rung, accuracies: Sequence[float]) -> "ByScore":
+        return self.after(candidates, rung, accuracies)
+
 
 def test_where_time_is_given_short_runs_go_in_turn_to_what_is_expected_and_hoped() -> None:
     trainer, made, outlook = Noting(lambda one, rung: 50.0), candidates(range(40, 60)), ByScore(near=2.0)

@@ -119,6 +119,19 @@ def test_on_other_images_all_is_as_much_better_or_worse_as_its_own_runs_tell(tmp
     assert again.expected(long) == pytest.approx(away.expected(long), abs=0.5)
 
 
+def test_runs_of_ones_own_may_all_be_higher_and_tell_no_more_of_their_neighbours(tmp_path: Path) -> None:
+    """As from predicted parameters, where a table's are from random ones: the order of the others stays."""
+    outlook = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
+    rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[60:]], [32_000] * len(NETWORKS[60:]))
+    true = np.array([float(accuracy_of(log_odds(law(one, 32_000)) + 1.0)) for one in NETWORKS[60:]])
+    taken, own = (made(rows[:6], true[:6]) for made in (outlook.after, outlook.after_own))
+    assert kendall(own.expected(rows[6:]), true[6:]) > kendall(taken.expected(rows[6:]), true[6:])
+    wrong = [np.abs(np.array(one.expected(rows[6:])) - true[6:]).mean() for one in (taken, own)]
+    assert wrong[1] < 2 < wrong[0]
+    away = outlook.on_other_images()
+    assert away.after_own(rows[:6], true[:6]).expected(rows) == away.after(rows[:6], true[:6]).expected(rows)
+
+
 def test_other_images_may_favour_other_networks_and_a_few_runs_tell(tmp_path: Path) -> None:
     home = read_outlook((written(tmp_path, NETWORKS[:60], SEEN[:60]),), SPACE.task)
     rows = rows_of([build_plan(one, SPACE.task) for one in NETWORKS[40:]], [32_000] * 40)

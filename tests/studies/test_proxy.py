@@ -163,7 +163,7 @@ class Noted:
     heard: list[NDArray[Any]] = field(default_factory=list)
     asked: list[NDArray[Any]] = field(default_factory=list)
 
-    def after(self, rows: NDArray[Any], accuracies: NDArray[Any]) -> "Noted":
+    def after_own(self, rows: NDArray[Any], accuracies: NDArray[Any]) -> "Noted":
         self.heard.append(rows)
         return Noted(np.column_stack([rows, accuracies]), self.heard, self.asked)
 
