@@ -26,7 +26,7 @@ from qnas.exporters.manifest import read_manifest
 from qnas.exporters.winner import Winner, load_winner
 from qnas.nas.deadline import Deadline
 from qnas.nas.limits import Limits
-from qnas.nas.picks import winner_of
+from qnas.nas.picks import export_pick, winner_of
 from qnas.nas.planning import SCORED, begun_with, deadline_of, estimate, in_equal_time, measured, steps_within, told
 from qnas.nas.prepare import Prepared, default_folder, open_prepared, prepare
 from qnas.nas.result import RESULT, read_result
@@ -35,7 +35,7 @@ from qnas.nas.search import Means, of_first_host
 from qnas.nas.search import search as run_search
 from qnas.nas.settings import BEGUN, SearchSettings
 from qnas.quant.scheme import Bits
-from qnas.runs.folder import RUN, read_run
+from qnas.runs.folder import RUN, locked, read_run
 from qnas.runs.progress import Progress, Watch, silent, unwatched
 from qnas.training.recipe import Recipe
 from qnas.work.queue import StudyAddress, check_storage, new_worker
@@ -251,7 +251,8 @@ def search(
         where = f"{images} at {said(size)}" if size else known
         log.info("Searching %s for %s networks on %s; run folder %s.", settings.space, settings.bits, where, folder)
         run_search(settings, prepared, folder, means, deadline)
-        winner_of(folder)
+        with locked(folder):
+            export_pick(folder, or_plain=True)
     return run
 
 
