@@ -29,7 +29,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         qnas.search(
-            given.bits, data=given.data, trials=given.trials, sampler=given.sampler, workers=given.workers, steps=1,
+            given.bits, data=given.data, trials=given.trials, sampler=given.sampler, workers=given.workers, steps=2,
             top=1, out=folder, progress=note, **limits,
         )  # fmt: skip
     finish(networks=given.trials, data=given.data, workers=given.workers, seconds=round(ends["screen"], 1))
