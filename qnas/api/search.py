@@ -276,27 +276,29 @@ def planned(
         QnasError: not even the shortest search fits.
     """
     deadline = None
-
-    def fresh() -> SearchSettings:
-        nonlocal deadline
-        chosen, workers = settings, means.workers
-        epoch = max(1, len(prepared.data.train) // chosen.recipe.batch)
-        if chosen.minutes:
-            chosen = in_equal_time(chosen, workers, top, means.device, idle_processors())
-        pace = measured(chosen, prepared, means.device, workers, means.progress)
-        expected = estimate(pace, chosen, prepared, workers)
-        if chosen.minutes:
-            steps = steps_within(60 * chosen.minutes, expected, epoch)
-            chosen = replace(chosen, recipe=chosen.recipe.of(steps), usual_price=pace.price)
-            deadline = deadline_of(started, pace, chosen, prepared, workers)
-        log.info("Plan: %s", told(chosen, expected, epoch))
-        return chosen
-
     if settings.minutes and (folder / RUN).is_file():
         settings = begun_with(settings, read_run(folder, BEGUN)["settings"], top)
     elif settings.minutes and means.storage:
-        there = of_first_host(StudyAddress(means.storage, f"{folder.name}/plan", new_worker()), fresh)
-        settings, deadline = begun_with(settings, there, top), None
+        address = StudyAddress(means.storage, f"{folder.name}/plan", new_worker())
+        there = of_first_host(address, lambda: planned_anew(settings, prepared, means, top, started)[0])
+        settings = begun_with(settings, there, top)
     else:
-        settings = fresh()
+        settings, deadline = planned_anew(settings, prepared, means, top, started)
     return settings, replace(prepared, identity={**prepared.identity, **settings.identity()}), deadline
+
+
+def planned_anew(
+    settings: SearchSettings, prepared: Prepared, means: Means, top: int, started: float
+) -> tuple[SearchSettings, Deadline | None]:
+    """The settings with what fits into their minutes on this machine, and when it is to end; see ``planned``."""
+    epoch, workers, deadline = max(1, len(prepared.data.train) // settings.recipe.batch), means.workers, None
+    if settings.minutes:
+        settings = in_equal_time(settings, workers, top, means.device, idle_processors())
+    pace = measured(settings, prepared, means.device, workers, means.progress)
+    expected = estimate(pace, settings, prepared, workers)
+    if settings.minutes:
+        steps = steps_within(60 * settings.minutes, expected, epoch)
+        settings = replace(settings, recipe=settings.recipe.of(steps), usual_price=pace.price)
+        deadline = deadline_of(started, pace, settings, prepared, workers)
+    log.info("Plan: %s", told(settings, expected, epoch))
+    return settings, deadline

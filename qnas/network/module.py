@@ -18,7 +18,7 @@ from qnas.network.plan import Node, Plan
 from qnas.quant.choices import Kind
 from qnas.quant.fake import sim_quant
 from qnas.quant.fold import EPSILON, batch_moments, fold, ratio_and_bias
-from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale
+from qnas.quant.grid import SMALLEST_SCALE, Grid, symmetric_scale, with_sign
 from qnas.quant.learned import integer_ends, learned_quant, scaled_gradient
 from qnas.quant.ranges import Fit, range_of, usual_fit
 
@@ -293,8 +293,7 @@ class _Observer:
         if not has_learned_step(node):
             return self.network.activation(node, x)
         low, high = range_of(x, usual_fit(node.bits.activations), from_zero=not node.signed)
-        low = low.clamp(max=-SMALLEST_SCALE) if node.signed else low  # also where no value is negative
-        step = symmetric_scale(low, high, node.bits.activations)
+        step = symmetric_scale(with_sign(low) if node.signed else low, high, node.bits.activations)
         self.steps.setdefault(node.name, []).append(step)
         step = self.network.grids.allowed(step.clamp(min=SMALLEST_SCALE))
         return self.network.grid_of_step(node, step).round(x)

@@ -127,7 +127,7 @@ class Grid:
             high = _bounded(range_of(x, fit, from_zero)[1])
             return cls((high / levels(bits)).clamp(min=SMALLEST_SCALE), 0.0, bits, clips=fit != "absolute")
         low, high = normal_range(x, bits, axis) if fit == "normal" else range_of(x, fit, from_zero, axis)
-        low = low.clamp(max=-SMALLEST_SCALE) if signed else low
+        low = with_sign(low) if signed else low
         if fit == "least_squares":
             low, high = least_squares_range(x, low, high, bits, kind, axis)
         return cls.spanning(low, high, bits, kind, axis, clips=fit != "absolute")
@@ -223,6 +223,11 @@ def symmetric_scale(low: Tensor, high: Tensor, bits: int) -> Tensor:
     below = low.clamp(max=0) / -(1 << (bits - 1))
     steps = torch.where(low < 0, float(levels(bits - 1)), torch.full_like(low, float(levels(bits))))
     return torch.maximum(below, high.clamp(min=0) / steps)
+
+
+def with_sign(low: Tensor) -> Tensor:
+    """The starts of ranges whose integers have a sign, also where no value is negative."""
+    return low.clamp(max=-SMALLEST_SCALE)
 
 
 def next_power_of_two(value: Number) -> Number:
