@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from common import finish, load, networks, options, settle
 
-from qnas.checkpoints.store import WEIGHTS, load_checkpoint
-from qnas.digest import digest
+from qnas.checkpoints.store import load_checkpoint
 from qnas.network.arithmetic import FloatArithmetic, folded
 from qnas.network.build import build_plan
 from qnas.network.forward import Parameters, forward
@@ -100,11 +99,10 @@ def main() -> None:
                 groups.setdefault(start, []).extend(described(plan, folds.weights, tile))
     given.out.parent.mkdir(parents=True, exist_ok=True)
     known = {tuple(row.get(name) for name in KEY): row for row in read_rows(given.out)}
-    weights_of = digest((checkpoint.path / WEIGHTS).read_bytes())[:8]
     for genotype in genotypes[: given.trained]:
         plan = build_plan(genotype, space.task)
         for start in STARTS:
-            key = (genotype.key, start, given.steps, data.name, weights_of, Recipe().digest)
+            key = (genotype.key, start, given.steps, data.name, checkpoint.weights_hash[:8], Recipe().digest)
             if key not in known:
                 recipe, predictor = Recipe().of(given.steps), ghn if start == "predicted" else None
                 network = train_network(plan, data, recipe, 0, predictor)

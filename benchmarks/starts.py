@@ -30,9 +30,8 @@ from typing import Any
 import torch
 from common import budget_of, finish, give_or_take, load, options, settle
 
-from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
+from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.data.images import DataSet
-from qnas.digest import digest
 from qnas.nas.budgets import fitting
 from qnas.network.build import build_plan
 from qnas.network.initial import Predictor
@@ -133,7 +132,7 @@ def main() -> None:
     held_out = stream(space, 0, "held_out", Bits(4, 4))
     genotypes = list(islice(fitting(held_out, budget_of(given.budget), space), given.networks))
     rows = list(read_rows(given.out))
-    told = {"data": data.name, "budget": given.budget, "ghn": digest((checkpoint.path / WEIGHTS).read_bytes())[:8]}
+    told = {"data": data.name, "budget": given.budget, "ghn": checkpoint.weights_hash[:8]}
     for key, genotype, recipe in due(given, genotypes, epoch, given.part):
         key |= told
         if any(key.items() <= row.items() for row in rows):

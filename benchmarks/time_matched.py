@@ -28,8 +28,7 @@ from typing import Any
 from common import budget_of, finish, load, options, random_networks, settle
 
 import qnas
-from qnas.checkpoints.store import WEIGHTS, default_checkpoint, find_checkpoint
-from qnas.digest import digest
+from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.nas.limits import Limits
 from qnas.network.build import Architecture, build_plan
 from qnas.network.costs import costs
@@ -174,7 +173,7 @@ def main() -> None:
     settle()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     rows = list(read_rows(given.out))
-    ghn = digest((find_checkpoint(default_checkpoint(given.data)) / WEIGHTS).read_bytes())[:8]
+    ghn = load_checkpoint(default_checkpoint(given.data)).weights_hash[:8]
     for seed in range(given.seeds):
         for budget in given.budgets:
             for bits in given.bits:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from qnas.data.registry import known_as
+from qnas.digest import digest
 from qnas.errors import QnasError, shown
 from qnas.ghn.config import GHNConfig
 from qnas.resources import shipped
@@ -50,6 +51,11 @@ class Checkpoint:
     def card(self) -> dict[str, Any]:
         """How it was made, and its figures; empty if nobody wrote that down."""
         return read_card(self.path)
+
+    @property
+    def weights_hash(self) -> str:
+        """What its file of weights hashes to, which tells one hypernetwork from another."""
+        return digest((self.path / WEIGHTS).read_bytes())
 
 
 def save_checkpoint(folder: Path, ghn: "GHN", weights: dict[str, Tensor], task: Task, space: str) -> None:

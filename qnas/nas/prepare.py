@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from qnas.checkpoints.store import WEIGHTS, Checkpoint, load_checkpoint
+from qnas.checkpoints.store import Checkpoint, load_checkpoint
 from qnas.data.images import DataSet
 from qnas.data.registry import find_data
 from qnas.digest import digest
@@ -74,7 +74,7 @@ def load_named(
     hashes: dict[str, Any] = {
         "images": images.fingerprint,
         "space_hash": searched.digest,
-        "ghn_hash": digest((checkpoint.path / WEIGHTS).read_bytes()),
+        "ghn_hash": checkpoint.weights_hash,
     }
     prepared = Prepared(images, searched, checkpoint, {**identity, **hashes})
     if not identity.get("minutes"):

@@ -21,10 +21,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from qnas.checkpoints.store import WEIGHTS, load_checkpoint
+from qnas.checkpoints.store import load_checkpoint
 from qnas.data.images import DataSet, Images, shrunk
 from qnas.data.registry import find_data
-from qnas.digest import digest
 from qnas.network.build import build_plan
 from qnas.network.grids import Grids
 from qnas.network.handmade import HandMade
@@ -175,7 +174,7 @@ def make_runs(
 
 def _hash_of(settings: InitSettings) -> str:
     """The hash of the hypernetwork, where there is one."""
-    return digest((load_checkpoint(settings.ghn).path / WEIGHTS).read_bytes()) if settings.ghn else ""
+    return load_checkpoint(settings.ghn).weights_hash if settings.ghn else ""
 
 
 def batches_of(settings: InitSettings, device: str, folder: Path) -> Iterator[Batch]:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestRegressor
 
-from qnas.checkpoints.store import WEIGHTS, default_checkpoint, load_checkpoint
-from qnas.digest import digest
+from qnas.checkpoints.store import default_checkpoint, load_checkpoint
 from qnas.errors import QnasError
 from qnas.graph.statistics import graph_statistics
 from qnas.nas.settings import training_lengths
@@ -209,7 +208,7 @@ def learned_of_others(table: BenchmarkTable, task: Task) -> Learned:
     checkpoint = load_checkpoint(default_checkpoint(task.data))
     judged = frozenset(entry.genotype.architecture for entry in table.entries)
     outlook, familiar = outlook_beside(checkpoint.path, checkpoint.data, task, judged)
-    same = table.settings.get("ghn_hash") == digest((checkpoint.path / WEIGHTS).read_bytes())
+    same = table.settings.get("ghn_hash") == checkpoint.weights_hash
     return Learned(outlook, familiar and same)
 
 
